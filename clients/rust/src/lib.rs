@@ -1,0 +1,1 @@
+//! The client library: sockets, timers and QUIC around traversal.

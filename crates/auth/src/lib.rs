@@ -1,0 +1,1 @@
+//! JWT claims and verification, TURN REST credentials.

@@ -1,0 +1,1 @@
+//! NAT behaviour by RFC 4787 and RFC 5780: classification and strategy plans.

@@ -1,0 +1,1 @@
+//! Who is where, rooms and inboxes, behind one trait.

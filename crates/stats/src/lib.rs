@@ -1,0 +1,1 @@
+//! Attempts and usage, behind one trait.

@@ -1,0 +1,1 @@
+//! One connection attempt: candidates, checks, paths, selection, keep-alive. Sans-I/O.

@@ -1,0 +1,1 @@
+//! Signaling messages, ids, close codes and limits: pure data.

@@ -1,0 +1,1 @@
+//! WebSocket sessions and HTTP API.

@@ -1,0 +1,1 @@
+//! The real cores on a virtual clock behind modelled NATs.
