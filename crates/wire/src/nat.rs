@@ -1,0 +1,175 @@
+//! A peer's network as RFC 4787 and RFC 5780 describe it: the two axes, the names people use, and
+//! the profile a client publishes.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::SocketAddr;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// How a NAT picks the external port of a new flow (RFC 4787 §4.1).
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Hash,
+    PartialOrd,
+    Ord,
+    Default,
+    Serialize,
+    Deserialize,
+    JsonSchema,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum Mapping {
+    /// One external port per internal port, whatever the destination.
+    EndpointIndependent,
+    /// Another external port per destination address.
+    AddressDependent,
+    /// Another external port per destination address and port.
+    AddressAndPortDependent,
+    /// Not measured; the profile says why.
+    #[default]
+    Unknown,
+}
+
+/// Which inbound packets a NAT or firewall lets through (RFC 4787 §5).
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Hash,
+    PartialOrd,
+    Ord,
+    Default,
+    Serialize,
+    Deserialize,
+    JsonSchema,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum Filtering {
+    /// Any.
+    EndpointIndependent,
+    /// Those from an address that was sent to.
+    AddressDependent,
+    /// Those from an address and port that was sent to.
+    AddressAndPortDependent,
+    /// Not measured; the profile says why.
+    #[default]
+    Unknown,
+}
+
+/// The name that people know a network by. Derived from the axes, for display; strategy uses the
+/// axes.
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Hash,
+    PartialOrd,
+    Ord,
+    Default,
+    Serialize,
+    Deserialize,
+    JsonSchema,
+)]
+pub enum NatType {
+    /// A public address that anybody can reach.
+    Open,
+    /// A public address behind a firewall that wants to be asked first.
+    #[serde(rename = "Symmetric Firewall")]
+    SymmetricFirewall,
+    /// Endpoint-independent mapping and filtering.
+    #[serde(rename = "Full Cone")]
+    FullCone,
+    /// Endpoint-independent mapping, address-dependent filtering.
+    #[serde(rename = "Restricted Cone")]
+    RestrictedCone,
+    /// Endpoint-independent mapping, address-and-port-dependent filtering.
+    #[serde(rename = "Port-Restricted Cone")]
+    PortRestrictedCone,
+    /// The external port depends on the destination.
+    Symmetric,
+    /// No UDP passes.
+    #[serde(rename = "UDP Blocked")]
+    UdpBlocked,
+    /// Not measured, or not enough to tell.
+    #[default]
+    Unknown,
+}
+
+impl fmt::Display for NatType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Open => "Open",
+            Self::SymmetricFirewall => "Symmetric Firewall",
+            Self::FullCone => "Full Cone",
+            Self::RestrictedCone => "Restricted Cone",
+            Self::PortRestrictedCone => "Port-Restricted Cone",
+            Self::Symmetric => "Symmetric",
+            Self::UdpBlocked => "UDP Blocked",
+            Self::Unknown => "Unknown",
+        })
+    }
+}
+
+impl fmt::Display for Mapping {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::EndpointIndependent => "endpoint-independent",
+            Self::AddressDependent => "address-dependent",
+            Self::AddressAndPortDependent => "address-and-port-dependent",
+            Self::Unknown => "unknown",
+        })
+    }
+}
+
+impl fmt::Display for Filtering {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::EndpointIndependent => "endpoint-independent",
+            Self::AddressDependent => "address-dependent",
+            Self::AddressAndPortDependent => "address-and-port-dependent",
+            Self::Unknown => "unknown",
+        })
+    }
+}
+
+/// What a client measured about its own network.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+pub struct NatProfile {
+    /// The name for people.
+    #[serde(rename = "type", default)]
+    pub nat_type: NatType,
+    /// The mapping axis.
+    #[serde(default)]
+    pub mapping: Mapping,
+    /// The filtering axis.
+    #[serde(default)]
+    pub filtering: Filtering,
+    /// The address and port that a STUN server saw.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub public_address: Option<SocketAddr>,
+    /// Whether the external port equals the local one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port_preserving: Option<bool>,
+    /// Whether two hosts behind this NAT reach each other by their public addresses.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hairpin: Option<bool>,
+    /// Whether UDP reached any STUN server.
+    #[serde(default)]
+    pub udp: bool,
+    /// Whether IPv6 reached any STUN server; absent where the host has no IPv6 or none was tried.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ipv6: Option<bool>,
+    /// For every axis that is unknown, why.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub unknown_because: BTreeMap<String, String>,
+}
