@@ -10,10 +10,10 @@ pub fn protocol() -> serde_json::Value {
     let mut generator = SchemaSettings::draft2020_12().into_generator();
     let client = generator.subschema_for::<ClientMessage>();
     let server = generator.subschema_for::<ServerMessage>();
-    document(generator, client, server)
+    document(generator, &client, &server)
 }
 
-fn document(mut generator: SchemaGenerator, client: Schema, server: Schema) -> serde_json::Value {
+fn document(mut generator: SchemaGenerator, client: &Schema, server: &Schema) -> serde_json::Value {
     serde_json::json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "P2P Coordinator signaling protocol p2p.v1",
