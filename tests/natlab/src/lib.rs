@@ -1,1 +1,26 @@
 //! The real binaries in network namespaces behind nftables NATs.
+//!
+//! One lab is a small internet on this machine: a public segment with the servers, and two sites,
+//! each a host behind its own NAT. The NATs are proven first, by an independent RFC 5780 client
+//! ([`probe`]); then `coordinator` and `p2p` run through every pair of them ([`matrix`]).
+//!
+//! Reading order: [`nat`] (what a NAT does), [`topology`] (where it stands), [`probe`] (is it what
+//! it claims), [`cell`] (two peers behind two NATs), [`matrix`] (all of them), [`report`].
+
+pub mod cases;
+pub mod cell;
+pub mod early_packet;
+pub mod echo;
+pub mod forward;
+pub mod http;
+pub mod matrix;
+pub mod namespace;
+pub mod nat;
+pub mod netcheck;
+pub mod peer;
+pub mod probe;
+pub mod process;
+pub mod report;
+pub mod services;
+pub mod topology;
+pub mod udp_blocked;

@@ -1,0 +1,155 @@
+//! One cell of the matrix: a caller and a listener, each behind its NAT.
+//!
+//! The caller pings until the path is direct, then sends 1 MiB to an echo server behind the
+//! listener and compares what comes back. The path is believed only if the program's exit code, its
+//! words, the address it names and the lab's own count of bytes on the segment agree.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use serde::Serialize;
+
+use crate::cases::Context;
+use crate::nat::{NatKind, Path, expected_path};
+use crate::peer::{Peer, Ping, random_bytes, sha256_hex};
+use crate::process::Running;
+use crate::services::Services;
+use crate::topology::{Lab, SERVER, Site};
+
+const PINGS: u32 = 20;
+const PAYLOAD_BYTES: usize = 1024 * 1024;
+
+/// What may cross between the sites while all data goes by the relay: checks that are dropped by a
+/// NAT, far less than the payload.
+const PROBES_ONLY_BYTES: u64 = 128 * 1024;
+
+const ECHO_LIMIT: Duration = Duration::from_secs(10);
+
+/// Exit codes of `p2p ping --until-direct`.
+const EXIT_DIRECT: i32 = 0;
+const EXIT_RELAYED: i32 = 5;
+
+/// What was seen in one cell.
+#[derive(Debug, Clone, Serialize)]
+pub struct Seen {
+    pub caller: NatKind,
+    pub listener: NatKind,
+    pub expected: Path,
+    pub path: Path,
+    pub method: String,
+    /// Milliseconds from the start of the attempt to the first usable path.
+    pub connected_ms: u64,
+    /// Milliseconds from the start of the attempt to the direct path.
+    pub direct_ms: Option<u64>,
+    /// Milliseconds of a whole `p2p connect`: start, attempt, 1 MiB there and back. `None` if the
+    /// cell failed before.
+    pub transfer_ms: Option<u64>,
+    /// Bytes the segment carried between the sites.
+    pub direct_bytes: u64,
+}
+
+/// Runs the cell; tells `on_seen` of the path as soon as it is known, and again at the end.
+pub fn run(
+    caller: NatKind,
+    listener: NatKind,
+    context: &Context<'_>,
+    mut on_seen: impl FnMut(Seen),
+) -> Result<String> {
+    let lab = Lab::build(caller, listener, context.folder)?;
+    let services = Services::start(&lab, context.programs)?;
+    let alice = Peer::new("alice", &lab, &lab.a, &services, context.programs)?;
+    let bob = Peer::new("bob", &lab, &lab.b, &services, context.programs)?;
+    let (_echo, target) = start_echo(&lab, &lab.b, context)?;
+    let _listening = bob.listen(&target)?;
+
+    let expected = expected_path(caller, listener);
+    let ping = alice.ping(bob.id, PINGS)?;
+    let summary = ping.summary.clone().with_context(|| {
+        format!("no summary from `p2p ping` (code {}): {}", ping.code, ping.finished.last_words())
+    })?;
+    let mut seen = Seen {
+        caller,
+        listener,
+        expected,
+        path: summary.path,
+        method: summary.method.clone(),
+        connected_ms: summary.connected_ms,
+        direct_ms: summary.direct_ms,
+        transfer_ms: None,
+        direct_bytes: lab.bytes_between_sites()?,
+    };
+    on_seen(seen.clone());
+    check_path(&ping, &seen, &lab)?;
+
+    let payload = random_bytes(PAYLOAD_BYTES)?;
+    let sent = sha256_hex(&payload);
+    let (returned, took) = alice.pipe(bob.id, payload)?;
+    ensure!(
+        sha256_hex(&returned) == sent,
+        "1 MiB came back changed: {} of {PAYLOAD_BYTES} bytes, sha256 differs",
+        returned.len()
+    );
+    seen.transfer_ms = Some(u64::try_from(took.as_millis())?);
+    seen.direct_bytes = lab.bytes_between_sites()?;
+    on_seen(seen.clone());
+    check_wire(&seen)?;
+    Ok(describe(&seen))
+}
+
+/// An echo server on the site's own loopback; returns it with its address.
+pub fn start_echo(lab: &Lab, site: &Site, context: &Context<'_>) -> Result<(Running, String)> {
+    let mut command = site.host.command(&context.programs.natlab);
+    command.args(["echo", "127.0.0.1:0"]);
+    let echo = Running::start("echo", &mut command, &lab.folder)?;
+    let line = echo.wait_for_line(ECHO_LIMIT, |line| line.starts_with("listening on "))?;
+    let address = line.trim_start_matches("listening on ").to_owned();
+    Ok((echo, address))
+}
+
+/// The program's exit code, its summary, its last pong and the address it names must agree.
+fn check_path(ping: &Ping, seen: &Seen, lab: &Lab) -> Result<()> {
+    let (expected, words) = (seen.expected, ping.finished.last_words());
+    ensure!(seen.path == expected, "path is {:?}, expected {expected:?}: {words}", seen.path);
+    let code = if expected == Path::Direct { EXIT_DIRECT } else { EXIT_RELAYED };
+    ensure!(ping.code == code, "exit code {}, expected {code}: {words}", ping.code);
+
+    let relayed = seen.method == "relay";
+    ensure!(relayed == (expected == Path::Relay), "method {} on a {expected:?} path", seen.method);
+    let timed = seen.direct_ms.is_some();
+    ensure!(timed == (expected == Path::Direct), "direct_ms {:?} on {expected:?}", seen.direct_ms);
+
+    let summary = ping.summary.as_ref().context("no summary")?;
+    let (sent, received) = (summary.sent, summary.received);
+    ensure!(sent > 0 && sent == received, "{received} pongs for {sent} pings");
+
+    let last = ping.pongs.last().context("no pong")?;
+    ensure!(last.path == expected, "the last pong came by {:?}", last.path);
+    let far_end = if expected == Path::Direct { lab.b.public } else { SERVER };
+    let remote = last.remote.ip();
+    ensure!(remote == IpAddr::V4(far_end), "the pong came from {remote}, expected {far_end}");
+    Ok(())
+}
+
+/// The segment's own count must fit the claimed path.
+fn check_wire(seen: &Seen) -> Result<()> {
+    let bytes = seen.direct_bytes;
+    match seen.expected {
+        Path::Direct => ensure!(bytes > 0, "nothing crossed between the sites on a direct path"),
+        Path::Relay => ensure!(
+            bytes < PROBES_ONLY_BYTES,
+            "{bytes} bytes crossed between the sites though the path is the relay"
+        ),
+    }
+    Ok(())
+}
+
+fn describe(seen: &Seen) -> String {
+    let Seen { method, connected_ms, direct_ms, transfer_ms, direct_bytes, .. } = seen;
+    let direct = direct_ms.map(|ms| format!(", direct after {ms} ms")).unwrap_or_default();
+    let transfer = transfer_ms.unwrap_or_default();
+    format!(
+        "{method}: connected after {connected_ms} ms{direct}; \
+         1 MiB both ways in {transfer} ms; {direct_bytes} bytes site to site"
+    )
+}

@@ -1,0 +1,290 @@
+//! The kinds of NAT in the lab, each rendered to one nftables ruleset.
+//!
+//! The two axes are RFC 4787's: how a NAT maps (§4.1) and how it filters (§5).
+//!
+//! Rule R0 holds in every NAT: what the inside did not ask for is dropped in `input`, before
+//! conntrack confirms it. Without it a probe that arrives before the inside host has sent leaves a
+//! conntrack entry that owns the port, the host's own packet is then mapped to another port, and an
+//! endpoint-independent NAT looks symmetric.
+
+use std::fmt;
+use std::net::Ipv4Addr;
+
+use serde::{Deserialize, Serialize};
+
+/// What stands between a host and the public segment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum NatKind {
+    /// No NAT and no filter: the host has a public address.
+    Open,
+    /// Endpoint-independent mapping and filtering.
+    FullCone,
+    /// Endpoint-independent mapping, address-dependent filtering.
+    AddressRestricted,
+    /// Endpoint-independent mapping, address-and-port-dependent filtering: the home router.
+    PortRestricted,
+    /// A random port for every destination, address-and-port-dependent filtering.
+    Symmetric,
+    /// A port-restricted NAT whose firewall lets no UDP through. TCP passes.
+    UdpBlocked,
+}
+
+/// RFC 4787 §4.1 and §5: what the mapping, or the filter, depends on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Dependence {
+    EndpointIndependent,
+    AddressDependent,
+    AddressAndPortDependent,
+}
+
+/// The path that two peers are expected to end up on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Path {
+    Direct,
+    Relay,
+}
+
+impl NatKind {
+    /// The kinds whose pairs make up the matrix.
+    pub const MATRIX: [Self; 5] = [
+        Self::Open,
+        Self::FullCone,
+        Self::AddressRestricted,
+        Self::PortRestricted,
+        Self::Symmetric,
+    ];
+
+    /// Every kind the lab can build.
+    pub const ALL: [Self; 6] = [
+        Self::Open,
+        Self::FullCone,
+        Self::AddressRestricted,
+        Self::PortRestricted,
+        Self::Symmetric,
+        Self::UdpBlocked,
+    ];
+
+    /// The name used in test names, tables and on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::FullCone => "full-cone",
+            Self::AddressRestricted => "address-restricted",
+            Self::PortRestricted => "port-restricted",
+            Self::Symmetric => "symmetric",
+            Self::UdpBlocked => "udp-blocked",
+        }
+    }
+
+    /// What `p2p netcheck` calls this kind once it knows both axes.
+    pub fn nat_type(self) -> &'static str {
+        match self {
+            Self::Open => "Open",
+            Self::FullCone => "Full Cone",
+            Self::AddressRestricted => "Restricted Cone",
+            Self::PortRestricted => "Port-Restricted Cone",
+            Self::Symmetric => "Symmetric",
+            Self::UdpBlocked => "UDP Blocked",
+        }
+    }
+
+    /// How the kind maps, or `None` where no UDP passes.
+    pub fn mapping(self) -> Option<Dependence> {
+        match self {
+            Self::Open | Self::FullCone | Self::AddressRestricted | Self::PortRestricted => {
+                Some(Dependence::EndpointIndependent)
+            }
+            Self::Symmetric => Some(Dependence::AddressAndPortDependent),
+            Self::UdpBlocked => None,
+        }
+    }
+
+    /// How the kind filters, or `None` where no UDP passes.
+    pub fn filtering(self) -> Option<Dependence> {
+        match self {
+            Self::Open | Self::FullCone => Some(Dependence::EndpointIndependent),
+            Self::AddressRestricted => Some(Dependence::AddressDependent),
+            Self::PortRestricted | Self::Symmetric => Some(Dependence::AddressAndPortDependent),
+            Self::UdpBlocked => None,
+        }
+    }
+
+    /// The nftables ruleset of a router with `wan` outside and one `host` inside.
+    ///
+    /// `None` for [`NatKind::Open`], which has no router.
+    pub fn ruleset(self, wan: Ipv4Addr, host: Ipv4Addr) -> Option<String> {
+        let (translate, inbound) = match self {
+            Self::Open => return None,
+            Self::FullCone => (endpoint_independent(wan), ACCEPT_ANY),
+            Self::AddressRestricted => (endpoint_independent(wan), ACCEPT_SEEN_ADDRESSES),
+            Self::PortRestricted | Self::UdpBlocked => {
+                (plain_source_nat(&format!("snat to {wan}")), ACCEPT_ESTABLISHED)
+            }
+            Self::Symmetric => (plain_source_nat("masquerade fully-random"), ACCEPT_ESTABLISHED),
+        };
+        let first = if self == Self::UdpBlocked { "meta l4proto udp drop" } else { "" };
+        Some(format!("{}{translate}", filter(wan, host, first, inbound)))
+    }
+}
+
+impl fmt::Display for NatKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// The path a pair reaches by hole punching without port prediction.
+///
+/// A symmetric side's port is not known to the other side before a packet from it arrives, and a
+/// filter by port lets that packet in only from the port it already knows: so symmetric meets
+/// port-restricted or symmetric by relay, and everything more lenient directly.
+pub fn expected_path(one: NatKind, other: NatKind) -> Path {
+    let unknown_port = |kind: NatKind| kind.mapping() != Some(Dependence::EndpointIndependent);
+    let filters_by_port =
+        |kind: NatKind| kind.filtering() == Some(Dependence::AddressAndPortDependent);
+    let stuck = |x, y| unknown_port(x) && (filters_by_port(y) || unknown_port(y));
+    if stuck(one, other) || stuck(other, one) { Path::Relay } else { Path::Direct }
+}
+
+/// Full cone: whatever was mapped by `pre` is let in. Only mapped ports reach `forward`.
+const ACCEPT_ANY: &str = r#"iifname "wan" oifname "lan" accept"#;
+
+/// Address-restricted: from an address the inside port has sent to, any port.
+const ACCEPT_SEEN_ADDRESSES: &str = r#"iifname "wan" oifname "lan" meta l4proto udp ip daddr . udp dport . ip saddr @seen accept
+    iifname "wan" oifname "lan" meta l4proto tcp ct state established,related accept"#;
+
+/// Port-restricted: only the answer to what was sent.
+const ACCEPT_ESTABLISHED: &str =
+    r#"iifname "wan" oifname "lan" ct state established,related accept"#;
+
+/// The filter table: rule R0 and the kind's own rule for `inbound` packets.
+///
+/// `inside` limits forwarding to the one LAN host: a router does not forward foreign sources.
+fn filter(wan: Ipv4Addr, inside: Ipv4Addr, first: &str, inbound: &str) -> String {
+    format!(
+        r#"table ip filter {{
+  set seen {{
+    type ipv4_addr . inet_service . ipv4_addr
+    flags dynamic,timeout
+    timeout 120s
+  }}
+  chain input {{
+    type filter hook input priority filter; policy accept;
+    iifname "wan" ct state established,related accept
+    iifname "wan" drop comment "R0: unsolicited"
+    iifname "lan" ip daddr {wan} drop comment "no hairpin"
+  }}
+  chain forward {{
+    type filter hook forward priority filter; policy drop;
+    {first}
+    iifname "lan" ip saddr != {inside} drop
+    iifname "lan" oifname "wan" meta l4proto udp update @seen {{ ip saddr . udp sport . ip daddr timeout 120s }}
+    iifname "lan" oifname "wan" accept
+    {inbound}
+  }}
+}}
+"#
+    )
+}
+
+/// Endpoint-independent, port-preserving mapping that is open to every sender.
+///
+/// The first packet of an inside port enters the port in `mapped` before `snat` keeps it, and
+/// `pre` sends what arrives at a mapped port inside, whoever sent it.
+fn endpoint_independent(wan: Ipv4Addr) -> String {
+    format!(
+        r#"table ip nat {{
+  map mapped {{
+    type inet_service : ipv4_addr . inet_service
+    flags dynamic,timeout
+    timeout 300s
+    size 65536
+  }}
+  chain pre {{
+    type nat hook prerouting priority dstnat; policy accept;
+    iifname "wan" meta l4proto udp dnat to udp dport map @mapped
+  }}
+  chain post {{
+    type nat hook postrouting priority srcnat; policy accept;
+    oifname "wan" meta l4proto udp update @mapped {{ udp sport timeout 300s : ip saddr . udp sport }}
+    oifname "wan" snat to {wan}
+  }}
+}}
+"#
+    )
+}
+
+/// Conntrack's own translation: `snat` keeps the port, `masquerade fully-random` draws one for
+/// every destination. The empty `pre` chain makes conntrack translate the answers.
+fn plain_source_nat(action: &str) -> String {
+    format!(
+        r#"table ip nat {{
+  chain pre {{
+    type nat hook prerouting priority dstnat; policy accept;
+  }}
+  chain post {{
+    type nat hook postrouting priority srcnat; policy accept;
+    oifname "wan" {action}
+  }}
+}}
+"#
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WAN: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 11);
+    const HOST: Ipv4Addr = Ipv4Addr::new(192, 168, 1, 2);
+
+    #[test]
+    fn every_nat_drops_what_the_inside_did_not_ask_for() {
+        for kind in NatKind::ALL {
+            let Some(rules) = kind.ruleset(WAN, HOST) else { continue };
+            let input = rules.split("chain input").nth(1).expect("an input chain");
+            let established = input.find("established,related accept").expect("answers pass");
+            let drop = input.find(r#"iifname "wan" drop"#).expect("rule R0");
+            assert!(established < drop, "{kind}: R0 comes right after the answers");
+        }
+    }
+
+    #[test]
+    fn an_open_host_has_no_router() {
+        assert_eq!(NatKind::Open.ruleset(WAN, HOST), None);
+    }
+
+    #[test]
+    fn only_the_symmetric_kind_draws_random_ports() {
+        for kind in NatKind::ALL {
+            let random = kind.ruleset(WAN, HOST).is_some_and(|rules| rules.contains("random"));
+            assert_eq!(random, kind == NatKind::Symmetric, "{kind}");
+        }
+    }
+
+    #[test]
+    fn udp_is_dropped_before_any_other_forwarding_rule_where_it_is_blocked() {
+        let rules = NatKind::UdpBlocked.ruleset(WAN, HOST).expect("a router");
+        let forward = rules.split("chain forward").nth(1).expect("a forward chain");
+        let drop = forward.find("meta l4proto udp drop").expect("the block");
+        assert!(drop < forward.find("accept").expect("TCP passes"));
+    }
+
+    #[test]
+    fn symmetric_meets_port_restricted_and_symmetric_by_relay_and_everything_else_is_direct() {
+        for one in NatKind::MATRIX {
+            for other in NatKind::MATRIX {
+                let relayed = matches!(
+                    (one, other),
+                    (NatKind::Symmetric, NatKind::Symmetric | NatKind::PortRestricted)
+                        | (NatKind::PortRestricted, NatKind::Symmetric)
+                );
+                let expected = if relayed { Path::Relay } else { Path::Direct };
+                assert_eq!(expected_path(one, other), expected, "{one} x {other}");
+            }
+        }
+    }
+}

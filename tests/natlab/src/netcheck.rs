@@ -1,0 +1,73 @@
+//! `p2p netcheck` behind each kind of NAT: does it name what it is behind?
+
+use anyhow::{Result, ensure};
+
+use crate::cases::{Case, Context};
+use crate::nat::{Dependence, NatKind};
+use crate::peer::{self, Netcheck};
+use crate::probe;
+use crate::services::Services;
+use crate::topology::{Lab, Site};
+
+/// One case for each kind against our servers, and one against a full RFC 5780 server.
+pub fn cases() -> Vec<Case> {
+    let ours = NatKind::ALL.into_iter().map(|kind| {
+        Case::new(format!("netcheck names a {kind} NAT"), move |context| {
+            let lab = Lab::build(kind, NatKind::Open, context.folder)?;
+            let _services = Services::start(&lab, context.programs)?;
+            let seen = run(&lab, context)?;
+            check(&lab.a, &seen)?;
+            Ok(describe(&seen))
+        })
+    });
+    let coturn = NatKind::ALL.into_iter().map(|kind| {
+        Case::new(format!("netcheck against coturn tells a {kind} NAT exactly"), move |context| {
+            let lab = Lab::build(kind, NatKind::Open, context.folder)?;
+            let _server = probe::start_coturn(&lab)?;
+            let seen = run(&lab, context)?;
+            check(&lab.a, &seen)?;
+            let (told, exact) = (&seen.nat.nat_type, kind.nat_type());
+            ensure!(told == exact, "type {told:?}, expected {exact:?}: {seen:?}");
+            Ok(describe(&seen))
+        })
+    });
+    ours.chain(coturn).collect()
+}
+
+fn run(lab: &Lab, context: &Context<'_>) -> Result<Netcheck> {
+    peer::netcheck(lab, &lab.a, context.programs, &Services::stun_servers())
+}
+
+/// What netcheck says must be true; what it cannot know from the servers it had may be `unknown`.
+fn check(site: &Site, seen: &Netcheck) -> Result<()> {
+    let (kind, nat) = (site.kind, &seen.nat);
+    let Some((mapping, filtering)) = kind.mapping().zip(kind.filtering()) else {
+        ensure!(!seen.udp, "netcheck says UDP works: {seen:?}");
+        ensure!(nat.nat_type == kind.nat_type(), "type {:?}: {seen:?}", nat.nat_type);
+        return Ok(());
+    };
+
+    ensure!(seen.udp, "netcheck says UDP is blocked: {seen:?}");
+    let address = nat.public_address.as_deref().unwrap_or("none");
+    ensure!(address.starts_with(&site.public.to_string()), "public address {address}: {seen:?}");
+    if mapping == Dependence::EndpointIndependent {
+        ensure!(nat.mapping == mapping.to_string(), "mapping {:?}: {seen:?}", nat.mapping);
+        ensure!(nat.nat_type != NatKind::Symmetric.nat_type(), "named symmetric: {seen:?}");
+    } else {
+        // Two servers on one port each show that the mapping changes, not by which of the two.
+        let depends = [Dependence::AddressDependent, Dependence::AddressAndPortDependent];
+        let told = depends.iter().any(|dependence| nat.mapping == dependence.to_string());
+        ensure!(told, "mapping {:?}: {seen:?}", nat.mapping);
+        ensure!(nat.nat_type == kind.nat_type(), "type {:?}: {seen:?}", nat.nat_type);
+    }
+    if !nat.filtering.starts_with("unknown") {
+        ensure!(nat.filtering == filtering.to_string(), "filtering {:?}: {seen:?}", nat.filtering);
+        ensure!(nat.nat_type == kind.nat_type(), "type {:?}: {seen:?}", nat.nat_type);
+    }
+    Ok(())
+}
+
+fn describe(seen: &Netcheck) -> String {
+    let nat = &seen.nat;
+    format!("{}: {} mapping, {} filtering", nat.nat_type, nat.mapping, nat.filtering)
+}

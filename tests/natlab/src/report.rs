@@ -1,0 +1,165 @@
+//! The lab's result: a table for people, a JSON document, and `docs/nat-matrix.md`.
+
+use std::fmt::Write as _;
+
+use serde::Serialize;
+
+use crate::cases::Verdict;
+use crate::cell::Seen;
+use crate::matrix::Table;
+use crate::nat::{NatKind, Path, expected_path};
+
+/// Everything a run found, as `--json` writes it.
+#[derive(Debug, Serialize)]
+pub struct Report<'a> {
+    pub schema_version: u32,
+    pub passed: usize,
+    pub failed: usize,
+    pub skipped: usize,
+    pub verdicts: &'a [Verdict],
+    pub matrix: Vec<&'a Seen>,
+}
+
+impl<'a> Report<'a> {
+    pub fn new(verdicts: &'a [Verdict], table: &'a Table) -> Self {
+        let passed = verdicts.iter().filter(|verdict| verdict.passed).count();
+        let failed = verdicts.len() - passed;
+        Self {
+            schema_version: 1,
+            passed,
+            failed,
+            skipped: 0,
+            verdicts,
+            matrix: table.values().collect(),
+        }
+    }
+
+    /// The line every test command of the project ends with.
+    pub fn last_line(&self) -> String {
+        format!("{} passed, {} failed, {} skipped", self.passed, self.failed, self.skipped)
+    }
+}
+
+/// The matrix for a terminal: a row for each caller, a column for each listener.
+pub fn terminal_table(table: &Table) -> String {
+    let mut text = format!("{:<20}", "caller \\ listener");
+    for listener in NatKind::MATRIX {
+        let _ = write!(text, "{listener:<20}");
+    }
+    text.push('\n');
+    for caller in NatKind::MATRIX {
+        let _ = write!(text, "{caller:<20}");
+        for listener in NatKind::MATRIX {
+            let cell = cell(table.get(&(caller, listener)), expected_path(caller, listener));
+            let _ = write!(text, "{cell:<20}");
+        }
+        text.push('\n');
+    }
+    text
+}
+
+/// `docs/nat-matrix.md`, whole.
+pub fn markdown(report: &Report<'_>, table: &Table) -> String {
+    let mut text = String::from(MARKDOWN_HEAD);
+    text.push_str("| caller \\ listener |");
+    for listener in NatKind::MATRIX {
+        let _ = write!(text, " {listener} |");
+    }
+    text.push_str("\n|---|");
+    text.push_str(&"---|".repeat(NatKind::MATRIX.len()));
+    text.push('\n');
+    for caller in NatKind::MATRIX {
+        let _ = write!(text, "| **{caller}** |");
+        for listener in NatKind::MATRIX {
+            let cell = cell(table.get(&(caller, listener)), expected_path(caller, listener));
+            let _ = write!(text, " {cell} |");
+        }
+        text.push('\n');
+    }
+
+    text.push_str("\n## Every check of the run\n\n| check | result | seen |\n|---|---|---|\n");
+    for verdict in report.verdicts {
+        let result = if verdict.passed { "passed" } else { "**failed**" };
+        let detail = verdict.detail.replace('|', "\\|").replace('\n', " ");
+        let _ = writeln!(text, "| {} | {result} | {detail} |", verdict.name);
+    }
+    let _ = writeln!(text, "\n{}", report.last_line());
+    text
+}
+
+const MARKDOWN_HEAD: &str = "# NAT matrix
+
+Written by `cargo xtask lab --write`: the real `coordinator` and `p2p` binaries in Linux network
+namespaces, each peer behind an nftables NAT of its own, no delay added. Times differ from run to
+run and machine to machine; the paths must not.
+
+| kind | mapping | filtering |
+|---|---|---|
+| open | no NAT | none |
+| full-cone | endpoint-independent | endpoint-independent |
+| address-restricted | endpoint-independent | address-dependent |
+| port-restricted | endpoint-independent | address-and-port-dependent |
+| symmetric | address-and-port-dependent, random ports | address-and-port-dependent |
+| udp-blocked | no UDP passes | |
+
+Every NAT drops what its inside did not ask for, and is first shown to be what it claims by coturn's
+`turnutils_natdiscovery` (RFC 5780).
+
+A cell passes when the path is the expected one (direct wherever hole punching without port
+prediction can reach, the relay otherwise), every ping was answered, and 1 MiB sent through
+`p2p connect` came back with the same SHA-256. *direct N ms* is the time from the start of the
+attempt to the verified direct path, *relay N ms* to the first usable path.
+
+";
+
+/// One cell: the path, the time to it, and a mark where it is not the expected one.
+fn cell(seen: Option<&Seen>, expected: Path) -> String {
+    let Some(seen) = seen else { return "no path".into() };
+    let text = match (seen.path, seen.direct_ms) {
+        (Path::Direct, Some(ms)) => format!("direct {ms} ms"),
+        (Path::Direct, None) => "direct".into(),
+        (Path::Relay, _) => format!("relay {} ms", seen.connected_ms),
+    };
+    if seen.path == expected { text } else { format!("{text} (!)") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seen(path: Path) -> Seen {
+        Seen {
+            caller: NatKind::Open,
+            listener: NatKind::Open,
+            expected: Path::Direct,
+            path,
+            method: "direct".into(),
+            connected_ms: 41,
+            direct_ms: (path == Path::Direct).then_some(93),
+            transfer_ms: None,
+            direct_bytes: 0,
+        }
+    }
+
+    #[test]
+    fn a_cell_shows_the_path_its_time_and_whether_it_is_the_wrong_one() {
+        assert_eq!(cell(Some(&seen(Path::Direct)), Path::Direct), "direct 93 ms");
+        assert_eq!(cell(Some(&seen(Path::Relay)), Path::Direct), "relay 41 ms (!)");
+        assert_eq!(cell(None, Path::Direct), "no path");
+    }
+
+    #[test]
+    fn the_last_line_counts_what_failed() {
+        let verdict = |passed| Verdict {
+            name: "open connects directly to open".into(),
+            passed,
+            detail: String::new(),
+            secs: 0.0,
+            folder: Default::default(),
+        };
+        let (verdicts, table) = ([verdict(true), verdict(false)], Table::new());
+        let report = Report::new(&verdicts, &table);
+        assert_eq!(report.last_line(), "1 passed, 1 failed, 0 skipped");
+        assert!(markdown(&report, &table).contains("**failed**"));
+    }
+}
