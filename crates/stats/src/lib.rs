@@ -1,1 +1,26 @@
-//! Attempts and usage, behind one trait.
+//! What happened to every connection attempt, behind one trait.
+//!
+//! [`Store`] writes attempts and answers questions about them; `SqliteStore` is the embedded back
+//! end. [`Recorder`] stands between signaling and the store: handing it a record never waits, and
+//! what it cannot keep is counted (invariant I7).
+//!
+//! Recording is an idempotent upsert by attempt id. [`merge`] says how two records of one attempt
+//! become one, whichever comes first and however often.
+#![warn(missing_docs)]
+
+pub mod attempt;
+pub mod error;
+pub mod merge;
+pub mod network;
+pub mod query;
+pub mod recorder;
+pub mod sqlite;
+pub mod store;
+
+pub use attempt::{AttemptRecord, NatSummary, Side};
+pub use error::StatsError;
+pub use network::Network;
+pub use query::{Cursor, Filter, MAX_PAGE, MethodStats, NatCell, Page, Percentiles, Summary};
+pub use recorder::Recorder;
+pub use sqlite::Retention;
+pub use store::{Store, StoreFuture};

@@ -1,0 +1,189 @@
+//! Between signaling and the store (invariant I7): a bounded queue and one task that writes batches.
+//!
+//! Handing over a record never waits. What the queue has no place for, and what the store refuses
+//! for good, is counted and named.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use p2p_telemetry::metrics::{RECORDER_DROPPED, RECORDER_QUEUE, RECORDER_WRITTEN};
+use tokio::sync::mpsc::{self, error::TrySendError};
+use tokio::sync::oneshot;
+
+use crate::attempt::AttemptRecord;
+use crate::error::StatsError;
+use crate::store::Store;
+
+/// The most records that one transaction takes.
+const BATCH: usize = 256;
+/// How often a batch is tried again while the store is busy. With the pauses between, about 6 s on
+/// top of the store's own wait for its lock.
+const RETRIES: u32 = 6;
+/// The first pause before a retry; each next one doubles.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+
+/// Where records are handed over. Clones share one queue; the writer ends when all are dropped and
+/// the queue is empty.
+#[derive(Clone)]
+pub struct Recorder {
+    queue: mpsc::Sender<Command>,
+    counts: Arc<Counts>,
+}
+
+#[derive(Default)]
+struct Counts {
+    written: AtomicU64,
+    dropped: AtomicU64,
+}
+
+enum Command {
+    Record(Box<AttemptRecord>),
+    Flush(oneshot::Sender<()>),
+    Stop(oneshot::Sender<()>),
+}
+
+impl Recorder {
+    /// Starts the writer; at most `capacity` records wait for it. Must be called within a Tokio
+    /// runtime.
+    pub fn new(store: Arc<dyn Store>, capacity: usize) -> Self {
+        let (queue, commands) = mpsc::channel(capacity.max(1));
+        let counts = Arc::new(Counts::default());
+        let writer = Writer { store, commands, counts: Arc::clone(&counts) };
+        tokio::spawn(writer.run());
+        Self { queue, counts }
+    }
+
+    /// Hands over a record. Never waits: where the queue is full, or the recorder has shut down, the
+    /// record is dropped and counted.
+    pub fn record(&self, record: AttemptRecord) {
+        let reason = match self.queue.try_send(Command::Record(Box::new(record))) {
+            Ok(()) => return RECORDER_QUEUE.get().set(self.queued() as f64),
+            Err(TrySendError::Full(_)) => "queue_full",
+            Err(TrySendError::Closed(_)) => "stopped",
+        };
+        self.counts.lose(1, reason);
+    }
+
+    /// Resolves when every record handed over before is written or counted as dropped.
+    pub async fn flush(&self) {
+        let (done, flushed) = oneshot::channel();
+        if self.queue.send(Command::Flush(done)).await.is_ok() {
+            // An error means that the writer is gone, and it leaves nothing behind.
+            let _ = flushed.await;
+        }
+    }
+
+    /// Writes what waits and stops; records that come later are dropped and counted.
+    pub async fn shutdown(&self) {
+        let (done, stopped) = oneshot::channel();
+        if self.queue.send(Command::Stop(done)).await.is_ok() {
+            let _ = stopped.await;
+        }
+    }
+
+    /// Records that were not kept, since the start.
+    pub fn dropped(&self) -> u64 {
+        self.counts.dropped.load(Relaxed)
+    }
+
+    /// Records written, since the start.
+    pub fn written(&self) -> u64 {
+        self.counts.written.load(Relaxed)
+    }
+
+    /// Records that wait.
+    pub fn queued(&self) -> usize {
+        self.queue.max_capacity() - self.queue.capacity()
+    }
+}
+
+impl Counts {
+    fn lose(&self, records: u64, reason: &'static str) {
+        self.dropped.fetch_add(records, Relaxed);
+        RECORDER_DROPPED.with([reason]).increment(records);
+    }
+}
+
+struct Writer {
+    store: Arc<dyn Store>,
+    commands: mpsc::Receiver<Command>,
+    counts: Arc<Counts>,
+}
+
+impl Writer {
+    async fn run(mut self) {
+        let mut commands = Vec::with_capacity(BATCH);
+        let mut records = Vec::with_capacity(BATCH);
+        let mut stopping = Vec::new();
+        while self.commands.recv_many(&mut commands, BATCH).await > 0 {
+            RECORDER_QUEUE.get().set(self.commands.len() as f64);
+            for command in commands.drain(..) {
+                match command {
+                    Command::Record(record) => records.push(*record),
+                    Command::Flush(done) => {
+                        self.write(&mut records).await;
+                        let _ = done.send(());
+                    }
+                    Command::Stop(done) => {
+                        // What is in the queue still comes out; nothing new gets in.
+                        self.commands.close();
+                        stopping.push(done);
+                    }
+                }
+            }
+            self.write(&mut records).await;
+        }
+        for done in stopping {
+            let _ = done.send(());
+        }
+    }
+
+    /// Writes a batch and leaves it empty. A batch that the store refuses is written one by one, so
+    /// that one bad record does not take the others with it.
+    async fn write(&self, records: &mut Vec<AttemptRecord>) {
+        if records.is_empty() {
+            return;
+        }
+        match self.try_write(records).await {
+            Ok(()) => self.count_written(records.len()),
+            Err(error) if error.is_transient() || records.len() == 1 => {
+                self.give_up(records.len(), &error);
+            }
+            Err(_) => {
+                for record in records.iter() {
+                    match self.try_write(std::slice::from_ref(record)).await {
+                        Ok(()) => self.count_written(1),
+                        Err(error) => self.give_up(1, &error),
+                    }
+                }
+            }
+        }
+        records.clear();
+    }
+
+    async fn try_write(&self, records: &[AttemptRecord]) -> Result<(), StatsError> {
+        let mut pause = FIRST_PAUSE;
+        for _ in 0..RETRIES {
+            match self.store.record_attempts(records).await {
+                Err(error) if error.is_transient() => {
+                    tracing::debug!(%error, "the statistics store is busy; trying again");
+                }
+                result => return result,
+            }
+            tokio::time::sleep(pause).await;
+            pause *= 2;
+        }
+        self.store.record_attempts(records).await
+    }
+
+    fn count_written(&self, records: usize) {
+        self.counts.written.fetch_add(records as u64, Relaxed);
+        RECORDER_WRITTEN.get().increment(records as u64);
+    }
+
+    fn give_up(&self, records: usize, error: &StatsError) {
+        self.counts.lose(records as u64, "store");
+        tracing::warn!(records, code = error.code(), fix = error.fix(), "statistics lost: {error}");
+    }
+}

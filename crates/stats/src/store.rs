@@ -1,0 +1,44 @@
+//! The trait that every back end implements. `tests/conformance` holds what it promises.
+
+use std::future::Future;
+use std::pin::Pin;
+
+use p2p_wire::AttemptId;
+
+use crate::attempt::AttemptRecord;
+use crate::error::StatsError;
+use crate::query::{Cursor, Filter, NatCell, Page, Summary};
+
+/// What a store's method returns: boxed, so that the trait works as `Arc<dyn Store>`.
+pub type StoreFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, StatsError>> + Send + 'a>>;
+
+/// Writes attempts and answers questions about them.
+pub trait Store: Send + Sync {
+    /// Records attempts, all or none. A record whose attempt is stored already is merged into it by
+    /// [`crate::merge::merge`], so that recording twice, late or out of order changes nothing.
+    fn record_attempts<'a>(&'a self, records: &'a [AttemptRecord]) -> StoreFuture<'a, ()>;
+
+    /// Records one attempt; see [`Store::record_attempts`].
+    fn record_attempt<'a>(&'a self, record: &'a AttemptRecord) -> StoreFuture<'a, ()> {
+        self.record_attempts(std::slice::from_ref(record))
+    }
+
+    /// One attempt's whole story, or `None` where no such attempt is kept.
+    fn attempt<'a>(&'a self, id: &'a AttemptId) -> StoreFuture<'a, Option<AttemptRecord>>;
+
+    /// Attempts, newest first. `limit` is cut to 1..=[`crate::MAX_PAGE`]; `after` is the `next` of
+    /// the page before. Attempts recorded meanwhile neither repeat nor hide older ones.
+    fn attempts<'a>(
+        &'a self,
+        filter: &'a Filter,
+        after: Option<&'a Cursor>,
+        limit: usize,
+    ) -> StoreFuture<'a, Page>;
+
+    /// Counts, rates and times over the attempts of a filter.
+    fn summary<'a>(&'a self, filter: &'a Filter) -> StoreFuture<'a, Summary>;
+
+    /// Outcomes by pair of NAT types, in the order of [`p2p_wire::NatType`]; pairs without attempts
+    /// are left out. A peer that told nothing about its network counts as `Unknown`.
+    fn nat_matrix<'a>(&'a self, filter: &'a Filter) -> StoreFuture<'a, Vec<NatCell>>;
+}
