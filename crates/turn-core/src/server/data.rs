@@ -1,0 +1,108 @@
+//! The data path: Send and Data indications (RFC 8656 §11) and ChannelData (§12).
+//!
+//! No answer, no allocation of memory, no authentication: the 5-tuple stands for the client.
+
+use std::time::Instant;
+
+use super::{ClientAction, ClientRoute, HEADROOM, Server};
+use crate::addr::{AllocationId, FiveTuple, PeerAddr};
+use crate::canonical::canonical_socket_addr;
+use crate::channel_data;
+use crate::counters::Reason;
+use crate::message::{self, AddressFamily, Inbound};
+
+/// What a UDP datagram over IPv4 carries at most: 65 535 less the IP and UDP headers.
+const MAX_DATAGRAM: usize = 65_507;
+
+impl Server {
+    pub(super) fn channel_data_from_client(
+        &mut self,
+        tuple: FiveTuple,
+        datagram: &[u8],
+        now: Instant,
+    ) -> Result<ClientAction, Reason> {
+        let id = self.allocations.id_of(tuple).ok_or(Reason::DataWithoutAllocation)?;
+        let (number, payload) = channel_data::parse(datagram).map_err(|error| match error {
+            channel_data::Malformed::TooShort => Reason::MalformedChannelData,
+            channel_data::Malformed::ReservedNumber => Reason::ChannelNotBound,
+        })?;
+        let allocation = self.allocations.get_mut(id).ok_or(Reason::DataWithoutAllocation)?;
+        let peer = allocation.channels.peer(number, now).ok_or(Reason::ChannelNotBound)?;
+        // A channel lives ten minutes and its permission five: the permission decides.
+        if !allocation.permissions.permits(peer.0.ip(), now) {
+            return Err(Reason::NoPermission);
+        }
+        allocation.usage.client_to_peer.add(payload.len());
+        self.counters.client_to_peer.add(payload.len());
+        Ok(ClientAction::Relay { allocation: id, peer, payload })
+    }
+
+    pub(super) fn send_indication(
+        &mut self,
+        tuple: FiveTuple,
+        indication: &Inbound<'_>,
+        now: Instant,
+    ) -> Result<ClientAction, Reason> {
+        let id = self.allocations.id_of(tuple).ok_or(Reason::DataWithoutAllocation)?;
+        // RFC 8489 §6.3.2: an indication with unknown required attributes is discarded.
+        if !indication.unknown_attributes().is_empty() {
+            return Err(Reason::UnknownAttribute);
+        }
+        let peer = indication.peer().map_err(|_| Reason::MalformedSend)?;
+        let (Some(peer), Some(payload)) = (peer, indication.data()) else {
+            return Err(Reason::MalformedSend);
+        };
+        let peer = PeerAddr(canonical_socket_addr(peer));
+        let allocation = self.allocations.get_mut(id).ok_or(Reason::DataWithoutAllocation)?;
+        if AddressFamily::of(peer.0) != allocation.family() {
+            return Err(Reason::PeerFamilyMismatch);
+        }
+        if !allocation.permissions.permits(peer.0.ip(), now) {
+            return Err(Reason::NoPermission);
+        }
+        // The permission is for an address; this packet names a port.
+        self.policy.check(peer).map_err(|_| Reason::PeerDenied)?;
+        allocation.usage.client_to_peer.add(payload.len());
+        self.counters.client_to_peer.add(payload.len());
+        Ok(ClientAction::Relay { allocation: id, peer, payload })
+    }
+
+    pub(super) fn data_from_peer(
+        &mut self,
+        id: AllocationId,
+        peer: PeerAddr,
+        payload_len: usize,
+        now: Instant,
+    ) -> Result<ClientRoute, Reason> {
+        let peer = PeerAddr(canonical_socket_addr(peer.0));
+        let allocation = self.allocations.get_mut(id).ok_or(Reason::PeerDataWithoutAllocation)?;
+        if !allocation.permissions.permits(peer.0.ip(), now) {
+            return Err(Reason::PeerWithoutPermission);
+        }
+        let mut header = [0; HEADROOM];
+        let tuple = allocation.tuple;
+        let length = payload_len as u16;
+        let route = match allocation.channels.number(peer, now) {
+            Some(number) => {
+                let short = channel_data::header(number, length);
+                header[..short.len()].copy_from_slice(&short);
+                // Padding is not needed over UDP (§12.5).
+                ClientRoute::new(tuple, header, short.len(), 0)
+            }
+            None => {
+                let mut transaction = [0; 12];
+                self.rng.fill_bytes(&mut transaction);
+                let header_len =
+                    message::data_indication_header(&mut header, transaction, peer.0, length);
+                let padding = payload_len.next_multiple_of(4) - payload_len;
+                ClientRoute::new(tuple, header, header_len, padding)
+            }
+        };
+        if route.header().len() + payload_len + route.padding() > MAX_DATAGRAM {
+            return Err(Reason::PeerDataTooLong);
+        }
+        allocation.usage.peer_to_client.add(payload_len);
+        self.counters.peer_to_client.add(payload_len);
+        Ok(route)
+    }
+}
