@@ -1,1 +1,31 @@
-//! One connection attempt: candidates, checks, paths, selection, keep-alive. Sans-I/O.
+//! NAT traversal, sans-I/O: what a client does with the STUN, TURN and ICE packets of its one UDP
+//! socket, and which path each of its connections should use.
+//!
+//! [`Node`] is the whole of it: one per socket. It owns the NAT [`detect`]or, the [`relay`] leg and
+//! every open [`attempt`]. The caller drives it in a loop:
+//!
+//! 1. pass in what happened: [`Node::handle_datagram`], [`Node::handle_timeout`],
+//!    [`Node::start_attempt`] and the other verbs, each with the current time;
+//! 2. send everything that [`Node::poll_transmit`] returns;
+//! 3. act on everything that [`Node::poll_event`] returns;
+//! 4. call [`Node::handle_timeout`] no later than [`Node::poll_timeout`] says.
+//!
+//! Nothing here reads a clock, opens a socket or spawns a task.
+#![warn(missing_docs)]
+
+pub mod attempt;
+pub mod demux;
+pub mod detect;
+mod ice;
+pub mod node;
+pub mod path;
+pub mod relay;
+mod schedule;
+mod stun;
+pub mod transmit;
+
+pub use attempt::AttemptConfig;
+pub use node::{Event, Input, Node, NodeConfig};
+pub use path::{Path, PathKind, Via};
+pub use relay::RelayConfig;
+pub use transmit::Transmit;

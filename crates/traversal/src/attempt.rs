@@ -1,0 +1,425 @@
+//! One connection attempt, and the paths of the connection that comes of it.
+//!
+//! An attempt begins with both sides' candidates and credentials. It ends in a path or in a verdict,
+//! never in silence (I11). After that it lives on as the keeper of the connection's paths: it keeps
+//! the nominated pair's consent, leaves a path that has fallen silent, and returns to it when it
+//! answers again.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use p2p_nat::verdict::{Ending, sentence};
+use p2p_wire::{AttemptId, Candidate, CandidateKind, IcePair, Method, NatProfile, NatType};
+use p2p_wire::{Outcome, PeerId, Policy, Report, Step, StepResult, limits};
+use rtc_shared::error::Error;
+
+use crate::ice::{Check, DIRECT_WINDOW, IceAgent, Pair};
+use crate::path::{Path, PathKind, Via, choose};
+use crate::schedule;
+
+/// A path with traffic out and none in for this long is left for another.
+pub const SILENCE: Duration = Duration::from_millis(1_500);
+/// How long a path that was left has to answer before it is trusted again.
+const PROBATION: Duration = Duration::from_secs(2);
+
+/// What the coordinator said about the attempt.
+#[derive(Debug, Clone)]
+pub struct AttemptConfig {
+    /// The attempt.
+    pub id: AttemptId,
+    /// The other peer.
+    pub peer: PeerId,
+    /// Whether this side nominates.
+    pub controlling: bool,
+    /// Which paths are allowed.
+    pub policy: Policy,
+    /// Both sides' credentials.
+    pub ice: IcePair,
+    /// The other side's candidates, as far as known.
+    pub remote: Vec<Candidate>,
+    /// The other side's network.
+    pub remote_nat: Option<NatProfile>,
+    /// How long the attempt may take.
+    pub timeout: Duration,
+}
+
+/// Traffic on the path in use, as the shell counts it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// When the last packet left.
+    pub sent: Option<Instant>,
+    /// When the last packet came.
+    pub received: Option<Instant>,
+}
+
+/// What an attempt has to tell.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Change {
+    /// The path in use is another, or there is none.
+    Path(Option<Path>),
+    /// Packets may come from further addresses.
+    Sources(Vec<SocketAddr>),
+    /// The verdict is known or has become better.
+    Verdict(Report),
+}
+
+/// See the module.
+pub(crate) struct Attempt {
+    config: AttemptConfig,
+    agent: IceAgent,
+    near: NatProfile,
+    local_relay: Option<SocketAddr>,
+    remotes: usize,
+    started: Instant,
+    next_round: Instant,
+    keep_alive: Duration,
+    active: Option<Path>,
+    /// The path that fell silent, and since when it has been left.
+    left: Option<(Path, Instant)>,
+    known_sources: usize,
+    connected: Option<Duration>,
+    direct: Option<(Duration, Method)>,
+    reported: Option<Outcome>,
+    given_up: bool,
+}
+
+impl Attempt {
+    pub(crate) fn new(
+        config: AttemptConfig,
+        near: NatProfile,
+        locals: &[Candidate],
+        keep_alive: Duration,
+        now: Instant,
+    ) -> Result<Self, Error> {
+        let agent = IceAgent::new(&config.ice, config.controlling, now)?;
+        let mut attempt = Self {
+            agent,
+            near,
+            local_relay: None,
+            remotes: 0,
+            started: now,
+            next_round: now,
+            keep_alive,
+            active: None,
+            left: None,
+            known_sources: 0,
+            connected: None,
+            direct: None,
+            reported: None,
+            given_up: false,
+            config,
+        };
+        for candidate in locals {
+            attempt.add_local(candidate);
+        }
+        for candidate in std::mem::take(&mut attempt.config.remote) {
+            attempt.add_remote(&candidate, now);
+        }
+        Ok(attempt)
+    }
+
+    pub(crate) fn id(&self) -> &AttemptId {
+        &self.config.id
+    }
+
+    pub(crate) fn ufrag(&self) -> &str {
+        &self.config.ice.local.ufrag
+    }
+
+    /// Whether the policy lets this side use its allocation.
+    pub(crate) fn uses_relay(&self) -> bool {
+        self.config.policy != Policy::Direct
+    }
+
+    pub(crate) fn add_local(&mut self, candidate: &Candidate) {
+        let relay = candidate.kind == CandidateKind::Relay;
+        if !allowed(self.config.policy, relay) {
+            return;
+        }
+        if relay {
+            self.local_relay = Some(candidate.address);
+        }
+        // A reflexive candidate is checked from its base, which is among the host candidates.
+        if matches!(candidate.kind, CandidateKind::Host | CandidateKind::Relay) {
+            let _ = self.agent.add_local(candidate);
+        }
+    }
+
+    /// Takes a candidate of the other side's, within the attempt's budget (I9).
+    pub(crate) fn add_remote(&mut self, candidate: &Candidate, now: Instant) -> bool {
+        let relay = candidate.kind == CandidateKind::Relay;
+        if self.remotes >= limits::MAX_CANDIDATES
+            || !allowed(self.config.policy, relay)
+            || !probeable(candidate.address.ip())
+        {
+            return false;
+        }
+        self.remotes += 1;
+        self.next_round = self.next_round.min(now);
+        self.agent.add_remote(candidate).is_ok()
+    }
+
+    /// Reads a check or an answer. `local` is where it came to: an address of the socket's, or this
+    /// side's relayed address.
+    pub(crate) fn handle(
+        &mut self,
+        local: SocketAddr,
+        remote: SocketAddr,
+        datagram: &[u8],
+        now: Instant,
+    ) {
+        self.agent.handle(local, remote, datagram, now);
+        // Settling takes one more check, which must not wait for the next round.
+        if self.config.controlling && !self.agent.settled() {
+            self.next_round = self.next_round.min(now + Duration::from_millis(5));
+        }
+    }
+
+    pub(crate) fn poll_check(&mut self) -> Option<(Via, Check)> {
+        let check = self.agent.poll_check()?;
+        let via = if Some(check.local) == self.local_relay {
+            Via::Relay
+        } else {
+            Via::Socket(check.local.ip())
+        };
+        Some((via, check))
+    }
+
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+        (!self.given_up).then(|| {
+            let unreported = self.reported.is_none();
+            let deadline = self.started + self.config.timeout;
+            if unreported { self.next_round.min(deadline) } else { self.next_round }
+        })
+    }
+
+    pub(crate) fn handle_timeout(&mut self, now: Instant) {
+        if self.given_up || now < self.next_round {
+            return;
+        }
+        self.agent.round(now);
+        self.agent.drop_events();
+        self.next_round = if self.agent.settled() && self.left.is_none() {
+            now + self.keep_alive
+        } else if self.agent.settled() {
+            now + Duration::from_millis(500)
+        } else {
+            schedule::next_round(self.started, now)
+        };
+    }
+
+    /// Leaves the active path if it has fallen silent under traffic.
+    pub(crate) fn traffic(&mut self, traffic: Traffic, now: Instant) {
+        let Some(active) = self.active else { return };
+        if active.kind != PathKind::Direct || self.left.is_some() {
+            return;
+        }
+        let Some(sent) = traffic.sent else { return };
+        let heard = traffic.received.unwrap_or(self.started);
+        // Silence only counts while this side is talking: an idle path is not a dead one.
+        let talking = now.saturating_duration_since(sent) < SILENCE;
+        let patience = SILENCE.max(3 * active.rtt);
+        if talking && sent > heard && now.saturating_duration_since(heard) >= patience {
+            self.left = Some((active, now));
+            self.next_round = now;
+        }
+    }
+
+    /// Decides anew what the pairs' state means, and says what has changed.
+    pub(crate) fn review(&mut self, now: Instant) -> Vec<Change> {
+        let mut changes = Vec::new();
+        if self.given_up {
+            return changes;
+        }
+        let pairs = self.agent.pairs(now);
+        self.readmit(&pairs, now);
+        let path = choose(self.active.as_ref(), &self.usable(&pairs));
+        if path.map(way) != self.active.map(way) {
+            self.note(path, now);
+            changes.push(Change::Path(path));
+        }
+        self.active = path;
+        let sources: Vec<_> = self.agent.remotes().collect();
+        if sources.len() != self.known_sources {
+            self.known_sources = sources.len();
+            changes.push(Change::Sources(sources));
+        }
+        changes.extend(self.verdict(now).map(Change::Verdict));
+        changes
+    }
+
+    /// Ends the attempt from outside: the other side is gone.
+    pub(crate) fn give_up(&mut self, now: Instant) -> Option<Report> {
+        if self.given_up || self.active.is_some() {
+            return None;
+        }
+        self.given_up = true;
+        self.reported = Some(Outcome::Failed);
+        Some(self.report(Outcome::Failed, now))
+    }
+
+    pub(crate) fn active(&self) -> Option<Path> {
+        self.active
+    }
+
+    fn usable(&self, pairs: &[Pair]) -> Vec<Path> {
+        let trusted = |path: &Path| self.left.is_none_or(|(left, _)| !left.same_way(path));
+        let paths = |answered: bool| -> Vec<Path> {
+            let pairs = pairs.iter().filter(|p| p.answered == answered);
+            pairs.map(|p| self.path(p)).filter(trusted).collect()
+        };
+        let answered = paths(true);
+        // A pair that only the other side has checked still carries an answer to it: its first
+        // packets must not wait for our own check's round trip.
+        if answered.is_empty() { paths(false) } else { answered }
+    }
+
+    fn path(&self, pair: &Pair) -> Path {
+        let via = if pair.local.kind == CandidateKind::Relay {
+            Via::Relay
+        } else {
+            Via::Socket(pair.local.address.ip())
+        };
+        let relayed = via == Via::Relay || pair.remote.kind == CandidateKind::Relay;
+        let method = if relayed {
+            Method::Relay
+        } else if pair.remote.kind == CandidateKind::Host || self.near.nat_type == NatType::Open {
+            Method::Direct
+        } else {
+            Method::UdpHolePunch
+        };
+        let kind = if relayed { PathKind::Relay } else { PathKind::Direct };
+        Path { kind, method, via, remote: pair.remote.address, rtt: pair.rtt }
+    }
+
+    /// A path that was left is used again once its peer has been heard after its probation.
+    fn readmit(&mut self, pairs: &[Pair], now: Instant) {
+        let Some((left, since)) = self.left else { return };
+        let heard =
+            pairs.iter().filter(|p| self.path(p).same_way(&left)).filter_map(|p| p.last_received);
+        if heard.max().is_some_and(|heard| heard > since + PROBATION) {
+            self.left = None;
+            self.next_round = now;
+        }
+    }
+
+    fn note(&mut self, path: Option<Path>, now: Instant) {
+        let Some(path) = path else { return };
+        let age = now.saturating_duration_since(self.started);
+        self.connected.get_or_insert(age);
+        if path.kind == PathKind::Direct {
+            self.direct.get_or_insert((age, path.method));
+        }
+    }
+
+    /// A verdict is told when it is first known and when it becomes better.
+    fn verdict(&mut self, now: Instant) -> Option<Report> {
+        let age = now.saturating_duration_since(self.started);
+        let outcome = match self.active {
+            Some(path) if path.kind == PathKind::Direct => Outcome::Direct,
+            Some(_) => Outcome::Relay,
+            None if age >= self.config.timeout => Outcome::Failed,
+            None => return None,
+        };
+        let better = match (self.reported, outcome) {
+            (None, _) | (Some(Outcome::Relay), Outcome::Direct) => true,
+            (Some(_), _) => false,
+        };
+        if !better {
+            return None;
+        }
+        self.given_up = outcome == Outcome::Failed;
+        self.reported = Some(outcome);
+        Some(self.report(outcome, now))
+    }
+
+    fn report(&self, outcome: Outcome, now: Instant) -> Report {
+        let age = millis(now.saturating_duration_since(self.started));
+        let method = match outcome {
+            Outcome::Direct => self.direct.map(|(_, method)| method),
+            Outcome::Relay => Some(Method::Relay),
+            Outcome::Failed => None,
+        };
+        let verdict = sentence(&Ending {
+            outcome,
+            method,
+            policy: self.config.policy,
+            near: Some(&self.near),
+            far: self.config.remote_nat.as_ref(),
+            peer: self.config.peer.as_str(),
+        });
+        Report {
+            attempt: self.config.id.clone(),
+            outcome,
+            method,
+            ms: self.connected.map_or(age, millis),
+            direct_ms: self.direct.map(|(at, _)| millis(at)),
+            steps: self.steps(outcome, method, age),
+            verdict,
+        }
+    }
+
+    fn steps(&self, outcome: Outcome, method: Option<Method>, age: u64) -> Vec<Step> {
+        let mut steps = Vec::new();
+        if self.config.policy == Policy::Relay {
+            steps.push(step(
+                Method::UdpHolePunch,
+                StepResult::Skipped,
+                0,
+                "forbidden by the policy",
+            ));
+        } else if let Some((at, method)) = self.direct {
+            steps.push(step(method, StepResult::Ok, millis(at), ""));
+        } else {
+            let window = DIRECT_WINDOW.as_secs();
+            let detail = format!("no check answered yet; direct pairs are tried for {window} s");
+            steps.push(step(Method::UdpHolePunch, StepResult::Failed, age, &detail));
+        }
+        steps.push(match (self.config.policy, outcome, method) {
+            (Policy::Direct, ..) => {
+                step(Method::Relay, StepResult::Skipped, 0, "forbidden by the policy")
+            }
+            (_, Outcome::Relay, _) => {
+                step(Method::Relay, StepResult::Ok, self.connected.map_or(age, millis), "")
+            }
+            (_, Outcome::Direct, _) => {
+                step(Method::Relay, StepResult::Skipped, age, "a direct path is in use")
+            }
+            (_, Outcome::Failed, _) if self.local_relay.is_none() => {
+                step(Method::Relay, StepResult::Failed, age, "no allocation at a relay")
+            }
+            (_, Outcome::Failed, _) => {
+                step(Method::Relay, StepResult::Failed, age, "no check answered")
+            }
+        });
+        steps
+    }
+}
+
+fn step(method: Method, result: StepResult, ms: u64, detail: &str) -> Step {
+    Step { method, result, ms, detail: detail.to_owned() }
+}
+
+fn way(path: Path) -> (Via, SocketAddr) {
+    (path.via, path.remote)
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn allowed(policy: Policy, relay: bool) -> bool {
+    match policy {
+        Policy::Auto => true,
+        Policy::Direct => !relay,
+        Policy::Relay => relay,
+    }
+}
+
+/// Addresses that no peer can have: probing them would only serve to aim packets.
+fn probeable(ip: IpAddr) -> bool {
+    match ip.to_canonical() {
+        IpAddr::V4(ip) => !(ip.is_unspecified() || ip.is_multicast() || ip.is_broadcast()),
+        IpAddr::V6(ip) => !(ip.is_unspecified() || ip.is_multicast()),
+    }
+}

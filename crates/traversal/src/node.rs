@@ -1,0 +1,462 @@
+//! Everything that one client's socket takes part in.
+
+use std::collections::{HashMap, VecDeque};
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use p2p_wire::{AttemptId, Candidate, CandidateKind, NatProfile, Report};
+use rand::RngCore;
+
+use crate::attempt::{Attempt, AttemptConfig, Change, Traffic};
+use crate::demux::{Kind, kind};
+use crate::detect::Detector;
+use crate::path::{Path, Via};
+use crate::relay::{Allocation, RelayConfig, RelayLeg};
+use crate::stun::{self, Class, TransactionId};
+use crate::transmit::Transmit;
+
+/// Attempts that may be open at once, their connections included.
+pub const MAX_ATTEMPTS: usize = 256;
+/// How long an answer to a check is waited for.
+const CHECK_LIFETIME: Duration = Duration::from_secs(5);
+/// Checks that may wait for an answer at once.
+const MAX_CHECKS: usize = 16 * 1024;
+
+/// What the node is told at its start.
+#[derive(Debug, Clone)]
+pub struct NodeConfig {
+    /// The socket's port.
+    pub local_port: u16,
+    /// The host's addresses that peers may reach.
+    pub local_ips: Vec<IpAddr>,
+    /// STUN servers.
+    pub stun_servers: Vec<SocketAddr>,
+    /// The relay, if there is one.
+    pub relay: Option<RelayConfig>,
+    /// How often mappings and idle paths are kept alive.
+    pub keep_alive: Duration,
+}
+
+/// What became of a datagram.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Input {
+    /// It was the node's.
+    Consumed,
+    /// It is data that came straight to the socket.
+    Data,
+    /// It carried data of this peer's through the relay.
+    Relayed {
+        /// The peer, as the relay saw it.
+        peer: SocketAddr,
+        /// The data.
+        payload: Bytes,
+    },
+}
+
+/// What the node has to tell.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Event {
+    /// A round of NAT detection has ended.
+    Detected(NatProfile),
+    /// Peers can reach this client at these addresses; replaces what was said before.
+    Candidates(Vec<Candidate>),
+    /// The allocation at the relay came or went.
+    Relay(Allocation),
+    /// A connection should use this path from here on, or has none.
+    Path(AttemptId, Option<Path>),
+    /// A connection's packets may come from these addresses, through socket or relay.
+    Sources(AttemptId, Vec<SocketAddr>),
+    /// An attempt has ended, or ended better than reported before.
+    Verdict(Report),
+}
+
+/// See the crate's documentation for how to drive it.
+pub struct Node {
+    config: NodeConfig,
+    rng: Box<dyn RngCore + Send>,
+    detector: Detector,
+    relay: Option<RelayLeg>,
+    profile: NatProfile,
+    attempts: HashMap<AttemptId, Attempt>,
+    checks: HashMap<TransactionId, (AttemptId, Instant)>,
+    transmits: VecDeque<Transmit>,
+    events: VecDeque<Event>,
+    refused: u64,
+}
+
+impl Node {
+    /// Starts detection and, where there is a relay, an allocation.
+    pub fn new(config: NodeConfig, mut rng: Box<dyn RngCore + Send>, now: Instant) -> Self {
+        let detector = Detector::new(
+            &config.stun_servers,
+            config.local_port,
+            config.local_ips.clone(),
+            config.keep_alive,
+            now,
+            &mut *rng,
+        );
+        let relay = config.relay.clone().map(|relay| RelayLeg::new(relay, now));
+        let mut node = Self {
+            config,
+            rng,
+            detector,
+            relay,
+            profile: NatProfile { udp: true, ..NatProfile::default() },
+            attempts: HashMap::new(),
+            checks: HashMap::new(),
+            transmits: VecDeque::new(),
+            events: VecDeque::new(),
+            refused: 0,
+        };
+        node.handle_timeout(now);
+        node
+    }
+
+    /// Reads a datagram that came from `remote` to the socket's address `local`.
+    pub fn handle_datagram(
+        &mut self,
+        local: IpAddr,
+        remote: SocketAddr,
+        datagram: &[u8],
+        now: Instant,
+    ) -> Input {
+        let from_relay = self.relay.as_ref().is_some_and(|relay| relay.server() == remote);
+        let input = match kind(datagram, from_relay) {
+            Kind::Quic => return Input::Data,
+            Kind::Other => Input::Consumed,
+            Kind::Stun if self.detector.handle_response(remote, datagram, now) => {
+                self.detect(now);
+                Input::Consumed
+            }
+            Kind::Stun | Kind::ChannelData if from_relay => self.handle_relay(datagram, now),
+            Kind::Stun => {
+                let local = SocketAddr::new(local, self.config.local_port);
+                self.handle_check(local, remote, datagram, now);
+                Input::Consumed
+            }
+            Kind::ChannelData => Input::Consumed,
+        };
+        self.flush_relay();
+        input
+    }
+
+    /// Does what is due.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.detect(now);
+        if let Some(relay) = &mut self.relay
+            && relay.poll_timeout().is_some_and(|due| due <= now)
+        {
+            relay.handle_timeout(now);
+        }
+        let ids: Vec<_> = self.attempts.keys().cloned().collect();
+        for id in ids {
+            if let Some(attempt) = self.attempts.get_mut(&id) {
+                attempt.handle_timeout(now);
+                self.after(&id, now);
+            }
+        }
+        self.checks.retain(|_, (_, sent)| now.saturating_duration_since(*sent) < CHECK_LIFETIME);
+        self.flush_relay();
+    }
+
+    /// When [`Node::handle_timeout`] is due.
+    pub fn poll_timeout(&mut self) -> Instant {
+        let detector = self.detector.poll_timeout();
+        let relay = self.relay.as_mut().and_then(RelayLeg::poll_timeout);
+        let attempts = self.attempts.values().filter_map(Attempt::poll_timeout);
+        attempts.chain(relay).fold(detector, Instant::min)
+    }
+
+    /// The next datagram to send.
+    pub fn poll_transmit(&mut self) -> Option<Transmit> {
+        self.transmits.pop_front()
+    }
+
+    /// The next thing to act on.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// Names the relay, or gives it fresh credentials.
+    pub fn set_relay(&mut self, config: RelayConfig, now: Instant) {
+        match &mut self.relay {
+            Some(relay) if relay.server() == config.server => {
+                relay.renew_credentials(config.username, config.password, now);
+            }
+            Some(_) | None => self.relay = Some(RelayLeg::new(config, now)),
+        }
+        self.flush_relay();
+    }
+
+    /// Names the STUN servers and measures anew.
+    pub fn set_stun_servers(&mut self, servers: &[SocketAddr], now: Instant) {
+        if self.config.stun_servers == servers {
+            return;
+        }
+        self.config.stun_servers = servers.to_vec();
+        self.detector = Detector::new(
+            servers,
+            self.config.local_port,
+            self.config.local_ips.clone(),
+            self.config.keep_alive,
+            now,
+            &mut *self.rng,
+        );
+        self.detect(now);
+    }
+
+    /// Begins an attempt. Its paths and verdict come as events. `false` when as many are open as
+    /// may be.
+    pub fn start_attempt(&mut self, config: AttemptConfig, now: Instant) -> bool {
+        if self.attempts.len() >= MAX_ATTEMPTS {
+            self.refused += 1;
+            return false;
+        }
+        let id = config.id.clone();
+        let locals = self.candidates();
+        let remotes: Vec<_> = config.remote.clone();
+        let keep_alive = self.config.keep_alive;
+        let Ok(attempt) = Attempt::new(config, self.profile.clone(), &locals, keep_alive, now)
+        else {
+            self.refused += 1;
+            return false;
+        };
+        self.permit(&attempt, &remotes, now);
+        self.attempts.insert(id.clone(), attempt);
+        if let Some(attempt) = self.attempts.get_mut(&id) {
+            attempt.handle_timeout(now);
+        }
+        self.after(&id, now);
+        self.flush_relay();
+        true
+    }
+
+    /// Takes a further candidate of the other side's.
+    pub fn add_remote_candidate(&mut self, id: &AttemptId, candidate: &Candidate, now: Instant) {
+        let Some(attempt) = self.attempts.get_mut(id) else { return };
+        if !attempt.add_remote(candidate, now) {
+            self.refused += 1;
+            return;
+        }
+        if attempt.uses_relay()
+            && let Some(relay) = &mut self.relay
+        {
+            relay.permit(candidate.address, now);
+        }
+        self.flush_relay();
+    }
+
+    /// Ends an attempt that has no path yet: the other side is gone.
+    pub fn give_up(&mut self, id: &AttemptId, now: Instant) {
+        if let Some(report) = self.attempts.get_mut(id).and_then(|a| a.give_up(now)) {
+            self.events.push_back(Event::Verdict(report));
+        }
+    }
+
+    /// Forgets an attempt: its connection is closed.
+    pub fn end_attempt(&mut self, id: &AttemptId) {
+        self.attempts.remove(id);
+        self.checks.retain(|_, (owner, _)| owner != id);
+    }
+
+    /// The traffic on an attempt's path, for noticing that it has fallen silent.
+    pub fn traffic(&mut self, id: &AttemptId, traffic: Traffic, now: Instant) {
+        if let Some(attempt) = self.attempts.get_mut(id) {
+            attempt.traffic(traffic, now);
+            self.after(id, now);
+            self.flush_relay();
+        }
+    }
+
+    /// Sends data to a peer through the relay.
+    pub fn send_relayed(&mut self, peer: SocketAddr, payload: &[u8], now: Instant) {
+        if let Some(relay) = &mut self.relay {
+            relay.send(peer, payload, now);
+        }
+        self.flush_relay();
+    }
+
+    /// A Binding indication to this address: keeps a mapping open, asks for nothing.
+    pub fn keep_open(&mut self, path: &Path, now: Instant) {
+        let mut id = [0; 12];
+        self.rng.fill_bytes(&mut id);
+        let payload = Bytes::copy_from_slice(&stun::binding_indication(id));
+        self.transmit(path.via, path.remote, payload, now);
+        self.flush_relay();
+    }
+
+    /// What the last round of detection found.
+    pub fn profile(&self) -> &NatProfile {
+        &self.profile
+    }
+
+    /// Where peers can reach this client at the moment.
+    pub fn candidates(&self) -> Vec<Candidate> {
+        let port = self.config.local_port;
+        let host = |ip: &IpAddr| Candidate::udp(CandidateKind::Host, SocketAddr::new(*ip, port));
+        let mut candidates: Vec<_> = self.config.local_ips.iter().map(host).collect();
+        if let Some(public) = self.profile.public_address {
+            let reflexive = Candidate {
+                related: self.config.local_ips.first().map(|ip| SocketAddr::new(*ip, port)),
+                ..Candidate::udp(CandidateKind::ServerReflexive, public)
+            };
+            if candidates.iter().all(|c| c.address != public) {
+                candidates.push(reflexive);
+            }
+        }
+        let relayed = self.relay.as_ref().and_then(RelayLeg::relayed);
+        candidates.extend(relayed.map(|addr| Candidate::udp(CandidateKind::Relay, addr)));
+        candidates
+    }
+
+    /// The allocation at the relay, if there is a relay.
+    pub fn allocation(&self) -> Option<&Allocation> {
+        self.relay.as_ref().map(RelayLeg::allocation)
+    }
+
+    /// The path that an attempt's connection uses.
+    pub fn path(&self, id: &AttemptId) -> Option<Path> {
+        self.attempts.get(id).and_then(Attempt::active)
+    }
+
+    /// Attempts and candidates that a bound or the policy kept out.
+    pub fn refused(&self) -> u64 {
+        self.refused
+    }
+
+    /// Gives the allocation back.
+    pub fn close(&mut self, now: Instant) {
+        self.attempts.clear();
+        if let Some(relay) = &mut self.relay {
+            relay.close(now);
+        }
+        self.flush_relay();
+    }
+
+    fn detect(&mut self, now: Instant) {
+        let found = self.detector.handle_timeout(now, &mut *self.rng, &mut self.transmits);
+        let Some(profile) = found else { return };
+        let moved = profile.public_address != self.profile.public_address;
+        self.profile = profile.clone();
+        self.events.push_back(Event::Detected(profile));
+        if moved {
+            self.events.push_back(Event::Candidates(self.candidates()));
+        }
+    }
+
+    fn handle_relay(&mut self, datagram: &[u8], now: Instant) -> Input {
+        let Some(relay) = &mut self.relay else { return Input::Consumed };
+        let from_peer = relay.handle_datagram(datagram, now);
+        let relayed = relay.relayed();
+        let (Some(from), Some(relayed)) = (from_peer, relayed) else { return Input::Consumed };
+        match kind(&from.payload, false) {
+            Kind::Stun => {
+                self.handle_check(relayed, from.peer, &from.payload, now);
+                Input::Consumed
+            }
+            Kind::Quic => Input::Relayed { peer: from.peer, payload: from.payload },
+            Kind::ChannelData | Kind::Other => Input::Consumed,
+        }
+    }
+
+    /// A check names its attempt by the username, an answer by the transaction.
+    fn handle_check(
+        &mut self,
+        local: SocketAddr,
+        remote: SocketAddr,
+        datagram: &[u8],
+        now: Instant,
+    ) {
+        let id = match stun::peek(datagram) {
+            Some((Class::Request, _)) => stun::target_ufrag(datagram).and_then(|ufrag| {
+                self.attempts.values().find(|a| a.ufrag() == ufrag).map(|a| a.id().clone())
+            }),
+            Some((Class::Response, id)) => self.checks.remove(&id).map(|(owner, _)| owner),
+            Some((Class::Indication, _)) | None => None,
+        };
+        let Some(id) = id else { return };
+        if let Some(attempt) = self.attempts.get_mut(&id) {
+            attempt.handle(local, remote, datagram, now);
+        }
+        self.after(&id, now);
+    }
+
+    /// Sends an attempt's checks and tells its changes.
+    fn after(&mut self, id: &AttemptId, now: Instant) {
+        let Some(attempt) = self.attempts.get_mut(id) else { return };
+        let mut checks = Vec::new();
+        while let Some(check) = attempt.poll_check() {
+            checks.push(check);
+        }
+        let changes = attempt.review(now);
+        for (via, check) in checks {
+            if let Some((Class::Request, transaction)) = stun::peek(&check.payload)
+                && self.checks.len() < MAX_CHECKS
+            {
+                self.checks.insert(transaction, (id.clone(), now));
+            }
+            self.transmit(via, check.remote, check.payload, now);
+        }
+        for change in changes {
+            self.events.push_back(match change {
+                Change::Path(path) => Event::Path(id.clone(), path),
+                Change::Sources(sources) => Event::Sources(id.clone(), sources),
+                Change::Verdict(report) => Event::Verdict(report),
+            });
+        }
+    }
+
+    fn transmit(&mut self, via: Via, remote: SocketAddr, payload: Bytes, now: Instant) {
+        match via {
+            Via::Socket(local) => {
+                self.transmits.push_back(Transmit { from: Some(local), to: remote, payload });
+            }
+            Via::Relay => {
+                if let Some(relay) = &mut self.relay {
+                    relay.send(remote, &payload, now);
+                }
+            }
+        }
+    }
+
+    fn permit(&mut self, attempt: &Attempt, remotes: &[Candidate], now: Instant) {
+        if !attempt.uses_relay() {
+            return;
+        }
+        if let Some(relay) = &mut self.relay {
+            for candidate in remotes {
+                relay.permit(candidate.address, now);
+            }
+        }
+    }
+
+    /// Moves the relay's datagrams out and tells when the allocation has changed.
+    fn flush_relay(&mut self) {
+        let Some(relay) = &mut self.relay else { return };
+        while let Some(transmit) = relay.poll_transmit() {
+            self.transmits.push_back(transmit);
+        }
+        if !relay.take_changed() {
+            return;
+        }
+        let allocation = relay.allocation().clone();
+        if let Allocation::Ready(addr) = allocation {
+            let candidate = Candidate::udp(CandidateKind::Relay, addr);
+            for attempt in self.attempts.values_mut() {
+                attempt.add_local(&candidate);
+            }
+        }
+        self.events.push_back(Event::Relay(allocation));
+        self.events.push_back(Event::Candidates(self.candidates()));
+    }
+}
+
+impl std::fmt::Debug for Node {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Node")
+            .field("attempts", &self.attempts.len())
+            .field("relay", &self.relay)
+            .finish_non_exhaustive()
+    }
+}

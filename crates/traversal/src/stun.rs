@@ -1,0 +1,93 @@
+//! The little STUN that traversal speaks itself: Binding requests to servers, and reading enough of
+//! a message to know whose it is. Checks are `rtc-ice`'s, TURN is `rtc-turn`'s.
+
+use std::net::SocketAddr;
+
+use stun_types::attribute::{Username, XorMappedAddress};
+use stun_types::message::Message;
+
+/// A STUN transaction id (RFC 8489 §5).
+pub(crate) type TransactionId = [u8; 12];
+
+const MAGIC_COOKIE: [u8; 4] = [0x21, 0x12, 0xa4, 0x42];
+const BINDING_REQUEST: [u8; 2] = [0x00, 0x01];
+const BINDING_INDICATION: [u8; 2] = [0x00, 0x11];
+
+/// What a message is, as far as its header tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Class {
+    Request,
+    Indication,
+    Response,
+}
+
+/// A Binding request without attributes: 20 bytes, which keeps reflection at its smallest.
+pub(crate) fn binding_request(id: TransactionId) -> [u8; 20] {
+    header(BINDING_REQUEST, id)
+}
+
+/// A Binding indication: keeps a NAT's mapping and asks for no answer (RFC 8445 §11).
+pub(crate) fn binding_indication(id: TransactionId) -> [u8; 20] {
+    header(BINDING_INDICATION, id)
+}
+
+/// The class and transaction of a message with a valid header (RFC 8489 §5).
+pub(crate) fn peek(datagram: &[u8]) -> Option<(Class, TransactionId)> {
+    let (head, _) = datagram.split_at_checked(20)?;
+    if head[0] & 0xc0 != 0 || head[4..8] != MAGIC_COOKIE {
+        return None;
+    }
+    // The class's two bits sit at bits 4 and 8 of the type.
+    let class = match (head[0] & 0x01, head[1] & 0x10) {
+        (0, 0) => Class::Request,
+        (0, _) => Class::Indication,
+        _ => Class::Response,
+    };
+    Some((class, head[8..20].try_into().expect("twelve bytes of a twenty-byte head")))
+}
+
+/// The address in a Binding success response.
+pub(crate) fn mapped_address(datagram: &[u8]) -> Option<SocketAddr> {
+    let message = Message::from_bytes(datagram).ok()?;
+    let mapped = message.attribute::<XorMappedAddress>().ok()?;
+    Some(mapped.addr(message.transaction_id()))
+}
+
+/// The username fragment that a check is addressed to (RFC 8445 §7.2.2: `theirs:ours`).
+pub(crate) fn target_ufrag(datagram: &[u8]) -> Option<String> {
+    let message = Message::from_bytes(datagram).ok()?;
+    let username = message.attribute::<Username>().ok()?;
+    username.username().split(':').next().map(str::to_owned)
+}
+
+fn header(kind: [u8; 2], id: TransactionId) -> [u8; 20] {
+    let mut bytes = [0; 20];
+    bytes[..2].copy_from_slice(&kind);
+    bytes[4..8].copy_from_slice(&MAGIC_COOKIE);
+    bytes[8..].copy_from_slice(&id);
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_reads_back_with_its_transaction() {
+        let id = [7; 12];
+        assert_eq!(peek(&binding_request(id)), Some((Class::Request, id)));
+        assert_eq!(peek(&binding_indication(id)), Some((Class::Indication, id)));
+        assert!(Message::from_bytes(&binding_request(id)).is_ok());
+        let mut response = binding_request(id);
+        response[0] = 1;
+        assert_eq!(peek(&response), Some((Class::Response, id)));
+    }
+
+    #[test]
+    fn other_bytes_are_not_stun() {
+        assert_eq!(peek(&[0; 20]), None);
+        assert_eq!(peek(&[0; 5]), None);
+        assert_eq!(mapped_address(&[0; 64]), None);
+        assert_eq!(target_ufrag(&[]), None);
+    }
+}
