@@ -1,1 +1,73 @@
-fn main() {}
+//! `cargo xtask`: every check of the repository, from the rules of the tree to the NAT lab.
+
+mod lab;
+mod packages;
+mod run;
+mod tally;
+mod test;
+mod tidy;
+mod workspace;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+use crate::workspace::Workspace;
+
+/// The repository's own checks.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Every test there is; installs what it needs when run as root.
+    Test {
+        /// The inner loop: no root, no servers, under a minute once built.
+        #[arg(long)]
+        fast: bool,
+        /// Only the tiers with this in their name.
+        #[arg(long)]
+        only: Option<String>,
+    },
+    /// The NAT lab alone: proves the NATs, then runs the real binaries through every pair.
+    Lab {
+        /// Write the result to docs/nat-matrix.md.
+        #[arg(long)]
+        write: bool,
+        /// Only the cases with this in their name.
+        #[arg(long)]
+        only: Option<String>,
+    },
+    /// The rules of the tree: dependencies, pure cores, names, sizes, invariants.
+    Tidy,
+    /// The commands of README.md, inside the network namespace made for them.
+    #[command(hide = true)]
+    ReadmeCommands,
+}
+
+fn main() -> ExitCode {
+    match try_main(&Arguments::parse().verb) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Whether everything is well.
+fn try_main(verb: &Verb) -> Result<bool> {
+    let workspace = Workspace::find()?;
+    match verb {
+        Verb::Test { fast, only } => test::test(&workspace, *fast, only.as_deref()),
+        Verb::Lab { write, only } => lab::lab(&workspace, *write, only.as_deref()),
+        Verb::Tidy => tidy::tidy(&workspace),
+        Verb::ReadmeCommands => test::readme::run_commands(&workspace),
+    }
+}

@@ -1,0 +1,112 @@
+//! The Debian packages that tests need, and installing those that are missing.
+
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context as _, Result};
+
+use crate::run::output_of;
+
+/// A program some tier runs, and the package it comes in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Tool {
+    program: &'static str,
+    package: &'static str,
+}
+
+const fn tool(program: &'static str, package: &'static str) -> Tool {
+    Tool { program, package }
+}
+
+/// What `tests/interop` runs: coturn's server and clients.
+pub(crate) const INTEROP: &[Tool] =
+    &[tool("turnserver", "coturn"), tool("turnutils_uclient", "coturn")];
+
+/// What the NAT lab runs.
+pub(crate) const LAB: &[Tool] = &[
+    tool("ip", "iproute2"),
+    tool("nft", "nftables"),
+    tool("sysctl", "procps"),
+    tool("kill", "procps"),
+    tool("turnserver", "coturn"),
+    tool("turnutils_natdiscovery", "coturn"),
+    tool("curl", "curl"),
+];
+
+/// What the commands of README.md run besides our own binaries.
+pub(crate) const README: &[Tool] =
+    &[tool("unshare", "util-linux"), tool("ip", "iproute2"), tool("curl", "curl")];
+
+/// Whether the process may install packages and make network namespaces.
+pub(crate) fn is_root() -> bool {
+    output_of(Command::new("id").arg("-u")).is_ok_and(|uid| uid.trim() == "0")
+}
+
+/// Makes sure the tools are there, installing what is missing where that is possible.
+///
+/// # Errors
+/// Says which packages are missing and how to get them.
+pub(crate) fn provide(tools: &[Tool]) -> Result<()> {
+    let missing = missing_packages(tools, is_installed);
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let list = missing.join(" ");
+    let fix = format!("install them with `apt-get install {list}`");
+    if !is_root() {
+        anyhow::bail!("missing Debian packages and not root: {fix}, or run as root");
+    }
+    eprintln!("installing: {list}");
+    install(&missing).with_context(|| format!("missing packages: {fix}"))?;
+    let still = missing_packages(tools, is_installed);
+    anyhow::ensure!(still.is_empty(), "installed, but still not found: {}", still.join(" "));
+    Ok(())
+}
+
+/// Installs from the package lists that are there; refreshes them only if that fails.
+fn install(packages: &[&'static str]) -> Result<()> {
+    if apt_get(&["install", "--yes", "--no-install-recommends"], packages).is_ok() {
+        return Ok(());
+    }
+    apt_get(&["update"], &[])?;
+    apt_get(&["install", "--yes", "--no-install-recommends"], packages)
+}
+
+fn apt_get(words: &[&str], packages: &[&str]) -> Result<()> {
+    let mut command = Command::new("apt-get");
+    command.arg("--quiet").args(words).args(packages);
+    command.env("DEBIAN_FRONTEND", "noninteractive");
+    output_of(&mut command).map(drop)
+}
+
+fn missing_packages(tools: &[Tool], is_there: impl Fn(&str) -> bool) -> Vec<&'static str> {
+    let mut missing: Vec<&'static str> =
+        tools.iter().filter(|tool| !is_there(tool.program)).map(|tool| tool.package).collect();
+    missing.sort_unstable();
+    missing.dedup();
+    missing
+}
+
+/// Looks in `PATH` and in the folders for administration, which only root has in its path.
+fn is_installed(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let folders = std::env::split_paths(&path).chain(["/usr/sbin".into(), "/sbin".into()]);
+    folders.into_iter().any(|folder| Path::new(&folder).join(program).is_file())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_package_that_brings_two_missing_tools_is_asked_for_once() {
+        let missing = missing_packages(INTEROP, |_| false);
+        assert_eq!(missing, ["coturn"]);
+    }
+
+    #[test]
+    fn nothing_is_missing_where_every_tool_is_found() {
+        assert!(missing_packages(LAB, |_| true).is_empty());
+        assert!(is_installed("sh") && !is_installed("no-such-program"));
+    }
+}
