@@ -94,16 +94,27 @@ impl StatsError {
 
 impl From<sqlx::Error> for StatsError {
     fn from(error: sqlx::Error) -> Self {
-        // SQLITE_BUSY is 5 and SQLITE_LOCKED is 6; extended codes keep them in the low byte.
-        let code = error
-            .as_database_error()
-            .and_then(|e| e.code())
-            .and_then(|code| code.parse::<u32>().ok())
-            .map(|code| code & 0xff);
-        match code {
+        match sqlite_code(&error) {
+            // 5 BUSY, 6 LOCKED.
             Some(5 | 6) => Self::Busy(error),
             _ if matches!(error, sqlx::Error::PoolTimedOut) => Self::Busy(error),
             _ => Self::Database(error),
         }
     }
+}
+
+impl From<sqlx::migrate::MigrateError> for StatsError {
+    fn from(error: sqlx::migrate::MigrateError) -> Self {
+        match error {
+            // The database itself failed, not the schema.
+            sqlx::migrate::MigrateError::Execute(error) => error.into(),
+            error => Self::Migration(error),
+        }
+    }
+}
+
+/// SQLite's primary result code; extended codes keep it in their low byte.
+pub(crate) fn sqlite_code(error: &sqlx::Error) -> Option<u32> {
+    let code = error.as_database_error()?.code()?.parse::<u32>().ok()?;
+    Some(code & 0xff)
 }

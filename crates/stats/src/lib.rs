@@ -1,6 +1,6 @@
 //! What happened to every connection attempt, behind one trait.
 //!
-//! [`Store`] writes attempts and answers questions about them; `SqliteStore` is the embedded back
+//! [`Store`] writes attempts and answers questions about them; [`SqliteStore`] is the embedded back
 //! end. [`Recorder`] stands between signaling and the store: handing it a record never waits, and
 //! what it cannot keep is counted (invariant I7).
 //!
@@ -22,5 +22,5 @@ pub use error::StatsError;
 pub use network::Network;
 pub use query::{Cursor, Filter, MAX_PAGE, MethodStats, NatCell, Page, Percentiles, Summary};
 pub use recorder::Recorder;
-pub use sqlite::Retention;
+pub use sqlite::{Retention, SqliteStore};
 pub use store::{Store, StoreFuture};

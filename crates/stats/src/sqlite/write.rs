@@ -1,0 +1,132 @@
+//! Recording attempts, and removing those that are too old or too many.
+
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use p2p_telemetry::metrics::STORE_TRIMMED;
+use sqlx::types::Json;
+use sqlx::{Sqlite, SqliteConnection, Transaction};
+
+use super::row::{columns, name_of, nat_type_of, record, signed};
+use super::{Retention, SqliteStore};
+use crate::attempt::AttemptRecord;
+use crate::error::StatsError;
+use crate::merge::merge;
+
+const SELECT: &str = concat!("SELECT ", columns!(), " FROM attempts WHERE attempt = ?1");
+
+const UPSERT: &str = concat!(
+    "INSERT INTO attempts (",
+    columns!(),
+    ", caller_nat_type, callee_nat_type) \
+     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19) \
+     ON CONFLICT (attempt) DO UPDATE SET \
+        caller_nat = excluded.caller_nat, callee_nat = excluded.callee_nat, \
+        caller_nat_type = excluded.caller_nat_type, callee_nat_type = excluded.callee_nat_type, \
+        outcome = excluded.outcome, method = excluded.method, \
+        connected_ms = excluded.connected_ms, direct_ms = excluded.direct_ms, \
+        caller_steps = excluded.caller_steps, callee_steps = excluded.callee_steps, \
+        verdict = excluded.verdict, reason = excluded.reason"
+);
+
+const TRIM_OLD: &str = "DELETE FROM attempts WHERE started_unix_ms < ?1";
+
+const TRIM_MANY: &str = "DELETE FROM attempts WHERE attempt IN \
+     (SELECT attempt FROM attempts ORDER BY started_unix_ms DESC, attempt DESC LIMIT -1 OFFSET ?1)";
+
+impl SqliteStore {
+    pub(super) async fn write(&self, records: &[AttemptRecord]) -> Result<(), StatsError> {
+        let mut transaction = self.begin().await?;
+        for record in records {
+            upsert(&mut transaction, record).await?;
+        }
+        let written = self.written_since_trim.load(Relaxed) + records.len() as u64;
+        let due = written >= self.retention.trim_every();
+        let trimmed = if due { delete(&mut transaction, self.retention).await? } else { 0 };
+        transaction.commit().await?;
+        self.written_since_trim.store(if due { 0 } else { written }, Relaxed);
+        self.count_trimmed(trimmed);
+        Ok(())
+    }
+
+    pub(super) async fn trim(&self) -> Result<(), StatsError> {
+        let mut transaction = self.begin().await?;
+        let trimmed = delete(&mut transaction, self.retention).await?;
+        transaction.commit().await?;
+        self.count_trimmed(trimmed);
+        Ok(())
+    }
+
+    async fn begin(&self) -> Result<Transaction<'static, Sqlite>, StatsError> {
+        Ok(self.writer.begin_with("BEGIN IMMEDIATE").await?)
+    }
+
+    fn count_trimmed(&self, trimmed: u64) {
+        if trimmed > 0 {
+            self.trimmed.fetch_add(trimmed, Relaxed);
+            STORE_TRIMMED.get().increment(trimmed);
+            tracing::debug!(trimmed, "old attempts removed from the statistics");
+        }
+    }
+}
+
+impl Retention {
+    /// After how many writes the bound is looked at: counting rows costs more than a write.
+    fn trim_every(self) -> u64 {
+        (self.max_attempts / 100).clamp(1, 1_000)
+    }
+}
+
+async fn upsert(connection: &mut SqliteConnection, new: &AttemptRecord) -> Result<(), StatsError> {
+    let new = new.clone().with_addresses_truncated();
+    let stored = sqlx::query(SELECT)
+        .bind(new.attempt.as_str())
+        .fetch_optional(&mut *connection)
+        .await?
+        .map(|row| record(&row))
+        .transpose()?;
+    let attempt = match stored {
+        Some(stored) => merge(stored, new),
+        None => new,
+    };
+    sqlx::query(UPSERT)
+        .bind(attempt.attempt.as_str())
+        .bind(attempt.app.as_str())
+        .bind(attempt.caller.as_str())
+        .bind(attempt.callee.as_str())
+        .bind(attempt.caller_nat.as_ref().map(Json))
+        .bind(attempt.callee_nat.as_ref().map(Json))
+        .bind(name_of(attempt.policy))
+        .bind(Json(&attempt.plan))
+        .bind(attempt.started_unix_ms)
+        .bind(attempt.outcome.as_str())
+        .bind(attempt.method.map(|method| method.as_str()))
+        .bind(attempt.connected_ms.map(signed))
+        .bind(attempt.direct_ms.map(signed))
+        .bind(Json(&attempt.caller_steps))
+        .bind(Json(&attempt.callee_steps))
+        .bind(&attempt.verdict)
+        .bind(&attempt.reason)
+        .bind(nat_type_of(attempt.caller_nat.as_ref()))
+        .bind(nat_type_of(attempt.callee_nat.as_ref()))
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+/// Removes what the bound does not keep and says how much that was.
+async fn delete(
+    connection: &mut SqliteConnection,
+    retention: Retention,
+) -> Result<u64, StatsError> {
+    let mut removed = 0;
+    if let Some(age) = retention.max_age {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let oldest = i64::try_from(now.saturating_sub(age).as_millis()).unwrap_or(i64::MAX);
+        let old = sqlx::query(TRIM_OLD).bind(oldest).execute(&mut *connection).await?;
+        removed += old.rows_affected();
+    }
+    let keep = signed(retention.max_attempts);
+    let many = sqlx::query(TRIM_MANY).bind(keep).execute(connection).await?;
+    Ok(removed + many.rows_affected())
+}
