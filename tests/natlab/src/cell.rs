@@ -4,7 +4,10 @@
 //! listener and compares what comes back. The path is believed only if the program's exit code, its
 //! words, the address it names and the lab's own count of bytes on the segment agree.
 
+use std::io::Write as _;
 use std::net::IpAddr;
+use std::process::ChildStdin;
+use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
@@ -19,6 +22,17 @@ use crate::topology::{Lab, SERVER, Site};
 
 const PINGS: u32 = 20;
 const PAYLOAD_BYTES: usize = 1024 * 1024;
+
+/// Of the payload, what is written at once and what is kept for after the switch to the direct path.
+const HEAD_BYTES: usize = 128 * 1024;
+const TAIL_BYTES: usize = 512 * 1024;
+
+/// The pace of the data in between: a program with something to say now and then, for up to 8 s.
+const TRICKLE_BYTES: usize = 1024;
+const TRICKLE_EVERY: Duration = Duration::from_millis(20);
+
+/// More than checks alone put on the segment while the trickle goes on.
+const DATA_CROSSES_BYTES: u64 = 16 * 1024;
 
 /// What may cross between the sites while all data goes by the relay: checks that are dropped by a
 /// NAT, far less than the payload.
@@ -83,17 +97,19 @@ pub fn run(
     check_path(&ping, &seen, &lab)?;
 
     let payload = random_bytes(PAYLOAD_BYTES)?;
-    let sent = sha256_hex(&payload);
-    let (returned, took) = alice.pipe(bob.id, payload)?;
+    let (returned, took) = match expected {
+        Path::Direct => alice.pipe(bob.id, |pipe| feed_across_the_switch(pipe, &payload, &lab))?,
+        Path::Relay => alice.pipe(bob.id, |pipe| Ok(pipe.write_all(&payload)?))?,
+    };
     ensure!(
-        sha256_hex(&returned) == sent,
+        sha256_hex(&returned) == sha256_hex(&payload),
         "1 MiB came back changed: {} of {PAYLOAD_BYTES} bytes, sha256 differs",
         returned.len()
     );
     seen.transfer_ms = Some(u64::try_from(took.as_millis())?);
-    seen.direct_bytes = lab.bytes_between_sites()?;
+    let before = std::mem::replace(&mut seen.direct_bytes, lab.bytes_between_sites()?);
     on_seen(seen.clone());
-    check_wire(&seen)?;
+    check_wire(expected, seen.direct_bytes - before)?;
     Ok(describe(&seen))
 }
 
@@ -131,11 +147,31 @@ fn check_path(ping: &Ping, seen: &Seen, lab: &Lab) -> Result<()> {
     Ok(())
 }
 
-/// The segment's own count must fit the claimed path.
-fn check_wire(seen: &Seen) -> Result<()> {
-    let bytes = seen.direct_bytes;
-    match seen.expected {
-        Path::Direct => ensure!(bytes > 0, "nothing crossed between the sites on a direct path"),
+/// Writes the payload so that the stream is in use when the direct path takes over: the head at
+/// once, then a trickle until the segment shows that data has left the relay, then the rest.
+fn feed_across_the_switch(pipe: &mut ChildStdin, payload: &[u8], lab: &Lab) -> Result<()> {
+    let (head, rest) = payload.split_at(HEAD_BYTES);
+    let before = lab.bytes_between_sites()?;
+    pipe.write_all(head)?;
+    let mut trickle = rest[..rest.len() - TAIL_BYTES].chunks(TRICKLE_BYTES);
+    let mut trickled = 0;
+    while lab.bytes_between_sites()? - before < DATA_CROSSES_BYTES {
+        let drop = trickle.next().context("the stream stayed on the relay")?;
+        pipe.write_all(drop)?;
+        trickled += drop.len();
+        thread::sleep(TRICKLE_EVERY);
+    }
+    Ok(pipe.write_all(&rest[trickled..])?)
+}
+
+/// What the segment carried between the sites during the transfer must fit the expected path.
+fn check_wire(expected: Path, bytes: u64) -> Result<()> {
+    match expected {
+        // There and back.
+        Path::Direct => ensure!(
+            bytes >= 2 * TAIL_BYTES as u64,
+            "only {bytes} bytes crossed between the sites on a direct path"
+        ),
         Path::Relay => ensure!(
             bytes < PROBES_ONLY_BYTES,
             "{bytes} bytes crossed between the sites though the path is the relay"

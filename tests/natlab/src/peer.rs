@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{ChildStdin, Command};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
@@ -69,22 +69,30 @@ impl<'a> Peer<'a> {
         Ping::read(self.start("ping", &mut command)?.finish(PING_LIMIT)?)
     }
 
-    /// `p2p connect PEER` with `input` on its standard input; returns what came back and how long
-    /// it took.
-    pub fn pipe(&self, peer: &str, input: Vec<u8>) -> Result<(Vec<u8>, Duration)> {
+    /// `p2p connect PEER` with what `feed` writes on its standard input; returns what came back and
+    /// how long it took.
+    pub fn pipe(
+        &self,
+        peer: &str,
+        feed: impl FnOnce(&mut ChildStdin) -> Result<()>,
+    ) -> Result<(Vec<u8>, Duration)> {
         let mut command = self.command("connect");
         command.arg(peer);
         let started = Instant::now();
         let name = format!("{}-connect", self.id);
-        let running = Running::start_piped(&name, &mut command, &self.lab.folder, input)?;
+        let (running, mut stdin) = Running::start_piped(&name, &mut command, &self.lab.folder)?;
+        let fed = feed(&mut stdin);
+        drop(stdin);
         let (finished, output) = running.finish_with_bytes(ATTEMPT_LIMIT)?;
         let took = started.elapsed();
+        // A program that has failed closes its input: its own words come before the broken pipe.
         ensure!(
             finished.status.success(),
             "`p2p connect` failed: {}: {}",
             finished.status,
             finished.last_words()
         );
+        fed?;
         Ok((output, took))
     }
 

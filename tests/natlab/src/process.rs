@@ -6,7 +6,7 @@ use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader, Read, Write as _};
 use std::net::SocketAddrV4;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -79,20 +79,17 @@ impl Running {
         Self::spawn(name, command, logs, StandardOutput::Lines)
     }
 
-    /// Starts `command` with `input` on its standard input, closed after the last byte; standard
-    /// output is kept as bytes.
+    /// Starts `command` with its standard input in the caller's hands and its standard output kept
+    /// as bytes. Dropping the returned pipe tells the program that its input has ended.
     pub fn start_piped(
         name: &str,
         command: &mut Command,
         logs: &Path,
-        input: Vec<u8>,
-    ) -> Result<Self> {
+    ) -> Result<(Self, ChildStdin)> {
         command.stdin(Stdio::piped());
         let mut running = Self::spawn(name, command, logs, StandardOutput::Bytes)?;
-        let mut stdin = running.child.stdin.take().context("the input was asked to be a pipe")?;
-        // A program that stops reading early closes the pipe; its exit code tells the story.
-        thread::spawn(move || drop(stdin.write_all(&input)));
-        Ok(running)
+        let stdin = running.child.stdin.take().context("the input was asked to be a pipe")?;
+        Ok((running, stdin))
     }
 
     fn spawn(
@@ -393,8 +390,11 @@ mod tests {
     #[test]
     fn bytes_go_through_a_piped_program_unchanged() {
         let input: Vec<u8> = (0..=255_u8).cycle().take(300_000).collect();
-        let running = Running::start_piped("pipe", &mut shell("exec cat"), &logs(), input.clone());
-        let (finished, bytes) = running.expect("starts").finish_with_bytes(LIMIT).expect("ends");
+        let piped = Running::start_piped("pipe", &mut shell("exec cat"), &logs());
+        let (running, mut stdin) = piped.expect("starts");
+        stdin.write_all(&input).expect("cat reads to the end");
+        drop(stdin);
+        let (finished, bytes) = running.finish_with_bytes(LIMIT).expect("ends");
         assert!(finished.status.success());
         assert_eq!(bytes, input);
     }

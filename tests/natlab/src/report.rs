@@ -107,8 +107,10 @@ Every NAT drops what its inside did not ask for, and is first shown to be what i
 
 A cell passes when the path is the expected one (direct wherever hole punching without port
 prediction can reach, the relay otherwise), every ping was answered, and 1 MiB sent through
-`p2p connect` came back with the same SHA-256. *direct N ms* is the time from the start of the
-attempt to the verified direct path, *relay N ms* to the first usable path.
+`p2p connect` came back with the same SHA-256. On direct cells that stream is in use while the relay
+hands over to the direct path. The path is not taken on the programs' word alone: the lab counts the
+bytes that cross between the two sites. *direct N ms* is the time from the start of the attempt to
+the verified direct path, *relay N ms* to the first usable path.
 
 ";
 
