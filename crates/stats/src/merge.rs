@@ -92,3 +92,114 @@ fn fuller(a: Vec<Step>, b: Vec<Step>) -> Vec<Step> {
         Ordering::Equal | Ordering::Greater => a,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use p2p_wire::{AppId, AttemptId, Method, PeerId};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn begun() -> AttemptRecord {
+        AttemptRecord::begun(
+            AttemptId::new("a").unwrap(),
+            AppId::default(),
+            PeerId::new("alice").unwrap(),
+            PeerId::new("bob").unwrap(),
+            0,
+        )
+    }
+
+    /// Any records of one attempt, from few enough values that ties are common.
+    fn record() -> impl Strategy<Value = AttemptRecord> {
+        let outcomes = vec![Outcome::Direct, Outcome::Relay, Outcome::Failed];
+        let nats = || {
+            let axes = prop::sample::select(vec![Mapping::Unknown, Mapping::EndpointIndependent]);
+            let types = prop::sample::select(vec![NatType::Open, NatType::Unknown]);
+            prop::option::of((types, axes).prop_map(|(nat_type, mapping)| NatSummary {
+                nat_type,
+                mapping,
+                filtering: Filtering::Unknown,
+                network: None,
+            }))
+        };
+        let step = || {
+            let results = vec![StepResult::Ok, StepResult::Failed, StepResult::Skipped];
+            let methods = prop::sample::select(vec![Method::Direct, Method::Relay]);
+            (methods, prop::sample::select(results), 0..3u64, "[xy]?")
+                .prop_map(|(method, result, ms, detail)| Step { method, result, ms, detail })
+        };
+        let steps = move || prop::collection::vec(step(), 0..3);
+        let methods = prop::option::of(prop::sample::select(Method::ALL.to_vec()));
+        let ms = || prop::option::of(0..3u64);
+        let verdict = (prop::sample::select(outcomes), methods, "[ab]{0,2}", "[ab]?");
+        (verdict, ms(), ms(), nats(), nats(), steps(), steps()).prop_map(
+            |(verdict, connected_ms, direct_ms, caller_nat, callee_nat, caller, callee)| {
+                let (outcome, method, verdict, reason) = verdict;
+                AttemptRecord {
+                    outcome,
+                    method,
+                    verdict,
+                    reason: Some(reason).filter(|reason| !reason.is_empty()),
+                    connected_ms,
+                    direct_ms,
+                    caller_nat,
+                    callee_nat,
+                    caller_steps: caller,
+                    callee_steps: callee,
+                    ..begun()
+                }
+            },
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn repeating_a_record_changes_nothing(a in record(), b in record()) {
+            let once = merge(a.clone(), b.clone());
+            prop_assert_eq!(merge(once.clone(), b), once.clone());
+            prop_assert_eq!(merge(once.clone(), a.clone()), once);
+            prop_assert_eq!(merge(a.clone(), a.clone()), a);
+        }
+
+        #[test]
+        fn the_order_of_arrival_changes_nothing(a in record(), b in record(), c in record()) {
+            prop_assert_eq!(merge(a.clone(), b.clone()), merge(b.clone(), a.clone()));
+            prop_assert_eq!(
+                merge(merge(a.clone(), b.clone()), c.clone()),
+                merge(a, merge(b, c))
+            );
+        }
+
+        #[test]
+        fn the_outcome_never_gets_worse(a in record(), b in record()) {
+            let merged = merge(a.clone(), b.clone());
+            prop_assert_eq!(rank(merged.outcome), rank(a.outcome).max(rank(b.outcome)));
+        }
+    }
+
+    #[test]
+    fn verdict_and_method_come_with_the_outcome_they_belong_to() {
+        let failed = AttemptRecord { verdict: "a long story".to_owned(), ..begun() };
+        let relay = AttemptRecord {
+            outcome: Outcome::Relay,
+            method: Some(Method::Relay),
+            verdict: "ok".to_owned(),
+            reason: None,
+            ..begun()
+        };
+        let merged = merge(failed, relay.clone());
+        assert_eq!(merged, relay);
+    }
+
+    #[test]
+    fn what_is_fixed_at_the_start_stays_as_it_was_stored() {
+        let other = AttemptRecord {
+            app: AppId::new("other").unwrap(),
+            caller: PeerId::new("mallory").unwrap(),
+            started_unix_ms: 9,
+            ..begun()
+        };
+        assert_eq!(merge(begun(), other), begun());
+    }
+}

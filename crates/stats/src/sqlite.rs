@@ -71,16 +71,16 @@ impl SqliteStore {
         path: impl AsRef<Path>,
         retention: Retention,
     ) -> Result<Self, StatsError> {
-        let path = path.as_ref();
+        let path = path.as_ref().to_owned();
         if let Some(folder) = path.parent() {
             std::fs::create_dir_all(folder).map_err(|error| StatsError::Unwritable {
-                path: path.to_owned(),
+                path: path.clone(),
                 cause: error.to_string(),
             })?;
         }
         let mut tries = 1;
         loop {
-            match Self::open_once(path, retention).await.map_err(|error| at_open(path, error)) {
+            match Self::open_once(&path, retention).await.map_err(|error| at_open(&path, error)) {
                 Err(error) if error.is_transient() && tries < OPEN_TRIES => tries += 1,
                 result => return result,
             }
@@ -134,7 +134,7 @@ impl SqliteStore {
         // SQLite has no lock for migrations of its own: this transaction keeps other processes out
         // until the schema is complete.
         let mut transaction = writer.begin_with("BEGIN IMMEDIATE").await?;
-        MIGRATIONS.run(&mut *transaction).await.map_err(StatsError::from)?;
+        MIGRATIONS.run_direct(None, &mut *transaction, false).await?;
         transaction.commit().await?;
         let store = Self {
             writer,

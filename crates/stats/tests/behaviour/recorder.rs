@@ -1,0 +1,156 @@
+//! The recorder in front of stores that are fast, stuck, busy or broken.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
+
+use crate::conformance::records::{begun, direct};
+use p2p_stats::{
+    AttemptRecord, Cursor, Filter, NatCell, Page, Recorder, SqliteStore, StatsError, Store,
+    StoreFuture, Summary,
+};
+use p2p_wire::AttemptId;
+use tokio::sync::Semaphore;
+
+/// A real store behind a gate, which refuses some of what it is told to write.
+struct Gated {
+    inner: SqliteStore,
+    gate: Semaphore,
+    entered: Semaphore,
+    busy_for: AtomicU32,
+    refuses: Option<AttemptId>,
+}
+
+impl Gated {
+    async fn new(open: bool) -> Self {
+        Self {
+            inner: SqliteStore::in_memory().await.unwrap(),
+            gate: Semaphore::new(if open { Semaphore::MAX_PERMITS } else { 0 }),
+            entered: Semaphore::new(0),
+            busy_for: AtomicU32::new(0),
+            refuses: None,
+        }
+    }
+
+    async fn attempts_kept(&self) -> u64 {
+        self.inner.summary(&Filter::default()).await.unwrap().attempts
+    }
+}
+
+impl Store for Gated {
+    fn record_attempts<'a>(&'a self, records: &'a [AttemptRecord]) -> StoreFuture<'a, ()> {
+        Box::pin(async move {
+            self.entered.add_permits(1);
+            let _pass = self.gate.acquire().await.unwrap();
+            if self.busy_for.fetch_update(SeqCst, SeqCst, |n| n.checked_sub(1)).is_ok() {
+                return Err(StatsError::Busy(sqlx::Error::PoolTimedOut));
+            }
+            if records.iter().any(|record| Some(&record.attempt) == self.refuses.as_ref()) {
+                return Err(StatsError::Database(sqlx::Error::RowNotFound));
+            }
+            self.inner.record_attempts(records).await
+        })
+    }
+
+    fn attempt<'a>(&'a self, id: &'a AttemptId) -> StoreFuture<'a, Option<AttemptRecord>> {
+        self.inner.attempt(id)
+    }
+
+    fn attempts<'a>(
+        &'a self,
+        filter: &'a Filter,
+        after: Option<&'a Cursor>,
+        limit: usize,
+    ) -> StoreFuture<'a, Page> {
+        self.inner.attempts(filter, after, limit)
+    }
+
+    fn summary<'a>(&'a self, filter: &'a Filter) -> StoreFuture<'a, Summary> {
+        self.inner.summary(filter)
+    }
+
+    fn nat_matrix<'a>(&'a self, filter: &'a Filter) -> StoreFuture<'a, Vec<NatCell>> {
+        self.inner.nat_matrix(filter)
+    }
+}
+
+#[tokio::test]
+async fn after_a_flush_everything_handed_over_before_is_stored() {
+    let store = Arc::new(SqliteStore::in_memory().await.unwrap());
+    let recorder = Recorder::new(store.clone(), 1_000);
+    for n in 0..700 {
+        recorder.record(direct(&format!("a{n}"), n, 1, 2));
+    }
+    recorder.flush().await;
+    assert_eq!(store.summary(&Filter::default()).await.unwrap().direct, 700);
+    assert_eq!((recorder.written(), recorder.dropped(), recorder.queued()), (700, 0, 0));
+}
+
+#[tokio::test]
+async fn i7_a_store_that_hangs_does_not_hold_up_recording_and_what_is_lost_is_counted() {
+    let store = Arc::new(Gated::new(false).await);
+    let recorder = Recorder::new(store.clone(), 4);
+    recorder.record(begun("first", 0));
+    // The writer now holds the first record and hangs; the queue takes four more.
+    store.entered.acquire().await.unwrap().forget();
+    for n in 0..10 {
+        recorder.record(begun(&format!("a{n}"), n));
+    }
+    assert_eq!((recorder.queued(), recorder.dropped()), (4, 6));
+    store.gate.add_permits(Semaphore::MAX_PERMITS / 2);
+    recorder.flush().await;
+    assert_eq!(store.attempts_kept().await, 5);
+    assert_eq!((recorder.written(), recorder.dropped()), (5, 6));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_is_busy_for_a_while_loses_nothing() {
+    let store = Arc::new(Gated::new(true).await);
+    store.busy_for.store(4, SeqCst);
+    let recorder = Recorder::new(store.clone(), 10);
+    recorder.record(begun("a", 1));
+    recorder.flush().await;
+    assert_eq!((recorder.written(), recorder.dropped()), (1, 0));
+    assert_eq!(store.attempts_kept().await, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_stays_busy_costs_the_batch_and_not_the_recorder() {
+    let store = Arc::new(Gated::new(true).await);
+    store.busy_for.store(7, SeqCst);
+    let recorder = Recorder::new(store.clone(), 10);
+    recorder.record(begun("lost", 1));
+    recorder.flush().await;
+    recorder.record(begun("kept", 2));
+    recorder.flush().await;
+    assert_eq!((recorder.written(), recorder.dropped()), (1, 1));
+    assert_eq!(store.attempts_kept().await, 1);
+}
+
+#[tokio::test]
+async fn a_record_that_the_store_refuses_does_not_take_its_batch_with_it() {
+    let mut store = Gated::new(true).await;
+    store.refuses = Some(AttemptId::new("bad").unwrap());
+    let store = Arc::new(store);
+    let recorder = Recorder::new(store.clone(), 10);
+    for id in ["a", "bad", "b"] {
+        recorder.record(begun(id, 1));
+    }
+    recorder.flush().await;
+    assert_eq!((recorder.written(), recorder.dropped()), (2, 1));
+    assert_eq!(store.attempts_kept().await, 2);
+}
+
+#[tokio::test]
+async fn i12_shutting_down_writes_what_waits_and_counts_what_comes_after() {
+    let store = Arc::new(SqliteStore::in_memory().await.unwrap());
+    let recorder = Recorder::new(store.clone(), 100);
+    for n in 0..50 {
+        recorder.record(begun(&format!("a{n}"), n));
+    }
+    recorder.shutdown().await;
+    recorder.clone().record(begun("late", 99));
+    recorder.flush().await;
+    recorder.shutdown().await;
+    assert_eq!(store.summary(&Filter::default()).await.unwrap().attempts, 50);
+    assert_eq!((recorder.written(), recorder.dropped()), (50, 1));
+}

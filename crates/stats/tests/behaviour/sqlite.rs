@@ -1,0 +1,231 @@
+//! The SQLite store: the conformance suite in memory and on a file, and what is SQLite's own.
+
+use std::path::Path;
+use std::time::Duration;
+
+use crate::conformance::model;
+use crate::conformance::records::{begun, direct, relayed};
+use p2p_stats::{Filter, Retention, SqliteStore, StatsError, Store};
+use p2p_wire::{AttemptId, Outcome};
+use proptest::prelude::*;
+use proptest::test_runner::TestRunner;
+
+/// Records in the tests carry small times, which no age limit would keep.
+const FOR_EVER: Retention = Retention { max_attempts: 1_000_000, max_age: None };
+
+macro_rules! conformance {
+    ($($group:ident :: { $($test:ident),+ $(,)? }),+ $(,)?) => {
+        mod in_memory { $($(
+            #[tokio::test]
+            async fn $test() {
+                let store = p2p_stats::SqliteStore::in_memory().await.unwrap();
+                crate::conformance::$group::$test(&store).await;
+            }
+        )+)+ }
+        mod on_file { $($(
+            #[tokio::test]
+            async fn $test() {
+                let folder = tempfile::tempdir().unwrap();
+                let store = super::open(folder.path()).await;
+                crate::conformance::$group::$test(&store).await;
+                store.close().await;
+            }
+        )+)+ }
+    };
+}
+
+conformance! {
+    recording::{
+        an_attempt_reads_back_as_it_was_recorded,
+        an_attempt_that_was_never_recorded_is_none,
+        recording_twice_counts_once,
+        a_relayed_attempt_that_turns_direct_becomes_direct,
+        a_later_worse_record_changes_no_verdict,
+        records_of_one_attempt_in_one_batch_are_merged,
+        i10_no_full_address_reaches_the_store,
+        times_at_the_edges_are_kept,
+    },
+    listing::{
+        pages_run_newest_first_and_end,
+        attempts_recorded_between_pages_neither_repeat_nor_hide_others,
+        a_page_is_never_larger_than_the_bound,
+        a_filter_holds_for_the_list_the_summary_and_the_matrix,
+    },
+    aggregates::{
+        nothing_recorded_means_no_rate_and_no_time,
+        a_summary_counts_outcomes_and_ranks_times,
+        the_matrix_has_a_cell_for_each_pair_in_each_direction,
+    },
+}
+
+async fn open(folder: &Path) -> SqliteStore {
+    SqliteStore::open_with(folder.join("stats.sqlite"), FOR_EVER).await.unwrap()
+}
+
+async fn ids(store: &SqliteStore) -> Vec<String> {
+    let page = store.attempts(&Filter::default(), None, 200).await.unwrap();
+    page.attempts.iter().map(|record| record.attempt.to_string()).collect()
+}
+
+#[test]
+fn answers_agree_with_a_plain_model_on_any_records() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let mut runner = TestRunner::new(ProptestConfig { cases: 64, ..ProptestConfig::default() });
+    let agree = |records: Vec<_>| {
+        runtime.block_on(async {
+            let store = SqliteStore::in_memory().await.unwrap();
+            model::answers_agree_with_the_model(&store, &records).await;
+        });
+        Ok(())
+    };
+    runner.run(&model::records(), agree).unwrap();
+}
+
+#[tokio::test]
+async fn attempts_survive_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).await;
+    store.record_attempt(&relayed("a", 1, 2)).await.unwrap();
+    store.close().await;
+    let store = open(folder.path()).await;
+    store.record_attempt(&direct("a", 1, 2, 3)).await.unwrap();
+    let kept = store.attempt(&AttemptId::new("a").unwrap()).await.unwrap().unwrap();
+    assert_eq!(kept.outcome, Outcome::Direct);
+}
+
+#[tokio::test]
+async fn a_missing_folder_is_made() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(&folder.path().join("not/yet")).await;
+    store.record_attempt(&begun("a", 1)).await.unwrap();
+    assert_eq!(ids(&store).await, ["a"]);
+}
+
+#[tokio::test]
+async fn a_place_that_cannot_be_written_is_named_with_a_fix() {
+    let folder = tempfile::tempdir().unwrap();
+    let blocked = folder.path().join("file");
+    std::fs::write(&blocked, "not a folder").unwrap();
+    let is_folder = folder.path().join("folder");
+    std::fs::create_dir(&is_folder).unwrap();
+    for path in [blocked.join("stats.sqlite"), is_folder] {
+        let error = SqliteStore::open(&path).await.err().unwrap();
+        assert!(matches!(error, StatsError::Unwritable { .. }), "{error:?}");
+        assert_eq!(error.code(), "stats_unwritable");
+        assert!(error.to_string().contains(path.to_str().unwrap()), "{error}");
+        assert!(error.fix().contains(path.to_str().unwrap()), "{}", error.fix());
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_is_no_database_is_refused_and_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("stats.sqlite");
+    let text = "somebody's notes ".repeat(300);
+    std::fs::write(&path, &text).unwrap();
+    let error = SqliteStore::open(&path).await.err().unwrap();
+    assert!(matches!(error, StatsError::NotADatabase { .. }), "{error:?}");
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
+}
+
+#[tokio::test]
+async fn a_database_of_a_newer_version_is_refused_with_a_fix() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("stats.sqlite");
+    SqliteStore::open(&path).await.unwrap().close().await;
+    let newer = sqlx::sqlite::SqlitePool::connect_with(
+        sqlx::sqlite::SqliteConnectOptions::new().filename(&path),
+    )
+    .await
+    .unwrap();
+    sqlx::query(
+        "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
+         VALUES (9999, 'of the future', TRUE, x'00', 0)",
+    )
+    .execute(&newer)
+    .await
+    .unwrap();
+    newer.close().await;
+    let error = SqliteStore::open(&path).await.err().unwrap();
+    assert_eq!(error.code(), "stats_migration", "{error:?}");
+    assert!(error.fix().contains("newer version"), "{}", error.fix());
+}
+
+/// Every store here has connections of its own, as another process would.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn many_may_open_and_write_one_new_file_at_once() {
+    const STORES: usize = 8;
+    const EACH: usize = 20;
+    let folder = tempfile::tempdir().unwrap();
+    let tasks = (0..STORES).map(|store_number| {
+        let folder = folder.path().to_owned();
+        tokio::spawn(async move {
+            let store = open(&folder).await;
+            for n in 0..EACH {
+                let own = direct(&format!("s{store_number}-{n}"), n as i64, 1, 2);
+                let shared = begun("shared", 0);
+                store.record_attempts(&[own, shared]).await.unwrap();
+                store.summary(&Filter::default()).await.unwrap();
+            }
+        })
+    });
+    for task in tasks.collect::<Vec<_>>() {
+        task.await.unwrap();
+    }
+    let summary = open(folder.path()).await.summary(&Filter::default()).await.unwrap();
+    assert_eq!(summary.direct, (STORES * EACH) as u64);
+    assert_eq!(summary.failed, 1);
+}
+
+#[tokio::test]
+async fn i5_the_oldest_attempts_go_when_there_are_too_many_and_are_counted() {
+    let retention = Retention { max_attempts: 3, max_age: None };
+    let store = SqliteStore::in_memory_with(retention).await.unwrap();
+    for (id, started) in [("c", 3), ("e", 5), ("a", 1), ("d", 4), ("b", 2)] {
+        store.record_attempt(&begun(id, started)).await.unwrap();
+    }
+    assert_eq!(ids(&store).await, ["e", "d", "c"]);
+    assert_eq!(store.trimmed(), 2);
+}
+
+#[tokio::test]
+async fn attempts_past_the_age_limit_go_and_younger_ones_stay() {
+    let age = Duration::from_secs(24 * 60 * 60);
+    let retention = Retention { max_attempts: 10, max_age: Some(age) };
+    let store = SqliteStore::in_memory_with(retention).await.unwrap();
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    let ms = |time: Duration| i64::try_from(time.as_millis()).unwrap();
+    let records = [begun("young", ms(now - age / 2)), begun("old", ms(now - age * 2))];
+    store.record_attempts(&records).await.unwrap();
+    assert_eq!(ids(&store).await, ["young"]);
+    assert_eq!(store.trimmed(), 1);
+}
+
+#[tokio::test]
+async fn a_reopened_store_is_cut_to_its_bound() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).await;
+    let records: Vec<_> = (0..10).map(|n| begun(&format!("a{n}"), n)).collect();
+    store.record_attempts(&records).await.unwrap();
+    store.close().await;
+    let retention = Retention { max_attempts: 4, max_age: None };
+    let path = folder.path().join("stats.sqlite");
+    let store = SqliteStore::open_with(path, retention).await.unwrap();
+    assert_eq!(ids(&store).await, ["a9", "a8", "a7", "a6"]);
+}
+
+/// A reader does not wait for a writer that holds its lock, nor see what is not committed.
+#[tokio::test]
+async fn reading_goes_on_while_another_process_writes() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).await;
+    store.record_attempt(&begun("a", 1)).await.unwrap();
+    let options =
+        sqlx::sqlite::SqliteConnectOptions::new().filename(folder.path().join("stats.sqlite"));
+    let other = sqlx::sqlite::SqlitePool::connect_with(options).await.unwrap();
+    let mut writing = other.begin_with("BEGIN IMMEDIATE").await.unwrap();
+    sqlx::query("DELETE FROM attempts").execute(&mut *writing).await.unwrap();
+    assert_eq!(ids(&store).await, ["a"]);
+    writing.commit().await.unwrap();
+    assert_eq!(ids(&store).await, Vec::<String>::new());
+}
