@@ -1,0 +1,358 @@
+//! One tenant: its peers, its rooms, and what they tell each other.
+//!
+//! Everything here happens under the registry's lock and never waits.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::sync::Arc;
+
+use p2p_wire::limits::{MAX_MESSAGE_BYTES, MAX_ROOM_MEMBERS, MAX_ROOMS_PER_PEER};
+use p2p_wire::server::{Member, PeerState, ReceiptStatus, RoomChange, RoomEvent};
+use p2p_wire::{Meta, PeerId, RoomName, ServerMessage};
+use tokio::time::Instant;
+
+use super::inbox::Parcel;
+use super::peer::Peer;
+use crate::claim::Ownership;
+use crate::error::RegistryError;
+use crate::link::{Frame, NotPushed};
+use crate::send::{Outgoing, Sent, Target};
+use crate::view::{Counts, Listing, Page, RoomSummary, RoomView};
+
+#[derive(Default)]
+pub(super) struct App {
+    peers: BTreeMap<PeerId, Peer>,
+    rooms: BTreeMap<RoomName, Room>,
+    /// Only the counters that never go down are kept here.
+    pub(super) counts: Counts,
+}
+
+#[derive(Default)]
+struct Room {
+    version: u64,
+    members: BTreeMap<PeerId, Option<String>>,
+}
+
+impl App {
+    pub(super) fn is_empty(&self) -> bool {
+        self.peers.is_empty()
+    }
+
+    pub(super) fn get(&self, peer: &PeerId) -> Option<&Peer> {
+        self.peers.get(peer)
+    }
+
+    pub(super) fn get_mut(&mut self, peer: &PeerId) -> Option<&mut Peer> {
+        self.peers.get_mut(peer)
+    }
+
+    pub(super) fn insert(&mut self, id: PeerId, peer: Peer) {
+        self.peers.insert(id, peer);
+    }
+
+    /// The peer, if this ownership is the current one (I1).
+    pub(super) fn owned(&mut self, owner: &Ownership) -> Result<&mut Peer, RegistryError> {
+        self.peers
+            .get_mut(&owner.peer)
+            .filter(|peer| peer.epoch == owner.epoch)
+            .ok_or(RegistryError::NotOwner)
+    }
+
+    /// Hands a frame to a peer that is connected.
+    pub(super) fn push(&mut self, peer: &PeerId, frame: Frame) -> bool {
+        let Some(peer) = self.peers.get_mut(peer) else { return false };
+        let pushed = peer.push(frame);
+        if pushed == Err(NotPushed::Overflow) {
+            self.counts.lagging += 1;
+        }
+        pushed.is_ok()
+    }
+
+    /// Takes a peer out: its rooms hear `leave`, and those who wrote to it that it is gone.
+    pub(super) fn remove(&mut self, id: &PeerId) {
+        let Some(peer) = self.peers.remove(id) else { return };
+        for room in &peer.rooms {
+            self.take_from_room(room, id);
+        }
+        for parcel in peer.inbox.into_parcels() {
+            self.settle(&parcel, false);
+        }
+    }
+
+    /// Tells all rooms of a peer about it.
+    pub(super) fn announce(&mut self, peer: &PeerId, event: RoomChange, meta: Option<&Meta>) {
+        let rooms = self.peers.get(peer).map(|peer| peer.rooms.clone()).unwrap_or_default();
+        for room in &rooms {
+            self.announce_in(room, peer, event, meta);
+        }
+    }
+
+    pub(super) fn join(
+        &mut self,
+        owner: &Ownership,
+        name: &RoomName,
+        role: Option<String>,
+    ) -> Result<RoomView, RegistryError> {
+        let peer = self.owned(owner)?;
+        if peer.rooms.contains(name) {
+            return self.room(name).ok_or(RegistryError::RoomNotFound);
+        }
+        if peer.rooms.len() >= MAX_ROOMS_PER_PEER {
+            return Err(RegistryError::TooManyRooms);
+        }
+        if self.rooms.get(name).is_some_and(|room| room.members.len() >= MAX_ROOM_MEMBERS) {
+            return Err(RegistryError::RoomFull);
+        }
+        let peer = self.owned(owner)?;
+        peer.rooms.insert(name.clone());
+        let meta = peer.meta.clone();
+        // The newcomer learns of itself from the snapshot: it becomes a member after the event.
+        self.rooms.entry(name.clone()).or_default();
+        self.announce_in(name, &owner.peer, RoomChange::Join, Some(&meta));
+        if let Some(room) = self.rooms.get_mut(name) {
+            room.members.insert(owner.peer.clone(), role);
+        }
+        self.room(name).ok_or(RegistryError::RoomNotFound)
+    }
+
+    pub(super) fn leave(
+        &mut self,
+        owner: &Ownership,
+        room: &RoomName,
+    ) -> Result<(), RegistryError> {
+        if !self.owned(owner)?.rooms.remove(room) {
+            return Err(RegistryError::RoomNotFound);
+        }
+        self.take_from_room(room, &owner.peer);
+        Ok(())
+    }
+
+    /// Puts a message into the inboxes of its receivers. The second value names the peers that
+    /// must get a deadline for their `queued` receipts.
+    pub(super) fn send(
+        &mut self,
+        owner: &Ownership,
+        message: &Outgoing,
+        now: Instant,
+    ) -> Result<(Sent, Vec<PeerId>), RegistryError> {
+        let sender = self.owned(owner)?;
+        if let Some(parcel) = sender.sent.get(&message.id) {
+            return Ok((parcel.status(), Vec::new()));
+        }
+        let (receivers, room) = self.receivers(owner, &message.target)?;
+        let open: Vec<PeerId> = receivers
+            .iter()
+            .filter(|id| self.peers.get(*id).is_some_and(|peer| !peer.inbox.is_full()))
+            .cloned()
+            .collect();
+        self.counts.inbox_full += (receivers.len() - open.len()) as u64;
+        let to_room = room.is_some();
+        if open.is_empty() {
+            return Ok((nobody(&message.target, receivers.len()), Vec::new()));
+        }
+        let parcel = Arc::new(Parcel::new(
+            owner.peer.clone(),
+            owner.session.clone(),
+            message,
+            to_room,
+            receivers.len(),
+            open.len(),
+        ));
+        if let Ok(sender) = self.owned(owner) {
+            sender.sent.insert(message.id.clone(), parcel.clone());
+        }
+        let mut someone_away = false;
+        let mut to_arm = Vec::new();
+        for id in open {
+            let Some(peer) = self.peers.get_mut(&id) else { continue };
+            let frame = peer.inbox.append(&owner.peer, room, message, parcel.clone(), now);
+            someone_away |= peer.state() == PeerState::Away;
+            if !std::mem::replace(&mut peer.inbox.armed, true) {
+                to_arm.push(id.clone());
+            }
+            self.push(&id, frame);
+        }
+        let sent = if someone_away && parcel.tell_queued().is_some() {
+            parcel.status()
+        } else {
+            Sent::OnItsWay
+        };
+        Ok((sent, to_arm))
+    }
+
+    pub(super) fn ack(&mut self, owner: &Ownership, seq: u64) -> Result<(), RegistryError> {
+        for parcel in self.owned(owner)?.inbox.acknowledge(seq) {
+            self.settle(&parcel, true);
+        }
+        Ok(())
+    }
+
+    /// Tells the senders of what has waited in an inbox since `before` or longer that it is queued.
+    /// The time of the oldest message that has waited less, if there is one.
+    pub(super) fn tell_queued(&mut self, peer: &PeerId, before: Instant) -> Option<Instant> {
+        let inbox = &mut self.peers.get_mut(peer)?.inbox;
+        let waiting: Vec<_> = inbox
+            .entries()
+            .take_while(|entry| entry.since <= before)
+            .map(|entry| entry.parcel.clone())
+            .collect();
+        let next = inbox.entries().find(|entry| entry.since > before).map(|entry| entry.since);
+        inbox.armed = next.is_some();
+        for parcel in waiting {
+            if let Some(receipt) = parcel.tell_queued() {
+                self.push_receipt(&parcel, receipt);
+            }
+        }
+        next
+    }
+
+    pub(super) fn room(&self, name: &RoomName) -> Option<RoomView> {
+        let room = self.rooms.get(name)?;
+        // A snapshot fits one frame: ids always, metadata as long as there is space.
+        let mut space = MAX_MESSAGE_BYTES;
+        let members = room.members.iter().filter_map(|(id, role)| {
+            let mut member = self.peers.get(id)?.member(id, role.clone());
+            let bytes = serialized_len(&member);
+            if bytes > space {
+                member.meta = Meta::default();
+            }
+            space = space.saturating_sub(bytes);
+            Some(member)
+        });
+        Some(RoomView { members: members.collect(), version: room.version })
+    }
+
+    pub(super) fn peers(&self, page: &Page<PeerId>) -> Listing<PeerId, Member> {
+        let mut found = self.peers.range((start(page), Bound::Unbounded));
+        let items: Vec<_> =
+            found.by_ref().take(page.limit).map(|(id, peer)| peer.member(id, None)).collect();
+        let next = found.next().and(items.last()).map(|member| member.peer.clone());
+        Listing { items, next }
+    }
+
+    pub(super) fn rooms(&self, page: &Page<RoomName>) -> Listing<RoomName, RoomSummary> {
+        let mut found = self.rooms.range((start(page), Bound::Unbounded));
+        let items: Vec<_> = found
+            .by_ref()
+            .take(page.limit)
+            .map(|(name, room)| RoomSummary { room: name.clone(), members: room.members.len() })
+            .collect();
+        let next = found.next().and(items.last()).map(|summary| summary.room.clone());
+        Listing { items, next }
+    }
+
+    /// The counters, with what there is added to them.
+    pub(super) fn counts(&self) -> Counts {
+        let mut counts = Counts { rooms: self.rooms.len(), ..self.counts };
+        for peer in self.peers.values() {
+            match peer.state() {
+                PeerState::On => counts.peers_on += 1,
+                PeerState::Away => counts.peers_away += 1,
+            }
+            counts.queued_messages += peer.inbox.len();
+        }
+        counts
+    }
+
+    fn receivers<'m>(
+        &mut self,
+        owner: &Ownership,
+        target: &'m Target,
+    ) -> Result<(Vec<PeerId>, Option<&'m RoomName>), RegistryError> {
+        match target {
+            Target::Peer(peer) => {
+                let there = self.peers.contains_key(peer).then(|| peer.clone());
+                Ok((there.into_iter().collect(), None))
+            }
+            Target::Room(name) => {
+                if !self.owned(owner)?.rooms.contains(name) {
+                    return Err(RegistryError::RoomNotFound);
+                }
+                let room = self.rooms.get(name).ok_or(RegistryError::RoomNotFound)?;
+                let others = room.members.keys().filter(|id| **id != owner.peer).cloned();
+                Ok((others.collect(), Some(name)))
+            }
+        }
+    }
+
+    fn settle(&mut self, parcel: &Parcel, reached: bool) {
+        if let Some(receipt) = parcel.settle(reached) {
+            self.push_receipt(parcel, receipt);
+        }
+    }
+
+    /// A receipt goes to the session that sent the message, and to no later one of its peer.
+    fn push_receipt(&mut self, parcel: &Parcel, receipt: Frame) {
+        if self.peers.get(&parcel.sender).is_some_and(|peer| peer.session == parcel.session) {
+            self.push(&parcel.sender, receipt);
+        }
+    }
+
+    fn take_from_room(&mut self, name: &RoomName, peer: &PeerId) {
+        let Some(room) = self.rooms.get_mut(name) else { return };
+        room.members.remove(peer);
+        if room.members.is_empty() {
+            self.rooms.remove(name);
+        } else {
+            self.announce_in(name, peer, RoomChange::Leave, None);
+        }
+    }
+
+    /// Counts a change of a room and tells its members.
+    fn announce_in(
+        &mut self,
+        name: &RoomName,
+        peer: &PeerId,
+        event: RoomChange,
+        meta: Option<&Meta>,
+    ) {
+        let Some(room) = self.rooms.get_mut(name) else { return };
+        room.version += 1;
+        let text = ServerMessage::Room(RoomEvent {
+            room: name.clone(),
+            event,
+            peer: peer.clone(),
+            meta: meta.cloned(),
+            version: room.version,
+        })
+        .to_text();
+        let frame = Frame::from(text);
+        for member in room.members.keys() {
+            if let Some(member) = self.peers.get_mut(member)
+                && member.push(frame.clone()) == Err(NotPushed::Overflow)
+            {
+                self.counts.lagging += 1;
+            }
+        }
+    }
+}
+
+/// The receipt for a message that went into no inbox.
+fn nobody(target: &Target, receivers: usize) -> Sent {
+    let (status, reason) = match (target, receivers) {
+        (Target::Peer(peer), 0) => (ReceiptStatus::Gone, format!("no peer {peer} is connected")),
+        (Target::Room(_), 0) => (ReceiptStatus::Gone, "nobody else is in the room".to_owned()),
+        (_, _) => (
+            ReceiptStatus::Rejected,
+            "the receiver has not acknowledged earlier messages and its inbox is full".to_owned(),
+        ),
+    };
+    Sent::Receipt { status, reason: Some(reason) }
+}
+
+fn start<Id: Clone>(page: &Page<Id>) -> Bound<Id> {
+    page.after.clone().map_or(Bound::Unbounded, Bound::Excluded)
+}
+
+/// An upper estimate that need not serialise: names and role at most double by escaping, and the
+/// object around them has under 64 bytes.
+fn serialized_len(member: &Member) -> usize {
+    let role = member.role.as_ref().map_or(0, |role| 2 * role.len());
+    let meta: usize = member
+        .meta
+        .entries()
+        .iter()
+        .map(|(key, value)| key.len() + value.to_string().len() + 4)
+        .sum();
+    member.peer.as_str().len() + role + meta + 64
+}

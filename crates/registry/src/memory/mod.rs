@@ -1,0 +1,523 @@
+//! The registry of one instance: maps under one lock, and one task that watches the deadlines.
+//!
+//! No call waits while it holds the lock, and no call does work that grows with the number of
+//! peers, except the counts.
+
+mod app;
+mod inbox;
+mod peer;
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use p2p_wire::client::Resume;
+use p2p_wire::limits::RESUME_WINDOW_MS;
+use p2p_wire::server::{Member, PeerState, RoomChange};
+use p2p_wire::{AppId, Meta, PeerId, RoomName, SessionId};
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep_until};
+use tracing::debug;
+use uuid::Uuid;
+
+use self::app::App;
+use self::peer::{Peer, Presence};
+use crate::claim::{Claim, Claimed, ConflictPolicy, Ownership};
+use crate::error::RegistryError;
+use crate::link::{End, Frame};
+use crate::registry::{Answer, Registry};
+use crate::secret::SecretHash;
+use crate::send::{Outgoing, Sent};
+use crate::view::{Counts, Listing, Page, PeerView, Published, RoomSummary, RoomView};
+
+/// How a registry behaves.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// How long a lost session can be resumed. 30 s.
+    pub resume_window: Duration,
+    /// How long a connected receiver has to acknowledge before its sender hears `queued`. 2 s.
+    pub receipt_patience: Duration,
+    /// Who keeps an id that two connections want. The newer one.
+    pub conflict: ConflictPolicy,
+    /// Peers of all apps together, connected or away. 250,000.
+    pub max_peers: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            resume_window: Duration::from_millis(RESUME_WINDOW_MS),
+            receipt_patience: Duration::from_secs(2),
+            conflict: ConflictPolicy::default(),
+            max_peers: 250_000,
+        }
+    }
+}
+
+/// The registry of a single instance.
+pub struct MemoryRegistry {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    settings: Settings,
+    state: Mutex<State>,
+    /// Wakes the watch when a deadline comes to be the next one, and at the end.
+    earlier: Notify,
+    closed: AtomicBool,
+}
+
+#[derive(Default)]
+struct State {
+    apps: HashMap<AppId, App>,
+    peers: usize,
+    last_epoch: u64,
+    deadlines: BTreeMap<(Instant, u64), Due>,
+    last_deadline: u64,
+    /// The counters of apps that have no peers left.
+    past: Counts,
+}
+
+/// What happens at a deadline.
+enum Due {
+    /// A resume window closes, if the epoch is still the same.
+    Window { app: AppId, peer: PeerId, epoch: u64 },
+    /// Senders to this peer hear `queued`.
+    Receipts { app: AppId, peer: PeerId },
+}
+
+impl MemoryRegistry {
+    /// An empty registry and the task that watches its deadlines. The task ends with the registry.
+    /// Must be called within a tokio runtime.
+    pub fn start(settings: Settings) -> Arc<Self> {
+        let shared = Arc::new(Shared {
+            settings,
+            state: Mutex::default(),
+            earlier: Notify::new(),
+            closed: AtomicBool::new(false),
+        });
+        tokio::spawn(watch(shared.clone()));
+        Arc::new(Self { shared })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.shared.lock()
+    }
+
+    fn set_deadline(&self, state: &mut State, at: Instant, due: Due) {
+        if state.set_deadline(at, due) {
+            self.shared.earlier.notify_one();
+        }
+    }
+}
+
+impl Drop for MemoryRegistry {
+    fn drop(&mut self) {
+        self.shared.closed.store(true, Relaxed);
+        self.shared.earlier.notify_one();
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("no code panics while it holds the registry's lock")
+    }
+}
+
+/// Sleeps until the next deadline and does what is due, for as long as the registry is there.
+async fn watch(shared: Arc<Shared>) {
+    while !shared.closed.load(Relaxed) {
+        let next = shared.lock().deadlines.first_key_value().map(|((at, _), _)| *at);
+        match next {
+            Some(at) => {
+                tokio::select! {
+                    () = sleep_until(at) => shared.lock().run_due(Instant::now(), &shared.settings),
+                    () = shared.earlier.notified() => {}
+                }
+            }
+            None => shared.earlier.notified().await,
+        }
+    }
+}
+
+impl State {
+    fn app(&mut self, app: &AppId) -> Result<&mut App, RegistryError> {
+        self.apps.get_mut(app).ok_or(RegistryError::NotOwner)
+    }
+
+    /// Sets a deadline and says whether it is the next one.
+    fn set_deadline(&mut self, at: Instant, due: Due) -> bool {
+        self.last_deadline += 1;
+        let key = (at, self.last_deadline);
+        self.deadlines.insert(key, due);
+        self.deadlines.first_key_value().is_some_and(|(first, _)| *first == key)
+    }
+
+    fn run_due(&mut self, now: Instant, settings: &Settings) {
+        while let Some(entry) = self.deadlines.first_entry() {
+            if entry.key().0 > now {
+                return;
+            }
+            match entry.remove() {
+                Due::Window { app, peer, epoch } => self.close_window(&app, &peer, epoch),
+                Due::Receipts { app, peer } => self.tell_queued(app, peer, now, settings),
+            }
+        }
+    }
+
+    fn close_window(&mut self, app: &AppId, peer: &PeerId, epoch: u64) {
+        let Some(there) = self.apps.get_mut(app) else { return };
+        let current = there.get(peer).is_some_and(|p| p.epoch == epoch);
+        if current {
+            there.counts.expired += 1;
+            self.remove(app, peer);
+            debug!(%app, %peer, "session expired");
+        }
+    }
+
+    fn tell_queued(&mut self, app: AppId, peer: PeerId, now: Instant, settings: &Settings) {
+        let Some(there) = self.apps.get_mut(&app) else { return };
+        let before = now.checked_sub(settings.receipt_patience).unwrap_or(now);
+        if let Some(next) = there.tell_queued(&peer, before) {
+            self.set_deadline(next + settings.receipt_patience, Due::Receipts { app, peer });
+        }
+    }
+
+    fn remove(&mut self, app: &AppId, peer: &PeerId) {
+        let Some(there) = self.apps.get_mut(app) else { return };
+        there.remove(peer);
+        self.peers -= 1;
+        if there.is_empty()
+            && let Some(gone) = self.apps.remove(app)
+        {
+            self.past = add(self.past, gone.counts());
+        }
+    }
+
+    fn claim(&mut self, claim: Claim, settings: &Settings) -> Result<Claimed, RegistryError> {
+        if let Some(resume) = &claim.resume {
+            self.check_resume(&claim.app, &claim.peer, resume)?;
+            return self.resume(claim);
+        }
+        let held = self.apps.get(&claim.app).and_then(|app| app.get(&claim.peer));
+        match held.map(Peer::state) {
+            Some(PeerState::On) if settings.conflict == ConflictPolicy::Reject => {
+                return Err(RegistryError::PeerTaken);
+            }
+            Some(_) => self.replace(&claim.app, &claim.peer),
+            None if self.peers >= settings.max_peers => {
+                return Err(RegistryError::Full(settings.max_peers));
+            }
+            None => {}
+        }
+        Ok(self.register(claim))
+    }
+
+    fn check_resume(
+        &self,
+        app: &AppId,
+        peer: &PeerId,
+        resume: &Resume,
+    ) -> Result<(), RegistryError> {
+        self.apps
+            .get(app)
+            .and_then(|app| app.get(peer))
+            .filter(|held| held.session == resume.session && held.secret.matches(&resume.secret))
+            .map(|_| ())
+            .ok_or(RegistryError::SessionExpired)
+    }
+
+    /// Ends the session that held the id.
+    fn replace(&mut self, app: &AppId, peer: &PeerId) {
+        if let Some(there) = self.apps.get_mut(app) {
+            if let Some(Peer { presence: Presence::On(link), .. }) = there.get_mut(peer) {
+                link.end(End::Replaced);
+            }
+            there.counts.replaced += 1;
+        }
+        self.remove(app, peer);
+    }
+
+    /// A new session for an id that nobody holds.
+    fn register(&mut self, claim: Claim) -> Claimed {
+        let (secret, hash) = SecretHash::fresh();
+        let ownership = Ownership {
+            app: claim.app.clone(),
+            peer: claim.peer.clone(),
+            epoch: self.next_epoch(),
+            session: SessionId::new(Uuid::new_v4().simple().to_string())
+                .expect("32 hexadecimal digits are an id"),
+        };
+        let peer = Peer {
+            epoch: ownership.epoch,
+            session: ownership.session.clone(),
+            secret: hash,
+            presence: Presence::On(claim.link),
+            meta: claim.meta,
+            key: claim.key,
+            published: Published::default(),
+            rooms: std::collections::BTreeSet::new(),
+            inbox: inbox::Inbox::default(),
+            sent: inbox::SentLog::default(),
+        };
+        self.apps.entry(claim.app).or_default().insert(claim.peer, peer);
+        self.peers += 1;
+        Claimed { ownership, secret, resumed: false, replay: Vec::new() }
+    }
+
+    /// The same session behind another WebSocket. What `last_seq` covers has arrived.
+    fn resume(&mut self, claim: Claim) -> Result<Claimed, RegistryError> {
+        let epoch = self.next_epoch();
+        let last_seq = claim.resume.as_ref().map_or(0, |resume| resume.last_seq);
+        let app = self.app(&claim.app)?;
+        let peer = app.get_mut(&claim.peer).ok_or(RegistryError::SessionExpired)?;
+        let (secret, hash) = SecretHash::fresh();
+        peer.epoch = epoch;
+        peer.secret = hash;
+        peer.key = claim.key;
+        let was_away = match std::mem::replace(&mut peer.presence, Presence::On(claim.link)) {
+            Presence::Away => true,
+            Presence::On(mut link) => {
+                link.end(End::Replaced);
+                false
+            }
+        };
+        let ownership = Ownership {
+            app: claim.app.clone(),
+            peer: claim.peer.clone(),
+            epoch,
+            session: peer.session.clone(),
+        };
+        let meta_changed = peer.meta != claim.meta;
+        peer.meta = claim.meta.clone();
+        app.counts.resumed += 1;
+        app.ack(&ownership, last_seq)?;
+        let replay = app.owned(&ownership)?.inbox.entries().map(|e| e.frame.clone()).collect();
+        // The one who comes back hears it too: the versions tell it which rooms changed meanwhile.
+        if was_away {
+            app.announce(&claim.peer, RoomChange::Back, None);
+        }
+        if meta_changed {
+            app.announce(&claim.peer, RoomChange::Meta, Some(&claim.meta));
+        }
+        Ok(Claimed { ownership, secret, resumed: true, replay })
+    }
+
+    fn next_epoch(&mut self) -> u64 {
+        self.last_epoch += 1;
+        self.last_epoch
+    }
+}
+
+impl Registry for MemoryRegistry {
+    fn claim(&self, claim: Claim) -> Answer<'_, Claimed> {
+        Box::pin(async move { self.lock().claim(claim, &self.shared.settings) })
+    }
+
+    fn detach<'a>(&'a self, owner: &'a Ownership) -> Answer<'a, bool> {
+        Box::pin(async move {
+            let mut state = self.lock();
+            let Ok(app) = state.app(&owner.app) else { return Ok(false) };
+            let Ok(peer) = app.owned(owner) else { return Ok(false) };
+            peer.presence = Presence::Away;
+            app.announce(&owner.peer, RoomChange::Away, None);
+            // What was on its way is now queued.
+            app.tell_queued(&owner.peer, Instant::now());
+            let due = Due::Window {
+                app: owner.app.clone(),
+                peer: owner.peer.clone(),
+                epoch: owner.epoch,
+            };
+            let at = Instant::now() + self.shared.settings.resume_window;
+            self.set_deadline(&mut state, at, due);
+            Ok(true)
+        })
+    }
+
+    fn release<'a>(&'a self, owner: &'a Ownership) -> Answer<'a, bool> {
+        Box::pin(async move {
+            let mut state = self.lock();
+            let current = state.app(&owner.app).is_ok_and(|app| app.owned(owner).is_ok());
+            if current {
+                state.remove(&owner.app, &owner.peer);
+            }
+            Ok(current)
+        })
+    }
+
+    fn publish<'a>(&'a self, owner: &'a Ownership, published: Published) -> Answer<'a, ()> {
+        Box::pin(async move {
+            self.lock().app(&owner.app)?.owned(owner)?.published = published;
+            Ok(())
+        })
+    }
+
+    fn set_meta<'a>(&'a self, owner: &'a Ownership, meta: Meta) -> Answer<'a, ()> {
+        Box::pin(async move {
+            let mut state = self.lock();
+            let app = state.app(&owner.app)?;
+            app.owned(owner)?.meta = meta.clone();
+            app.announce(&owner.peer, RoomChange::Meta, Some(&meta));
+            Ok(())
+        })
+    }
+
+    fn join<'a>(
+        &'a self,
+        owner: &'a Ownership,
+        room: RoomName,
+        role: Option<String>,
+    ) -> Answer<'a, RoomView> {
+        Box::pin(async move { self.lock().app(&owner.app)?.join(owner, &room, role) })
+    }
+
+    fn leave<'a>(&'a self, owner: &'a Ownership, room: &'a RoomName) -> Answer<'a, ()> {
+        Box::pin(async move { self.lock().app(&owner.app)?.leave(owner, room) })
+    }
+
+    fn send<'a>(&'a self, owner: &'a Ownership, message: Outgoing) -> Answer<'a, Sent> {
+        Box::pin(async move {
+            let now = Instant::now();
+            let mut state = self.lock();
+            let (sent, to_arm) = state.app(&owner.app)?.send(owner, &message, now)?;
+            for peer in to_arm {
+                let due = Due::Receipts { app: owner.app.clone(), peer };
+                self.set_deadline(&mut state, now + self.shared.settings.receipt_patience, due);
+            }
+            Ok(sent)
+        })
+    }
+
+    fn ack<'a>(&'a self, owner: &'a Ownership, seq: u64) -> Answer<'a, ()> {
+        Box::pin(async move { self.lock().app(&owner.app)?.ack(owner, seq) })
+    }
+
+    fn signal<'a>(&'a self, app: &'a AppId, peer: &'a PeerId, frame: Frame) -> Answer<'a, bool> {
+        Box::pin(async move {
+            Ok(self.lock().apps.get_mut(app).is_some_and(|app| app.push(peer, frame)))
+        })
+    }
+
+    fn peer<'a>(&'a self, app: &'a AppId, peer: &'a PeerId) -> Answer<'a, Option<PeerView>> {
+        Box::pin(async move {
+            Ok(self.lock().apps.get(app).and_then(|app| app.get(peer)).map(Peer::view))
+        })
+    }
+
+    fn peers<'a>(
+        &'a self,
+        app: &'a AppId,
+        page: Page<PeerId>,
+    ) -> Answer<'a, Listing<PeerId, Member>> {
+        Box::pin(async move {
+            Ok(self.lock().apps.get(app).map_or_else(Listing::empty, |app| app.peers(&page)))
+        })
+    }
+
+    fn room<'a>(&'a self, app: &'a AppId, room: &'a RoomName) -> Answer<'a, Option<RoomView>> {
+        Box::pin(async move { Ok(self.lock().apps.get(app).and_then(|app| app.room(room))) })
+    }
+
+    fn rooms<'a>(
+        &'a self,
+        app: &'a AppId,
+        page: Page<RoomName>,
+    ) -> Answer<'a, Listing<RoomName, RoomSummary>> {
+        Box::pin(async move {
+            Ok(self.lock().apps.get(app).map_or_else(Listing::empty, |app| app.rooms(&page)))
+        })
+    }
+
+    fn counts(&self) -> Counts {
+        let state = self.lock();
+        state.apps.values().map(App::counts).fold(state.past, add)
+    }
+}
+
+fn add(a: Counts, b: Counts) -> Counts {
+    Counts {
+        peers_on: a.peers_on + b.peers_on,
+        peers_away: a.peers_away + b.peers_away,
+        rooms: a.rooms + b.rooms,
+        queued_messages: a.queued_messages + b.queued_messages,
+        replaced: a.replaced + b.replaced,
+        lagging: a.lagging + b.lagging,
+        inbox_full: a.inbox_full + b.inbox_full,
+        resumed: a.resumed + b.resumed,
+        expired: a.expired + b.expired,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::conformance;
+
+    macro_rules! conforms {
+        ($($name:ident),* $(,)?) => {$(
+            #[tokio::test(start_paused = true)]
+            async fn $name() {
+                let settings = Settings::default();
+                conformance::$name(&*MemoryRegistry::start(settings.clone()), &settings).await;
+            }
+        )*};
+    }
+
+    conforms!(
+        i1_a_newer_claim_takes_over_and_the_old_session_is_told,
+        i1_a_late_close_of_an_old_socket_never_removes_a_newer_registration,
+        i1_an_old_owner_cannot_act_any_more,
+        i2_messages_arrive_in_order_and_receipts_follow_the_acknowledgement,
+        i2_an_away_peer_gets_its_messages_when_it_resumes,
+        i2_what_the_last_seq_of_a_resume_covers_is_not_sent_again,
+        i2_the_same_message_sent_twice_is_delivered_once,
+        i2_when_the_window_closes_the_sender_is_told,
+        i2_a_peer_that_comes_back_anew_does_not_get_the_old_session_s_messages,
+        a_receiver_that_does_not_acknowledge_is_reported_as_queued,
+        i5_a_full_inbox_rejects_and_keeps_what_it_has,
+        a_message_to_nobody_is_gone,
+        a_resume_needs_the_newest_secret,
+        a_resume_after_the_window_is_refused,
+        a_snapshot_and_the_events_after_it_agree,
+        losing_and_resuming_a_session_is_away_and_back_and_keeps_the_rooms,
+        leaving_for_good_is_heard_in_the_rooms_at_once,
+        a_room_message_reaches_everybody_but_its_sender,
+        a_message_to_a_room_that_one_is_not_in_is_refused,
+        i5_a_room_has_a_bound_and_so_has_a_peer_s_number_of_rooms,
+        apps_do_not_meet,
+        listings_are_bounded_and_go_on_at_their_cursor,
+        what_a_peer_publishes_is_read_by_its_attempts,
+        i5_a_session_that_does_not_take_its_frames_is_ended_and_can_resume,
+    );
+
+    #[tokio::test]
+    async fn with_the_rejecting_policy_the_older_connection_keeps_the_id() {
+        let settings = Settings { conflict: ConflictPolicy::Reject, ..Settings::default() };
+        let registry = MemoryRegistry::start(settings);
+        let first = conformance::Session::begin(&*registry, "alice").await;
+        let refused = conformance::claim(&*registry, "alice").await.unwrap_err();
+        assert_eq!(refused, RegistryError::PeerTaken);
+        registry.detach(&first.owner).await.unwrap();
+        assert!(conformance::claim(&*registry, "alice").await.is_ok(), "the first is away");
+    }
+
+    #[tokio::test]
+    async fn i5_the_registry_has_a_bound() {
+        let registry = MemoryRegistry::start(Settings { max_peers: 1, ..Settings::default() });
+        let _first = conformance::Session::begin(&*registry, "alice").await;
+        let refused = conformance::claim(&*registry, "bob").await.unwrap_err();
+        assert_eq!(refused, RegistryError::Full(1));
+    }
+
+    #[tokio::test]
+    async fn the_watch_ends_with_the_registry() {
+        let registry = MemoryRegistry::start(Settings::default());
+        let shared = Arc::downgrade(&registry.shared);
+        tokio::task::yield_now().await;
+        drop(registry);
+        while shared.strong_count() > 0 {
+            tokio::task::yield_now().await;
+        }
+    }
+}

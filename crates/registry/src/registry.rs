@@ -1,0 +1,90 @@
+//! The trait that sessions talk to.
+
+use std::future::Future;
+use std::pin::Pin;
+
+use p2p_wire::server::Member;
+use p2p_wire::{AppId, Meta, PeerId, RoomName};
+
+use crate::claim::{Claim, Claimed, Ownership};
+use crate::error::RegistryError;
+use crate::link::Frame;
+use crate::send::{Outgoing, Sent};
+use crate::view::{Counts, Listing, Page, PeerView, Published, RoomSummary, RoomView};
+
+/// A registry's answer, in time.
+pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, RegistryError>> + Send + 'a>>;
+
+/// Who is where, for all instances.
+///
+/// A session's life:
+///
+/// 1. [`claim`](Self::claim) with a [`crate::Link`]; send `welcome`, then the replay, then what the
+///    link's feed gives.
+/// 2. Act with the ownership: publish, join, send, ack. [`RegistryError::NotOwner`] means that a
+///    newer connection took over.
+/// 3. [`detach`](Self::detach) when the WebSocket is lost: the peer is away, and its session can be
+///    resumed while the window is open. [`release`](Self::release) when the peer says goodbye.
+///
+/// Both ends are safe at any time: with an outdated ownership they change nothing (I1).
+pub trait Registry: Send + Sync {
+    /// Takes a peer id.
+    fn claim(&self, claim: Claim) -> Answer<'_, Claimed>;
+
+    /// The WebSocket is lost. Says whether this ownership was still the current one.
+    fn detach<'a>(&'a self, owner: &'a Ownership) -> Answer<'a, bool>;
+
+    /// The peer leaves for good: its rooms hear `leave`, those who wrote to it hear `gone`. Says
+    /// whether this ownership was still the current one.
+    fn release<'a>(&'a self, owner: &'a Ownership) -> Answer<'a, bool>;
+
+    /// Replaces what the peer publishes for its connection attempts.
+    fn publish<'a>(&'a self, owner: &'a Ownership, published: Published) -> Answer<'a, ()>;
+
+    /// Replaces the peer's metadata and tells its rooms.
+    fn set_meta<'a>(&'a self, owner: &'a Ownership, meta: Meta) -> Answer<'a, ()>;
+
+    /// Enters a room. The snapshot is exactly of its version: the next event the link gives for
+    /// this room has the next number. Joining again gives a new snapshot and tells nobody.
+    fn join<'a>(
+        &'a self,
+        owner: &'a Ownership,
+        room: RoomName,
+        role: Option<String>,
+    ) -> Answer<'a, RoomView>;
+
+    /// Leaves a room.
+    fn leave<'a>(&'a self, owner: &'a Ownership, room: &'a RoomName) -> Answer<'a, ()>;
+
+    /// Puts a message into the inboxes of its receivers.
+    fn send<'a>(&'a self, owner: &'a Ownership, message: Outgoing) -> Answer<'a, Sent>;
+
+    /// Everything up to `seq` has arrived; the senders hear `delivered`.
+    fn ack<'a>(&'a self, owner: &'a Ownership, seq: u64) -> Answer<'a, ()>;
+
+    /// Hands a frame to a connected peer, past its inbox. Says whether there was one.
+    fn signal<'a>(&'a self, app: &'a AppId, peer: &'a PeerId, frame: Frame) -> Answer<'a, bool>;
+
+    /// One peer.
+    fn peer<'a>(&'a self, app: &'a AppId, peer: &'a PeerId) -> Answer<'a, Option<PeerView>>;
+
+    /// The peers of an app.
+    fn peers<'a>(
+        &'a self,
+        app: &'a AppId,
+        page: Page<PeerId>,
+    ) -> Answer<'a, Listing<PeerId, Member>>;
+
+    /// One room.
+    fn room<'a>(&'a self, app: &'a AppId, room: &'a RoomName) -> Answer<'a, Option<RoomView>>;
+
+    /// The rooms of an app.
+    fn rooms<'a>(
+        &'a self,
+        app: &'a AppId,
+        page: Page<RoomName>,
+    ) -> Answer<'a, Listing<RoomName, RoomSummary>>;
+
+    /// How much there is. Answered from memory: this is for metrics and landing pages.
+    fn counts(&self) -> Counts;
+}

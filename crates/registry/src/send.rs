@@ -1,0 +1,41 @@
+//! A message on its way to a peer or a room.
+
+use p2p_wire::server::ReceiptStatus;
+use p2p_wire::{Payload, PeerId, RequestId, RoomName};
+
+/// To whom a message goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Target {
+    /// One peer.
+    Peer(PeerId),
+    /// Everybody in a room but the sender, who must be in it.
+    Room(RoomName),
+}
+
+/// A message to send.
+#[derive(Debug, Clone)]
+pub struct Outgoing {
+    /// The sender's name for it. Sending the same id again in the same session does not deliver
+    /// twice.
+    pub id: RequestId,
+    /// To whom.
+    pub target: Target,
+    /// What the payload is.
+    pub kind: String,
+    /// Opaque JSON.
+    pub payload: Payload,
+}
+
+/// What the registry can say at once about a message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Sent {
+    /// It is on its way; a receipt follows through the sender's link.
+    OnItsWay,
+    /// This is known already. A `queued` message gets a second receipt when it is decided.
+    Receipt {
+        /// What became of it.
+        status: ReceiptStatus,
+        /// Why, or how many of a room it reached.
+        reason: Option<String>,
+    },
+}
