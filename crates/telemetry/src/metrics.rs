@@ -414,3 +414,87 @@ pub fn describe_all() {
         metric.describe();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn names_are_unique() {
+        let mut seen = HashSet::new();
+        for metric in METRICS {
+            assert!(seen.insert(metric.name), "{} is there twice", metric.name);
+        }
+    }
+
+    /// A constant that the table forgets would have neither help text nor documentation.
+    #[test]
+    fn the_table_holds_every_constant() {
+        let source = include_str!("metrics.rs");
+        let declared = source.matches("\npub const ").count() - 1;
+        assert_eq!(METRICS.len(), declared);
+    }
+
+    #[test]
+    fn names_are_prefixed_snake_case() {
+        for Metric { name, .. } in METRICS {
+            assert!(name.starts_with("p2p_"), "{name}");
+            assert!(name.chars().all(|c| c.is_ascii_lowercase() || "_0123456789".contains(c)));
+        }
+    }
+
+    #[test]
+    fn counters_and_only_they_end_in_total() {
+        for Metric { name, kind, .. } in METRICS {
+            assert_eq!(name.ends_with("_total"), *kind == MetricKind::Counter, "{name}");
+        }
+    }
+
+    #[test]
+    fn names_end_in_their_base_unit() {
+        for Metric { name, unit, .. } in METRICS {
+            let stem = name.trim_end_matches("_total");
+            let named = match unit {
+                Unit::Seconds => stem.ends_with("_seconds"),
+                Unit::Bytes => stem.ends_with("_bytes"),
+                Unit::Count => !stem.ends_with("_seconds") && !stem.ends_with("_bytes"),
+                other => panic!("{name} is in {other:?}, which is no base unit"),
+            };
+            assert!(named, "{name} is in {unit:?}");
+        }
+    }
+
+    #[test]
+    fn help_texts_are_sentences() {
+        for Metric { name, help, .. } in METRICS {
+            assert!(help.ends_with('.') && help.len() > 10, "{name}: {help:?}");
+        }
+    }
+
+    #[test]
+    fn histograms_and_only_they_have_growing_buckets() {
+        for Metric { name, kind, buckets, .. } in METRICS {
+            assert_eq!(*kind == MetricKind::Histogram, !buckets.is_empty(), "{name}");
+            assert!(buckets.is_sorted_by(|a, b| a < b), "{name}");
+        }
+    }
+
+    #[test]
+    fn i5_every_label_is_bounded_and_no_metric_has_many_series() {
+        for Metric { name, labels, buckets, .. } in METRICS {
+            let mut series = buckets.len() + 1;
+            for label in *labels {
+                let values: HashSet<_> = label.values.iter().collect();
+                assert_eq!(values.len(), label.values.len(), "{name}: {} repeats", label.name);
+                assert!(!values.contains(&crate::instrument::OTHER), "{name}: {}", label.name);
+                assert!(!["le", "quantile"].contains(&label.name), "{name}");
+                // Only the build's version is free, and a process has one.
+                assert!(!label.values.is_empty() || *name == "p2p_build_info", "{name}");
+                series *= values.len() + 1;
+            }
+            assert!(series <= 2_000, "{name} may have {series} series");
+        }
+    }
+}
