@@ -1,8 +1,9 @@
 //! The real binaries in network namespaces behind nftables NATs.
 //!
 //! One lab is a small internet on this machine: a public segment with the servers, and two sites,
-//! each a host behind its own NAT. The NATs are proven first, by an independent RFC 5780 client
-//! ([`probe`]); then `coordinator` and `p2p` run through every pair of them ([`matrix`]).
+//! each a host behind its own NAT. The NATs are proven first, one by one by an independent RFC 5780
+//! client ([`probe`]) and in pairs by a plain punch ([`punch`]); then `coordinator` and `p2p` run
+//! through every pair of them ([`matrix`]).
 //!
 //! Reading order: [`nat`] (what a NAT does), [`topology`] (where it stands), [`probe`] (is it what
 //! it claims), [`cell`] (two peers behind two NATs), [`matrix`] (all of them), [`report`].
@@ -20,6 +21,7 @@ pub mod netcheck;
 pub mod peer;
 pub mod probe;
 pub mod process;
+pub mod punch;
 pub mod report;
 pub mod services;
 pub mod topology;

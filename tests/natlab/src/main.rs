@@ -11,7 +11,9 @@ use clap::{Parser, Subcommand};
 use p2p_natlab::cases::{self, Case, Programs, Verdict};
 use p2p_natlab::matrix::Matrix;
 use p2p_natlab::report::{self, Report};
-use p2p_natlab::{early_packet, echo, forward, http, namespace, netcheck, probe, udp_blocked};
+use p2p_natlab::{
+    early_packet, echo, forward, http, namespace, netcheck, probe, punch, udp_blocked,
+};
 
 /// The real binaries in network namespaces behind nftables NATs.
 #[derive(Parser)]
@@ -51,7 +53,7 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Verb {
-    /// Show with coturn's natdiscovery that every NAT is what it claims.
+    /// Show that every NAT is what it claims, with coturn's natdiscovery and a plain punch.
     Prove,
     /// Run the real binaries through every pair of NATs.
     Matrix,
@@ -73,6 +75,12 @@ enum Verb {
         #[arg(long)]
         target: SocketAddrV4,
     },
+    /// Where two plain punchers meet.
+    #[command(hide = true)]
+    Rendezvous { listen: SocketAddrV4 },
+    /// One plain puncher.
+    #[command(hide = true)]
+    Punch { server: SocketAddrV4 },
     /// Sends one datagram.
     #[command(hide = true)]
     UdpSend {
@@ -98,27 +106,30 @@ fn main() -> ExitCode {
 fn try_main(arguments: &Arguments) -> Result<bool> {
     let matrix = Matrix::default();
     let cases = match arguments.verb {
-        Verb::Prove => probe::cases(),
+        Verb::Prove => prove(),
         Verb::Matrix => matrix.cases(),
-        Verb::All => [
-            probe::cases(),
-            matrix.cases(),
-            netcheck::cases(),
-            forward::cases(),
-            udp_blocked::cases(),
-        ]
-        .into_iter()
-        .flatten()
-        .collect(),
+        Verb::All => {
+            [prove(), matrix.cases(), netcheck::cases(), forward::cases(), udp_blocked::cases()]
+                .into_iter()
+                .flatten()
+                .collect()
+        }
         Verb::Clean => return clean().map(|()| true),
         Verb::Echo { listen } => return echo::serve(listen).map(|()| true),
         Verb::Http { listen } => return http::serve(listen).map(|()| true),
         Verb::EarlyPacket { listen, target } => {
             return early_packet::play_far_side(listen, target).map(|()| true);
         }
+        Verb::Rendezvous { listen } => return punch::serve_rendezvous(listen).map(|()| true),
+        Verb::Punch { server } => return punch::play_peer(server).map(|()| true),
         Verb::UdpSend { from, to } => return early_packet::send_one(from, to).map(|()| true),
     };
     run(cases, &matrix, arguments)
+}
+
+/// The NATs one by one, then in pairs.
+fn prove() -> Vec<Case> {
+    probe::cases().into_iter().chain(punch::cases()).collect()
 }
 
 fn run(mut cases: Vec<Case>, matrix: &Matrix, arguments: &Arguments) -> Result<bool> {
