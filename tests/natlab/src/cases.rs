@@ -154,7 +154,7 @@ mod tests {
 
     #[test]
     fn every_case_is_run_once_and_reported_in_order() {
-        let logs = std::env::temp_dir().join(format!("natlab-case-tests-{}", std::process::id()));
+        let logs = tempfile::tempdir().expect("a temporary folder");
         let case = |number: usize| {
             Case::new(format!("case {number}"), move |_| {
                 anyhow::ensure!(number != 2, "two fails");
@@ -162,7 +162,8 @@ mod tests {
             })
         };
         let mut told = 0;
-        let verdicts = run_all((0..5).map(case).collect(), &programs(), &logs, 2, |_| told += 1);
+        let verdicts =
+            run_all((0..5).map(case).collect(), &programs(), logs.path(), 2, |_| told += 1);
         let names: Vec<&str> = verdicts.iter().map(|verdict| verdict.name.as_str()).collect();
         assert_eq!(names, ["case 0", "case 1", "case 2", "case 3", "case 4"]);
         assert_eq!(told, 5);

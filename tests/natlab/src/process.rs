@@ -358,8 +358,8 @@ mod tests {
         command
     }
 
-    fn logs() -> PathBuf {
-        std::env::temp_dir().join(format!("natlab-process-tests-{}", std::process::id()))
+    fn logs() -> tempfile::TempDir {
+        tempfile::tempdir().expect("a temporary folder")
     }
 
     #[test]
@@ -370,7 +370,8 @@ mod tests {
 
     #[test]
     fn an_awaited_line_is_returned_and_a_missing_one_is_an_error_once_the_program_has_ended() {
-        let running = Running::start("lines", &mut shell("echo one; echo two >&2"), &logs());
+        let logs = logs();
+        let running = Running::start("lines", &mut shell("echo one; echo two >&2"), logs.path());
         let running = running.expect("starts");
         assert_eq!(running.wait_for_line(LIMIT, |line| line.contains("tw")).expect("line"), "two");
         let error = running.wait_for_line(LIMIT, |line| line == "three").expect_err("must fail");
@@ -379,7 +380,8 @@ mod tests {
 
     #[test]
     fn a_program_that_never_ends_is_an_error_and_is_killed() {
-        let running = Running::start("endless", &mut shell("exec sleep 600"), &logs());
+        let logs = logs();
+        let running = Running::start("endless", &mut shell("exec sleep 600"), logs.path());
         let running = running.expect("starts");
         let pid = running.child.id();
         let error = running.finish(Duration::from_millis(30)).expect_err("must fail");
@@ -390,7 +392,8 @@ mod tests {
     #[test]
     fn bytes_go_through_a_piped_program_unchanged() {
         let input: Vec<u8> = (0..=255_u8).cycle().take(300_000).collect();
-        let piped = Running::start_piped("pipe", &mut shell("exec cat"), &logs());
+        let logs = logs();
+        let piped = Running::start_piped("pipe", &mut shell("exec cat"), logs.path());
         let (running, mut stdin) = piped.expect("starts");
         stdin.write_all(&input).expect("cat reads to the end");
         drop(stdin);
