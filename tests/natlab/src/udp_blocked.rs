@@ -1,8 +1,8 @@
 //! A host whose firewall lets no UDP through: not connected, and told so.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 
-use crate::cases::{Case, Context};
+use crate::cases::{self, Case};
 use crate::cell::start_echo;
 use crate::nat::NatKind;
 use crate::peer::Peer;
@@ -17,7 +17,7 @@ pub fn cases() -> Vec<Case> {
 }
 
 /// Signaling passes over TCP, every path needs UDP: `p2p ping` must say so and end.
-fn no_path_and_a_reason(context: &Context<'_>) -> Result<String> {
+fn no_path_and_a_reason(context: &cases::Context<'_>) -> Result<String> {
     let lab = Lab::build(NatKind::UdpBlocked, NatKind::Open, context.folder)?;
     let services = Services::start(&lab, context.programs)?;
     let alice = Peer::new("alice", &lab, &lab.a, &services, context.programs)?;
@@ -26,7 +26,8 @@ fn no_path_and_a_reason(context: &Context<'_>) -> Result<String> {
     let _listening = bob.listen(&target)?;
 
     let ping = alice.ping(bob.id, 3)?;
-    let said = ping.finished.stderr.join("\n");
+    // With `--json` the verdict is one of the lines on standard output.
+    let lines = || ping.finished.stdout.iter().chain(&ping.finished.stderr);
     ensure!(ping.pongs.is_empty(), "a pong came through though UDP is blocked");
     ensure!(
         ping.code == EXIT_UNREACHABLE,
@@ -34,6 +35,10 @@ fn no_path_and_a_reason(context: &Context<'_>) -> Result<String> {
         ping.code,
         ping.finished.last_words()
     );
-    ensure!(said.contains("UDP"), "the verdict does not name UDP: {}", ping.finished.last_words());
-    Ok(ping.finished.last_words())
+    let verdict = lines().find(|line| line.contains("UDP"));
+    let verdict = verdict.with_context(|| {
+        let said: Vec<&str> = lines().map(String::as_str).collect();
+        format!("no verdict names UDP: {}", said.join(" | "))
+    })?;
+    Ok(format!("exit code {}: {verdict}", ping.code))
 }
