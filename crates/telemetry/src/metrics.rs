@@ -128,10 +128,8 @@ const INBOX_DROP: Label = label("reason", &["full", "expired", "closed"]);
 const RECORD_DROP: Label = label("reason", &["queue_full", "store", "stopped"]);
 const DIRECTION: Label = label("direction", &["to_peer", "to_client"]);
 const TRANSPORT: Label = label("transport", &["udp", "tcp", "tls"]);
-const STUN_METHOD: Label = label(
-    "method",
-    &["binding", "allocate", "refresh", "create_permission", "channel_bind", "send", "data"],
-);
+const STUN_METHOD: Label =
+    label("method", &["binding", "allocate", "refresh", "create_permission", "channel_bind"]);
 const STUN_RESULT: Label = label(
     "result",
     &[
@@ -147,12 +145,10 @@ const RELAY_DROP: Label = label(
         "no_permission",
         "no_channel",
         "denied_peer",
-        "quota",
         "rate",
         "too_large",
         "send_buffer_full",
         "send_error",
-        "unauthenticated",
     ],
 );
 const ALLOCATION_END: Label = label("reason", &["expired", "deleted", "drained", "socket_error"]);

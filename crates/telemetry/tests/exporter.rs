@@ -1,4 +1,5 @@
 //! What `/metrics` shows. One process has one recorder, so all of it is one test binary.
+#![allow(clippy::unwrap_used)]
 
 use p2p_telemetry::metrics::{
     ATTEMPTS, DRAINING, METRICS, REGISTRY_PEERS, SIGNALING_RECEIPTS, SIGNALING_REJECTED,
@@ -56,23 +57,28 @@ fn a_histogram_shows_the_buckets_that_the_registry_declares() {
     shows("p2p_time_to_connect_seconds_count{outcome=\"relay\"} 1");
 }
 
-/// Once a metric has a value it comes with its help text and type.
+/// The exporter shows the help text and the type of what has a value, so each gets a series here.
 #[test]
 fn every_metric_is_described_with_its_kind() {
     render();
     for metric in METRICS {
-        let described = describe(metric.name);
         let kind = match metric.kind {
-            MetricKind::Counter => "counter",
-            MetricKind::Gauge => "gauge",
-            MetricKind::Histogram => "histogram",
+            MetricKind::Counter => {
+                metrics::counter!(metric.name).increment(0);
+                "counter"
+            }
+            MetricKind::Gauge => {
+                metrics::gauge!(metric.name).increment(0.0);
+                "gauge"
+            }
+            MetricKind::Histogram => {
+                metrics::histogram!(metric.name).record(0.0);
+                "histogram"
+            }
         };
-        let Some((help, shown_kind)) = described else { continue };
-        assert_eq!(help, metric.help, "{}", metric.name);
-        assert_eq!(shown_kind, kind, "{}", metric.name);
+        let described = Some((metric.help.to_owned(), kind.to_owned()));
+        assert_eq!(describe(metric.name), described, "{}", metric.name);
     }
-    ATTEMPTS.with(["failed", "none"]).increment(1);
-    assert!(describe(ATTEMPTS.metric().name).is_some());
 }
 
 /// The help text and the type of a metric that has a value.

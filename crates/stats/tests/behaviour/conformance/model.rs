@@ -79,9 +79,8 @@ fn summary(records: &[&AttemptRecord]) -> Summary {
     let attempts = records.len() as u64;
     let [direct, relay, failed] = outcomes(records);
     let connected = direct + relay;
-    let times = |records: &[&AttemptRecord]| {
-        percentiles(records.iter().filter_map(|r| r.connected_ms).collect())
-    };
+    let times =
+        |records: &[&AttemptRecord]| percentiles(records.iter().filter_map(|r| r.connected_ms));
     let by_method = Method::ALL.into_iter().filter_map(|method| {
         let of: Vec<_> = records.iter().copied().filter(|r| r.method == Some(method)).collect();
         let share = of.len() as f64 / attempts as f64;
@@ -96,7 +95,7 @@ fn summary(records: &[&AttemptRecord]) -> Summary {
         success_rate: (attempts > 0).then(|| connected as f64 / attempts as f64),
         relay_share: (connected > 0).then(|| relay as f64 / connected as f64),
         connect_ms: times(records),
-        direct_ms: percentiles(records.iter().filter_map(|r| r.direct_ms).collect()),
+        direct_ms: percentiles(records.iter().filter_map(|r| r.direct_ms)),
         by_method: by_method.collect(),
     }
 }
@@ -110,7 +109,7 @@ fn matrix(records: &[&AttemptRecord]) -> Vec<NatCell> {
     let cell = |(caller, callee)| {
         let of: Vec<_> = records.iter().copied().filter(|r| pair(r) == (caller, callee)).collect();
         let [direct, relay, failed] = outcomes(&of);
-        let direct_ms_p50 = percentiles(of.iter().filter_map(|r| r.direct_ms).collect()).p50;
+        let direct_ms_p50 = percentiles(of.iter().filter_map(|r| r.direct_ms)).p50;
         let attempts = of.len() as u64;
         NatCell { caller, callee, attempts, direct, relay, failed, direct_ms_p50 }
     };
@@ -123,7 +122,8 @@ fn outcomes(records: &[&AttemptRecord]) -> [u64; 3] {
 }
 
 /// The smallest value that at least p of 100 values do not exceed, by counting.
-fn percentiles(values: Vec<u64>) -> Percentiles {
+fn percentiles(values: impl Iterator<Item = u64>) -> Percentiles {
+    let values: Vec<u64> = values.collect();
     let at = |p: usize| {
         let reached = |v: &u64| values.iter().filter(|w| *w <= v).count() * 100 >= values.len() * p;
         values.iter().copied().filter(reached).min()
