@@ -7,8 +7,9 @@ use crate::addr::{AllocationId, FiveTuple, RelayedAddr};
 use crate::channel::Channels;
 use crate::counters::Relayed;
 use crate::credentials::UserId;
-use crate::message::{AddressFamily, IntegrityKey, ReplyToken, TransactionId};
+use crate::message::{AddressFamily, IntegrityKey, Reply};
 use crate::permission::Permissions;
+use crate::ports::PortWish;
 
 /// What a client holds: a relayed address, and the peers it may be used with (RFC 8656 §2.2).
 pub(crate) struct Allocation {
@@ -16,8 +17,9 @@ pub(crate) struct Allocation {
     pub(crate) owner: Owner,
     pub(crate) state: State,
     /// The Allocate request that made it: a repetition of it gets the same answer.
-    pub(crate) made_by: TransactionId,
+    pub(crate) made_by: Reply,
     pub(crate) relayed: RelayedPair,
+    pub(crate) made: Instant,
     pub(crate) granted: Duration,
     /// RESERVATION-TOKEN of the port above, if EVEN-PORT asked for it.
     pub(crate) reservation: Option<u64>,
@@ -40,7 +42,8 @@ pub(crate) struct Owner {
 pub(crate) enum State {
     /// Waiting for the shell to open the relay socket.
     Opening {
-        reply: ReplyToken,
+        /// What another port has to be like; `None` if only this one will do.
+        retry: Option<PortWish>,
         attempts_left: u32,
     },
     Open,

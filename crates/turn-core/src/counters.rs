@@ -1,6 +1,8 @@
 //! What happened, counted: every packet that is not relayed and every request that is refused has
 //! a named reason.
 
+use std::collections::BTreeMap;
+
 macro_rules! reasons {
     ($($(#[$doc:meta])* $variant:ident = $name:literal,)+) => {
         /// Why a packet was dropped or a request refused.
@@ -92,6 +94,51 @@ reasons! {
     PeerDataTooLong = "peer_data_too_long",
 }
 
+/// The requests that are answered, by the names metrics use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum RequestMethod {
+    Binding,
+    Allocate,
+    Refresh,
+    CreatePermission,
+    ChannelBind,
+}
+
+impl RequestMethod {
+    /// A stable name in snake case.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Binding => "binding",
+            Self::Allocate => "allocate",
+            Self::Refresh => "refresh",
+            Self::CreatePermission => "create_permission",
+            Self::ChannelBind => "channel_bind",
+        }
+    }
+}
+
+/// How a request was answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum RequestResult {
+    Success,
+    /// The error code of RFC 8489 §14.8 or RFC 8656 §19.
+    Error(u16),
+}
+
+/// How an allocation came to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum AllocationEnd {
+    /// Its lifetime ran out.
+    Expired,
+    /// Its client refreshed it with lifetime zero.
+    Deleted,
+    /// The operator ended its user's allocations.
+    Revoked,
+    /// No socket could be opened for it; it never carried anything.
+    NoSocket,
+}
+
 /// Packets and payload bytes relayed in one direction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Relayed {
@@ -110,10 +157,10 @@ impl Relayed {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Counters {
     reasons: [u64; Reason::ALL.len()],
-    /// Binding requests answered.
-    pub bindings: u64,
+    /// At most one entry per method and code: both are the server's own.
+    requests: BTreeMap<(RequestMethod, RequestResult), u64>,
+    ends: BTreeMap<AllocationEnd, u64>,
     pub allocations_created: u64,
-    pub allocations_expired: u64,
     pub client_to_peer: Relayed,
     pub peer_to_client: Relayed,
 }
@@ -122,9 +169,9 @@ impl Default for Counters {
     fn default() -> Self {
         Self {
             reasons: [0; Reason::ALL.len()],
-            bindings: 0,
+            requests: BTreeMap::new(),
+            ends: BTreeMap::new(),
             allocations_created: 0,
-            allocations_expired: 0,
             client_to_peer: Relayed::default(),
             peer_to_client: Relayed::default(),
         }
@@ -141,6 +188,31 @@ impl Counters {
     /// All reasons with their counts, in the order of [`Reason::ALL`].
     pub fn reasons(&self) -> impl Iterator<Item = (Reason, u64)> + '_ {
         Reason::ALL.iter().map(|&reason| (reason, self.of(reason)))
+    }
+
+    /// Requests answered, by method and result.
+    pub fn requests(&self) -> impl Iterator<Item = (RequestMethod, RequestResult, u64)> + '_ {
+        self.requests.iter().map(|(&(method, result), &count)| (method, result, count))
+    }
+
+    /// How many requests of this method got this answer.
+    #[must_use]
+    pub fn answered(&self, method: RequestMethod, result: RequestResult) -> u64 {
+        self.requests.get(&(method, result)).copied().unwrap_or(0)
+    }
+
+    /// How many allocations ended this way.
+    #[must_use]
+    pub fn ended(&self, end: AllocationEnd) -> u64 {
+        self.ends.get(&end).copied().unwrap_or(0)
+    }
+
+    pub(crate) fn count_answer(&mut self, method: RequestMethod, result: RequestResult) {
+        *self.requests.entry((method, result)).or_default() += 1;
+    }
+
+    pub(crate) fn count_end(&mut self, end: AllocationEnd) {
+        *self.ends.entry(end).or_default() += 1;
     }
 
     pub(crate) fn count(&mut self, reason: Reason) {

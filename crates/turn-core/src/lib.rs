@@ -37,7 +37,7 @@ pub use challenge_limit::ChallengeRate;
 pub use channel::ChannelNumber;
 pub use cidr::{Cidr, CidrError};
 pub use config::{Lifetimes, Limits, RelayIp, ServerConfig};
-pub use counters::{Counters, Reason, Relayed};
+pub use counters::{AllocationEnd, Counters, Reason, Relayed, RequestMethod, RequestResult};
 pub use credentials::{Credentials, StaticUser, UserId};
 pub use nonce::NonceKey;
 pub use peer_policy::{DENIED_BY_DEFAULT, OwnAddresses, PeerDenial, PeerPolicy};

@@ -13,14 +13,17 @@ use stun_types::attribute::{
     MessageIntegrity, Nonce, RawAttribute, Realm, UnknownAttributes, XorMappedAddress,
 };
 use stun_types::message::{
-    IntegrityAlgorithm, LongTermKeyCredentials, Message, MessageClass, MessageType, MessageWrite,
-    MessageWriteExt, MessageWriteVec, Method,
+    BINDING, IntegrityAlgorithm, LongTermKeyCredentials, Message, MessageClass, MessageType,
+    MessageWrite, MessageWriteExt, MessageWriteVec, Method,
 };
 use turn_types::attribute::{
     EvenPort, Lifetime, RequestedTransport, ReservationToken, XorPeerAddress, XorRelayedAddress,
 };
+use turn_types::message::{ALLOCATE, CHANNEL_BIND, CREATE_PERMISSION, REFRESH};
 
 pub(crate) use stun_types::message::TransactionId;
+
+use crate::counters::{RequestMethod, RequestResult};
 
 const HEADER_LEN: usize = 20;
 const MAGIC_COOKIE: [u8; 4] = [0x21, 0x12, 0xa4, 0x42];
@@ -76,13 +79,9 @@ pub(crate) enum Class {
 /// The methods of STUN and TURN over UDP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum MethodName {
-    Binding,
-    Allocate,
-    Refresh,
+    Request(RequestMethod),
     Send,
     Data,
-    CreatePermission,
-    ChannelBind,
     Other,
 }
 
@@ -128,7 +127,6 @@ pub(crate) struct Inbound<'a> {
     datagram: &'a [u8],
     pub(crate) class: Class,
     pub(crate) method: MethodName,
-    raw_method: u16,
     pub(crate) transaction: TransactionId,
     slots: [Slot; MAX_ATTRIBUTES],
     used: usize,
@@ -156,12 +154,10 @@ impl<'a> Inbound<'a> {
         }
         let mut transaction = [0; 16];
         transaction[4..].copy_from_slice(&header[8..20]);
-        let raw_method = method_bits(message_type);
         let mut inbound = Self {
             datagram,
             class: class_of(message_type),
-            method: method_name(raw_method),
-            raw_method,
+            method: method_name(method_bits(message_type)),
             transaction: TransactionId::from(u128::from_be_bytes(transaction)),
             slots: [Slot::default(); MAX_ATTRIBUTES],
             used: 0,
@@ -342,37 +338,28 @@ impl<'a> Inbound<'a> {
         A::from_raw(raw).map_err(|_| BadAttribute)
     }
 
-    /// An answer to this message, to be filled in.
-    pub(crate) fn success(&self) -> Outbound {
-        self.token().success()
-    }
-
-    /// What is needed to answer later, when the datagram is gone.
-    pub(crate) fn token(&self) -> ReplyToken {
-        ReplyToken { raw_method: self.raw_method, transaction: self.transaction }
+    /// What is needed to answer this message as a request of this method, at once or when the
+    /// datagram is gone.
+    pub(crate) fn reply(&self, method: RequestMethod) -> Reply {
+        Reply { method, transaction: self.transaction }
     }
 }
 
 /// Enough of a request to answer it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct ReplyToken {
-    raw_method: u16,
+pub(crate) struct Reply {
+    pub(crate) method: RequestMethod,
     pub(crate) transaction: TransactionId,
 }
 
-impl ReplyToken {
-    /// For an Allocate request of which only the transaction is known any more.
-    pub(crate) fn allocate(transaction: TransactionId) -> Self {
-        Self { raw_method: 0x003, transaction }
-    }
-
+impl Reply {
     pub(crate) fn success(self) -> Outbound {
-        Outbound::new(MessageClass::Success, self)
+        Outbound::new(self, RequestResult::Success)
     }
 
     /// Without a reason phrase: the code says it, and an answer is no longer than it must be (I3).
     pub(crate) fn error(self, code: u16) -> Outbound {
-        let mut answer = Outbound::new(MessageClass::Error, self);
+        let mut answer = Outbound::new(self, RequestResult::Error(code));
         let error = ErrorCode::new(code, "").expect("error codes are constants in 300..700");
         answer.add(&error);
         answer
@@ -381,25 +368,37 @@ impl ReplyToken {
 
 /// A response being built.
 pub(crate) struct Outbound {
-    transaction: TransactionId,
+    reply: Reply,
+    result: RequestResult,
     writer: MessageWriteVec,
 }
 
+/// A response ready to be sent, and what it says.
+pub(crate) struct Answer {
+    pub(crate) method: RequestMethod,
+    pub(crate) result: RequestResult,
+    pub(crate) datagram: Vec<u8>,
+}
+
 impl Outbound {
-    fn new(class: MessageClass, to: ReplyToken) -> Self {
-        let message_type = MessageType::from_class_method(class, Method::new(to.raw_method));
+    fn new(reply: Reply, result: RequestResult) -> Self {
+        let class = match result {
+            RequestResult::Success => MessageClass::Success,
+            RequestResult::Error(_) => MessageClass::Error,
+        };
+        let message_type = MessageType::from_class_method(class, codec_method(reply.method));
         let writer = MessageWriteVec::with_capacity(128);
-        let writer = Message::builder(message_type, to.transaction, writer);
-        Self { transaction: to.transaction, writer }
+        let writer = Message::builder(message_type, reply.transaction, writer);
+        Self { reply, result, writer }
     }
 
     pub(crate) fn mapped_address(mut self, addr: SocketAddr) -> Self {
-        self.add(&XorMappedAddress::new(addr, self.transaction));
+        self.add(&XorMappedAddress::new(addr, self.reply.transaction));
         self
     }
 
     pub(crate) fn relayed_address(mut self, addr: SocketAddr) -> Self {
-        self.add(&XorRelayedAddress::new(addr, self.transaction));
+        self.add(&XorRelayedAddress::new(addr, self.reply.transaction));
         self
     }
 
@@ -427,16 +426,18 @@ impl Outbound {
         self
     }
 
-    pub(crate) fn finish(self) -> Vec<u8> {
-        self.writer.finish()
+    /// Ends the message unsigned: nobody has shown a key yet.
+    pub(crate) fn finish(self) -> Answer {
+        let Reply { method, .. } = self.reply;
+        Answer { method, result: self.result, datagram: self.writer.finish() }
     }
 
     /// Ends the message with MESSAGE-INTEGRITY.
-    pub(crate) fn sign(mut self, key: &IntegrityKey) -> Vec<u8> {
+    pub(crate) fn sign(mut self, key: &IntegrityKey) -> Answer {
         self.writer
             .add_message_integrity_with_key(&key.0, IntegrityAlgorithm::Sha1)
             .expect("MESSAGE-INTEGRITY is added once, to a message far from full");
-        self.writer.finish()
+        self.finish()
     }
 
     fn add(&mut self, attribute: &dyn AttributeWrite) {
@@ -515,14 +516,25 @@ fn method_bits(message_type: u16) -> u16 {
 }
 
 fn method_name(raw: u16) -> MethodName {
+    use RequestMethod::{Allocate, Binding, ChannelBind, CreatePermission, Refresh};
     match raw {
-        0x001 => MethodName::Binding,
-        0x003 => MethodName::Allocate,
-        0x004 => MethodName::Refresh,
+        0x001 => MethodName::Request(Binding),
+        0x003 => MethodName::Request(Allocate),
+        0x004 => MethodName::Request(Refresh),
         0x006 => MethodName::Send,
         0x007 => MethodName::Data,
-        0x008 => MethodName::CreatePermission,
-        0x009 => MethodName::ChannelBind,
+        0x008 => MethodName::Request(CreatePermission),
+        0x009 => MethodName::Request(ChannelBind),
         _ => MethodName::Other,
+    }
+}
+
+fn codec_method(method: RequestMethod) -> Method {
+    match method {
+        RequestMethod::Binding => BINDING,
+        RequestMethod::Allocate => ALLOCATE,
+        RequestMethod::Refresh => REFRESH,
+        RequestMethod::CreatePermission => CREATE_PERMISSION,
+        RequestMethod::ChannelBind => CHANNEL_BIND,
     }
 }

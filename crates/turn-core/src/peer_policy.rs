@@ -5,8 +5,8 @@
 //! plainly public is denied unless the operator allows it.
 //!
 //! Order, first match wins:
-//! 1. the relay's own relayed addresses within its port range: allowed, else two clients of one
-//!    relay could not talk;
+//! 1. the relay's own relayed addresses (its port range, without its listeners): allowed, else two
+//!    clients of one relay could not talk;
 //! 2. `deny` blocks of the operator;
 //! 3. `allow` blocks of the operator;
 //! 4. the relay's own addresses on any other port, and [`DENIED_BY_DEFAULT`];
@@ -68,7 +68,10 @@ pub struct OwnAddresses {
     pub relay: Vec<IpAddr>,
     /// The ports relayed addresses are taken from.
     pub relay_ports: RangeInclusive<u16>,
-    /// Every other address of this host that is worth protecting (listeners, interfaces).
+    /// Where clients reach the server. Never a relayed address, even inside the port range. An
+    /// unspecified address stands for all of this host's.
+    pub listeners: Vec<SocketAddr>,
+    /// Every other address of this host that is worth protecting.
     pub other: Vec<IpAddr>,
 }
 
@@ -117,7 +120,13 @@ impl PeerPolicy {
     }
 
     fn is_own_relayed(&self, peer: SocketAddr) -> bool {
-        self.own.relay.contains(&peer.ip()) && self.own.relay_ports.contains(&peer.port())
+        let is_listener = self.own.listeners.iter().any(|listener| {
+            listener.port() == peer.port()
+                && (listener.ip() == peer.ip() || listener.ip().is_unspecified())
+        });
+        self.own.relay.contains(&peer.ip())
+            && self.own.relay_ports.contains(&peer.port())
+            && !is_listener
     }
 
     fn check_ip(&self, ip: IpAddr) -> Result<(), PeerDenial> {
@@ -251,6 +260,9 @@ mod tests {
         }
         assert_eq!(policy.check(addr("[::ffff:10.9.9.9]:50000")), Ok(()));
         assert_eq!(policy.check(addr("5.5.5.5:50000")), Err(OwnAddress));
+        assert_eq!(policy.check(addr("10.9.9.9:55000")), Err(OwnAddress));
+        assert_eq!(policy.check(addr("198.51.100.9:56000")), Err(OwnAddress));
+        assert_eq!(policy.check(addr("198.51.100.9:55000")), Ok(()));
     }
 
     proptest! {
@@ -280,6 +292,7 @@ mod tests {
         let own = OwnAddresses {
             relay: vec!["198.51.100.9".parse().unwrap(), "10.9.9.9".parse().unwrap()],
             relay_ports: 49_152..=65_535,
+            listeners: vec!["10.9.9.9:55000".parse().unwrap(), "0.0.0.0:56000".parse().unwrap()],
             other: vec!["5.5.5.5".parse().unwrap()],
         };
         PeerPolicy::new(own, blocks(allow), blocks(deny))

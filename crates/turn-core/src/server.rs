@@ -22,9 +22,9 @@ use crate::allocation::Allocations;
 use crate::challenge_limit::ChallengeLimiter;
 use crate::channel_data;
 use crate::config::ServerConfig;
-use crate::counters::{Counters, Reason};
+use crate::counters::{Counters, Reason, RequestMethod};
 use crate::credentials::Credentials;
-use crate::message::{self, Class, Inbound, IntegrityKey, MethodName, ParseError, ReplyToken};
+use crate::message::{self, Answer, Class, Inbound, IntegrityKey, MethodName, ParseError, Reply};
 use crate::nonce::{NonceKey, Nonces};
 use crate::peer_policy::PeerPolicy;
 use crate::ports::PortPool;
@@ -211,15 +211,11 @@ impl Server {
                 return self.send_indication(tuple, &message, now.instant);
             }
             // RFC 8489 §6.3.2: a Binding indication refreshes NAT mappings; nothing to do.
-            (Class::Indication, MethodName::Binding) => {}
+            (Class::Indication, MethodName::Request(RequestMethod::Binding)) => {}
             (Class::Indication | Class::Response, _) => return Err(Reason::UnexpectedClass),
-            (Class::Request, MethodName::Binding) => self.binding(tuple, &message),
-            (Class::Request, MethodName::Allocate) => self.allocate(tuple, &message, now),
-            (Class::Request, MethodName::Refresh) => self.refresh(tuple, &message, now),
-            (Class::Request, MethodName::CreatePermission) => {
-                self.create_permission(tuple, &message, now);
+            (Class::Request, MethodName::Request(method)) => {
+                self.request(tuple, method, &message, now);
             }
-            (Class::Request, MethodName::ChannelBind) => self.channel_bind(tuple, &message, now),
             (Class::Request, MethodName::Send | MethodName::Data | MethodName::Other) => {
                 return Err(Reason::UnknownMethod);
             }
@@ -227,13 +223,32 @@ impl Server {
         Ok(ClientAction::Done)
     }
 
-    fn send(&mut self, to: FiveTuple, datagram: Vec<u8>) {
+    fn request(
+        &mut self,
+        tuple: FiveTuple,
+        method: RequestMethod,
+        request: &Inbound<'_>,
+        now: Now,
+    ) {
+        let reply = request.reply(method);
+        match method {
+            RequestMethod::Binding => self.binding(tuple, request, reply),
+            RequestMethod::Allocate => self.allocate(tuple, request, reply, now),
+            RequestMethod::Refresh => self.refresh(tuple, request, reply, now),
+            RequestMethod::CreatePermission => self.create_permission(tuple, request, reply, now),
+            RequestMethod::ChannelBind => self.channel_bind(tuple, request, reply, now),
+        }
+    }
+
+    fn send(&mut self, to: FiveTuple, answer: Answer) {
         let FiveTuple { listener, client } = to;
+        let Answer { method, result, datagram } = answer;
+        self.counters.count_answer(method, result);
         self.commands.push_back(Command::SendToClient { listener, client, datagram });
     }
 
     /// Answers with an error that the key vouches for.
-    fn refuse(&mut self, to: FiveTuple, reply: ReplyToken, key: &IntegrityKey, refusal: Refusal) {
+    fn refuse(&mut self, to: FiveTuple, reply: Reply, key: &IntegrityKey, refusal: Refusal) {
         self.counters.count(refusal.reason);
         self.send(to, reply.error(refusal.code).sign(key));
     }

@@ -7,8 +7,9 @@ use super::authenticate::Authenticated;
 use super::{Command, OpenError, Refusal, Server, TimerKey};
 use crate::addr::{AllocationId, FiveTuple, Now, RelayedAddr};
 use crate::allocation::{Allocation, AllocationUsage, Owner, RelayedPair, State};
-use crate::counters::Reason;
-use crate::message::{AddressFamily, FamilyWish, Inbound};
+use crate::counters::{AllocationEnd, Reason};
+use crate::credentials::UserId;
+use crate::message::{AddressFamily, FamilyWish, Inbound, IntegrityKey, Reply};
 use crate::ports::PortWish;
 use crate::reservation::Reservation;
 
@@ -26,16 +27,29 @@ enum Port {
     Reserved { token: u64 },
 }
 
+/// A port taken from its pool, and the token of the port above if that is reserved with it.
+struct Found {
+    pool: usize,
+    port: u16,
+    reservation: Option<u64>,
+}
+
 impl Server {
-    pub(super) fn allocate(&mut self, tuple: FiveTuple, request: &Inbound<'_>, now: Now) {
-        let Some(author) = self.authenticate(tuple, request, now) else { return };
+    pub(super) fn allocate(
+        &mut self,
+        tuple: FiveTuple,
+        request: &Inbound<'_>,
+        reply: Reply,
+        now: Now,
+    ) {
+        let Some(author) = self.authenticate(tuple, request, reply, now) else { return };
         if let Some(id) = self.allocations.id_of(tuple) {
-            self.allocate_again(id, tuple, request, &author);
+            self.allocate_again(id, tuple, reply, &author);
             return;
         }
         let key = author.key.clone();
-        if let Err(refusal) = self.open_allocation(tuple, request, author, now) {
-            self.refuse(tuple, request.token(), &key, refusal);
+        if let Err(refusal) = self.open_allocation(tuple, request, reply, author, now) {
+            self.refuse(tuple, reply, &key, refusal);
         }
     }
 
@@ -50,7 +64,8 @@ impl Server {
     ) {
         // The allocation may have ended while its socket was being opened.
         let Some(allocation) = self.allocations.get_mut(id) else { return };
-        let State::Opening { reply, attempts_left } = allocation.state else { return };
+        let State::Opening { retry, attempts_left } = allocation.state else { return };
+        let reply = allocation.made_by;
         match outcome {
             Ok(()) => {
                 allocation.state = State::Open;
@@ -59,12 +74,15 @@ impl Server {
             }
             Err(error) => {
                 self.counters.count(Reason::SocketRefused);
-                let retry = error == OpenError::PortTaken && attempts_left > 0;
-                if retry && self.try_another_port(id, attempts_left - 1, now) {
+                if let Some(wish) = retry
+                    && error == OpenError::PortTaken
+                    && attempts_left > 0
+                    && self.try_another_port(id, wish, attempts_left - 1, now)
+                {
                     return;
                 }
                 let (tuple, key) = (allocation_tuple(self, id), self.allocation_key(id));
-                self.forget(id, now);
+                self.forget(id, AllocationEnd::NoSocket, now);
                 if let (Some(tuple), Some(key)) = (tuple, key) {
                     self.refuse(tuple, reply, &key, Refusal::NO_PORT);
                 }
@@ -78,18 +96,17 @@ impl Server {
         &mut self,
         id: AllocationId,
         tuple: FiveTuple,
-        request: &Inbound<'_>,
+        reply: Reply,
         author: &Authenticated,
     ) {
         let Some(allocation) = self.allocations.get(id) else { return };
-        let repeated =
-            allocation.made_by == request.transaction && allocation.owner.user == author.user;
+        let repeated = allocation.made_by == reply && allocation.owner.user == author.user;
         match allocation.state {
             State::Open if repeated => self.confirm_allocation(id),
             // The answer comes when the socket is open.
             State::Opening { .. } if repeated => {}
             State::Open | State::Opening { .. } => {
-                self.refuse(tuple, request.token(), &author.key, Refusal::ALLOCATION_MISMATCH);
+                self.refuse(tuple, reply, &author.key, Refusal::ALLOCATION_MISMATCH);
             }
         }
     }
@@ -98,6 +115,7 @@ impl Server {
         &mut self,
         tuple: FiveTuple,
         request: &Inbound<'_>,
+        reply: Reply,
         author: Authenticated,
         now: Now,
     ) -> Result<(), Refusal> {
@@ -112,19 +130,24 @@ impl Server {
             return Err(Refusal::USER_QUOTA);
         }
         // From here on the place in the quota belongs to the allocation, or is given back.
-        let (pool, port, reservation) =
-            self.find_port(&wish.port, &author, now).inspect_err(|_| {
+        let Found { pool, port, reservation } =
+            self.find_port(&wish.port, &author.user, now).inspect_err(|_| {
                 self.quotas.give_back(&author.user);
             })?;
+        let retry = match wish.port {
+            Port::New { wish, .. } => Some(wish),
+            Port::Reserved { .. } => None,
+        };
         let id = self.allocations.insert(Allocation {
             tuple,
             owner: Owner { user: author.user, username: author.username, key: author.key },
             state: State::Opening {
-                reply: request.token(),
+                retry,
                 attempts_left: self.config.limits.port_attempts.saturating_sub(1),
             },
-            made_by: request.transaction,
+            made_by: reply,
             relayed: self.relayed_pair(pool, port),
+            made: now.instant,
             granted: wish.lifetime,
             reservation,
             expires: now.instant + wish.lifetime,
@@ -177,18 +200,13 @@ impl Server {
         asked.max(lifetimes.allocation_default).min(lifetimes.allocation_max)
     }
 
-    fn find_port(
-        &mut self,
-        port: &Port,
-        author: &Authenticated,
-        now: Now,
-    ) -> Result<(usize, u16, Option<u64>), Refusal> {
+    fn find_port(&mut self, port: &Port, user: &UserId, now: Now) -> Result<Found, Refusal> {
         match *port {
             Port::Reserved { token } => {
-                let reserved = self.reservations.claim(token, &author.user);
+                let reserved = self.reservations.claim(token, user);
                 let reserved = reserved.ok_or(Refusal::NO_RESERVATION)?;
                 self.timers.remove(TimerKey::Reservation(token));
-                Ok((reserved.pool, reserved.port, None))
+                Ok(Found { pool: reserved.pool, port: reserved.port, reservation: None })
             }
             Port::New { family, wish } => {
                 if wish == PortWish::EvenAndNext && self.reservations.is_full() {
@@ -197,9 +215,9 @@ impl Server {
                 let pool = self.pick_pool(family).ok_or(Refusal::FAMILY_NOT_SUPPORTED)?;
                 let port = self.pools[pool].take(wish, now.instant, &mut *self.rng);
                 let port = port.ok_or(Refusal::NO_PORT)?;
-                let token = (wish == PortWish::EvenAndNext)
-                    .then(|| self.reserve(pool, port + 1, author, now));
-                Ok((pool, port, token))
+                let reservation = (wish == PortWish::EvenAndNext)
+                    .then(|| self.reserve(pool, port + 1, user, now));
+                Ok(Found { pool, port, reservation })
             }
         }
     }
@@ -216,34 +234,38 @@ impl Server {
         }
     }
 
-    fn reserve(&mut self, pool: usize, port: u16, author: &Authenticated, now: Now) -> u64 {
-        let reservation = Reservation { pool, port, user: author.user.clone() };
+    fn reserve(&mut self, pool: usize, port: u16, user: &UserId, now: Now) -> u64 {
+        let reservation = Reservation { pool, port, user: user.clone() };
         let token = self.reservations.insert(reservation, &mut *self.rng);
         let until = now.instant + self.config.lifetimes.reservation;
         self.timers.set(TimerKey::Reservation(token), until);
         token
     }
 
-    /// Gives the refused port back and takes one like it. A pair of ports or a reserved port
-    /// cannot be exchanged for another.
-    fn try_another_port(&mut self, id: AllocationId, attempts_left: u32, now: Now) -> bool {
+    /// Takes another port like the refused one, which then goes back.
+    fn try_another_port(
+        &mut self,
+        id: AllocationId,
+        wish: PortWish,
+        attempts_left: u32,
+        now: Now,
+    ) -> bool {
         let Some(allocation) = self.allocations.get(id) else { return false };
-        let RelayedPair { pool, port: refused, .. } = allocation.relayed;
-        if allocation.reservation.is_some() {
-            return false;
-        }
-        // An even port stays even, whether or not it was asked for.
-        let wish = if refused.is_multiple_of(2) { PortWish::Even } else { PortWish::Any };
-        let Some(port) = self.pools[pool].take(wish, now.instant, &mut *self.rng) else {
+        let (refused, token) = (allocation.relayed, allocation.reservation);
+        let (family, user) = (allocation.family(), allocation.owner.user.clone());
+        let Ok(found) = self.find_port(&Port::New { family, wish }, &user, now) else {
             return false;
         };
-        self.pools[pool].give_back(refused, now.instant);
-        let relayed = self.relayed_pair(pool, port);
+        if let Some(token) = token {
+            self.timers.remove(TimerKey::Reservation(token));
+            self.release_reservation(token, now);
+        }
+        self.pools[refused.pool].give_back(refused.port, now.instant);
+        let relayed = self.relayed_pair(found.pool, found.port);
         if let Some(allocation) = self.allocations.get_mut(id) {
             allocation.relayed = relayed;
-            if let State::Opening { attempts_left: left, .. } = &mut allocation.state {
-                *left = attempts_left;
-            }
+            allocation.reservation = found.reservation;
+            allocation.state = State::Opening { retry: Some(wish), attempts_left };
         }
         self.ask_for_socket(id);
         true
@@ -258,8 +280,8 @@ impl Server {
 
     fn confirm_allocation(&mut self, id: AllocationId) {
         let Some(allocation) = self.allocations.get(id) else { return };
-        let reply = crate::message::ReplyToken::allocate(allocation.made_by);
-        let mut answer = reply
+        let mut answer = allocation
+            .made_by
             .success()
             .relayed_address(allocation.relayed.advertised.0)
             .mapped_address(allocation.tuple.client.0)
@@ -277,7 +299,7 @@ impl Server {
         RelayedPair { pool, port, local: at(ip.local), advertised: at(ip.advertised) }
     }
 
-    fn allocation_key(&self, id: AllocationId) -> Option<crate::message::IntegrityKey> {
+    fn allocation_key(&self, id: AllocationId) -> Option<IntegrityKey> {
         self.allocations.get(id).map(|allocation| allocation.owner.key.clone())
     }
 }

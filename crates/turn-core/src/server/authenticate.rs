@@ -7,7 +7,7 @@ use super::{Refusal, Server};
 use crate::addr::{AllocationId, FiveTuple, Now};
 use crate::counters::Reason;
 use crate::credentials::{LookupError, UserId};
-use crate::message::{Inbound, IntegrityKey};
+use crate::message::{Inbound, IntegrityKey, Reply};
 
 /// The author of a request, proved.
 pub(super) struct Authenticated {
@@ -25,10 +25,11 @@ impl Server {
         &mut self,
         tuple: FiveTuple,
         request: &Inbound<'_>,
+        reply: Reply,
         now: Now,
     ) -> Option<Authenticated> {
         if !request.has_integrity() {
-            self.challenge(tuple, request, 401, Reason::Challenged, now);
+            self.challenge(tuple, reply, 401, Reason::Challenged, now);
             return None;
         }
         let (Some(username), Some(_realm), Some(nonce)) =
@@ -36,18 +37,20 @@ impl Server {
         else {
             if self.may_answer(tuple, now) {
                 self.counters.count(Reason::BadRequest);
-                self.send(tuple, request.token().error(Refusal::BAD_REQUEST.code).finish());
+                self.send(tuple, reply.error(Refusal::BAD_REQUEST.code).finish());
             }
             return None;
         };
         if !self.nonces.is_fresh(nonce, tuple.client, now.unix) {
-            self.challenge(tuple, request, 438, Reason::StaleNonce, now);
+            self.challenge(tuple, reply, 438, Reason::StaleNonce, now);
             return None;
         }
         match self.prove(tuple, username, request, now) {
-            Ok(authenticated) => self.refuse_unknown_attributes(tuple, request, authenticated),
+            Ok(authenticated) => {
+                self.refuse_unknown_attributes(tuple, request, reply, authenticated)
+            }
             Err(reason) => {
-                self.challenge(tuple, request, 401, reason, now);
+                self.challenge(tuple, reply, 401, reason, now);
                 None
             }
         }
@@ -59,9 +62,10 @@ impl Server {
         &mut self,
         tuple: FiveTuple,
         request: &Inbound<'_>,
+        reply: Reply,
         now: Now,
     ) -> Option<(AllocationId, Authenticated)> {
-        let author = self.authenticate(tuple, request, now)?;
+        let author = self.authenticate(tuple, request, reply, now)?;
         let open = self.allocations.id_of(tuple).and_then(|id| {
             let allocation = self.allocations.get(id).filter(|allocation| allocation.is_open())?;
             Some((id, allocation.owner.user == author.user))
@@ -72,7 +76,7 @@ impl Server {
             Some((_, false)) => Refusal::WRONG_OWNER,
             None => Refusal::ALLOCATION_MISMATCH,
         };
-        self.refuse(tuple, request.token(), &author.key, refusal);
+        self.refuse(tuple, reply, &author.key, refusal);
         None
     }
 
@@ -110,6 +114,7 @@ impl Server {
         &mut self,
         tuple: FiveTuple,
         request: &Inbound<'_>,
+        reply: Reply,
         author: Authenticated,
     ) -> Option<Authenticated> {
         let unknown = request.unknown_attributes();
@@ -117,25 +122,18 @@ impl Server {
             return Some(author);
         }
         self.counters.count(Reason::UnknownAttribute);
-        let answer = request.token().error(420).unknown_attributes(&unknown);
+        let answer = reply.error(420).unknown_attributes(&unknown);
         self.send(tuple, answer.sign(&author.key));
         None
     }
 
-    fn challenge(
-        &mut self,
-        tuple: FiveTuple,
-        request: &Inbound<'_>,
-        code: u16,
-        reason: Reason,
-        now: Now,
-    ) {
+    fn challenge(&mut self, tuple: FiveTuple, reply: Reply, code: u16, reason: Reason, now: Now) {
         if !self.may_answer(tuple, now) {
             return;
         }
         self.counters.count(reason);
         let nonce = self.nonces.mint(tuple.client, now.unix);
-        let answer = request.token().error(code).challenge(self.credentials.realm(), &nonce);
+        let answer = reply.error(code).challenge(self.credentials.realm(), &nonce);
         self.send(tuple, answer.finish());
     }
 

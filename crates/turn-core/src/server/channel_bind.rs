@@ -3,19 +3,27 @@
 use super::{ChannelRoute, Command, Refusal, Server};
 use crate::addr::{AllocationId, FiveTuple, Now, PeerAddr};
 use crate::channel::ChannelNumber;
-use crate::message::Inbound;
+use crate::message::{Inbound, Reply};
 
 impl Server {
-    pub(super) fn channel_bind(&mut self, tuple: FiveTuple, request: &Inbound<'_>, now: Now) {
-        let Some((id, author)) = self.authenticate_owner(tuple, request, now) else { return };
+    pub(super) fn channel_bind(
+        &mut self,
+        tuple: FiveTuple,
+        request: &Inbound<'_>,
+        reply: Reply,
+        now: Now,
+    ) {
+        let Some((id, author)) = self.authenticate_owner(tuple, request, reply, now) else {
+            return;
+        };
         // A binding that has run out but was not swept yet must not stand in the way.
         self.expire_parts(id, now);
         match self.check_channel(id, request) {
             Ok((number, peer)) => {
                 self.bind_channel(id, number, peer, now);
-                self.send(tuple, request.success().sign(&author.key));
+                self.send(tuple, reply.success().sign(&author.key));
             }
-            Err(refusal) => self.refuse(tuple, request.token(), &author.key, refusal),
+            Err(refusal) => self.refuse(tuple, reply, &author.key, refusal),
         }
     }
 

@@ -5,18 +5,26 @@ use std::net::{IpAddr, SocketAddr};
 use super::{Refusal, Server};
 use crate::addr::{AllocationId, FiveTuple, Now, PeerAddr};
 use crate::canonical::canonical_socket_addr;
-use crate::message::{AddressFamily, Inbound};
+use crate::message::{AddressFamily, Inbound, Reply};
 
 impl Server {
     /// All peers of the request, or none.
-    pub(super) fn create_permission(&mut self, tuple: FiveTuple, request: &Inbound<'_>, now: Now) {
-        let Some((id, author)) = self.authenticate_owner(tuple, request, now) else { return };
+    pub(super) fn create_permission(
+        &mut self,
+        tuple: FiveTuple,
+        request: &Inbound<'_>,
+        reply: Reply,
+        now: Now,
+    ) {
+        let Some((id, author)) = self.authenticate_owner(tuple, request, reply, now) else {
+            return;
+        };
         match self.permitted_peers(id, request) {
             Ok(peers) => {
                 self.install_permissions(id, &peers, now);
-                self.send(tuple, request.success().sign(&author.key));
+                self.send(tuple, reply.success().sign(&author.key));
             }
-            Err(refusal) => self.refuse(tuple, request.token(), &author.key, refusal),
+            Err(refusal) => self.refuse(tuple, reply, &author.key, refusal),
         }
     }
 

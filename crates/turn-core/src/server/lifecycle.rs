@@ -6,6 +6,7 @@
 use super::{Command, FreedAllocation, Server, TimerKey};
 use crate::addr::{AllocationId, Now, PeerAddr};
 use crate::channel::ChannelNumber;
+use crate::counters::AllocationEnd;
 use crate::credentials::UserId;
 use crate::peer_policy::PeerPolicy;
 
@@ -15,12 +16,15 @@ impl Server {
         while let Some(key) = self.timers.pop_due(now.instant) {
             match key {
                 TimerKey::Allocation(id) => self.allocation_due(id, now),
-                TimerKey::Reservation(token) => {
-                    if let Some(unclaimed) = self.reservations.remove(token) {
-                        self.pools[unclaimed.pool].give_back(unclaimed.port, now.instant);
-                    }
-                }
+                TimerKey::Reservation(token) => self.release_reservation(token, now),
             }
+        }
+    }
+
+    /// Gives a reserved port that nobody claimed back to its pool.
+    pub(super) fn release_reservation(&mut self, token: u64, now: Now) {
+        if let Some(unclaimed) = self.reservations.remove(token) {
+            self.pools[unclaimed.pool].give_back(unclaimed.port, now.instant);
         }
     }
 
@@ -34,7 +38,7 @@ impl Server {
             .map(|(id, _)| id)
             .collect();
         for &id in &theirs {
-            self.free(id, now);
+            self.free(id, AllocationEnd::Revoked, now);
         }
         theirs.len()
     }
@@ -49,23 +53,26 @@ impl Server {
     }
 
     /// Ends an allocation that the shell has seen running.
-    pub(super) fn free(&mut self, id: AllocationId, now: Now) {
+    pub(super) fn free(&mut self, id: AllocationId, end: AllocationEnd, now: Now) {
         if let Some(allocation) = self.allocations.get_mut(id) {
             let unbound = allocation.channels.remove_unless(|_| false);
             self.announce_unbound(id, &unbound);
         }
-        self.forget(id, now);
+        self.forget(id, end, now);
     }
 
     /// Releases what an allocation holds.
-    pub(super) fn forget(&mut self, id: AllocationId, now: Now) {
+    pub(super) fn forget(&mut self, id: AllocationId, end: AllocationEnd, now: Now) {
         let Some(allocation) = self.allocations.remove(id) else { return };
         self.timers.remove(TimerKey::Allocation(id));
+        self.counters.count_end(end);
         self.quotas.give_back(&allocation.owner.user);
         self.pools[allocation.relayed.pool].give_back(allocation.relayed.port, now.instant);
         self.commands.push_back(Command::FreeAllocation(FreedAllocation {
             allocation: id,
             user: allocation.owner.user,
+            end,
+            lived: now.instant.saturating_duration_since(allocation.made),
             usage: allocation.usage,
         }));
     }
@@ -90,8 +97,7 @@ impl Server {
     fn allocation_due(&mut self, id: AllocationId, now: Now) {
         let Some(allocation) = self.allocations.get(id) else { return };
         if allocation.expires <= now.instant {
-            self.counters.allocations_expired += 1;
-            self.free(id, now);
+            self.free(id, AllocationEnd::Expired, now);
         } else {
             self.expire_parts(id, now);
         }

@@ -4,23 +4,32 @@ use std::time::Duration;
 
 use super::{Refusal, Server};
 use crate::addr::{AllocationId, FiveTuple, Now};
-use crate::message::{FamilyWish, Inbound};
+use crate::counters::AllocationEnd;
+use crate::message::{FamilyWish, Inbound, Reply};
 
 impl Server {
-    pub(super) fn refresh(&mut self, tuple: FiveTuple, request: &Inbound<'_>, now: Now) {
-        let Some((id, author)) = self.authenticate_owner(tuple, request, now) else { return };
+    pub(super) fn refresh(
+        &mut self,
+        tuple: FiveTuple,
+        request: &Inbound<'_>,
+        reply: Reply,
+        now: Now,
+    ) {
+        let Some((id, author)) = self.authenticate_owner(tuple, request, reply, now) else {
+            return;
+        };
         match self.new_lifetime(id, request) {
             Ok(lifetime) => {
                 if lifetime.is_zero() {
-                    self.free(id, now);
+                    self.free(id, AllocationEnd::Deleted, now);
                 } else if let Some(allocation) = self.allocations.get_mut(id) {
                     allocation.expires = now.instant + lifetime;
                     self.reschedule(id);
                 }
-                let answer = request.success().lifetime(lifetime.as_secs() as u32);
+                let answer = reply.success().lifetime(lifetime.as_secs() as u32);
                 self.send(tuple, answer.sign(&author.key));
             }
-            Err(refusal) => self.refuse(tuple, request.token(), &author.key, refusal),
+            Err(refusal) => self.refuse(tuple, reply, &author.key, refusal),
         }
     }
 

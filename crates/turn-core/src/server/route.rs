@@ -1,10 +1,12 @@
 //! What the server tells the shell: routes for data, commands for everything else.
 
 use std::ops::Range;
+use std::time::Duration;
 
 use crate::addr::{AllocationId, ClientAddr, FiveTuple, ListenerId, PeerAddr, RelayedAddr};
 use crate::allocation::AllocationUsage;
 use crate::channel::ChannelNumber;
+use crate::counters::AllocationEnd;
 use crate::credentials::UserId;
 use crate::message::MAX_DATA_HEADER_LEN;
 
@@ -98,6 +100,8 @@ pub struct ChannelRoute {
 pub struct FreedAllocation {
     pub allocation: AllocationId,
     pub user: UserId,
+    pub end: AllocationEnd,
+    pub lived: Duration,
     pub usage: AllocationUsage,
 }
 

@@ -1,0 +1,84 @@
+//! Why a relay does not start or has stopped: a code, a cause and a fix.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+
+use p2p_turn_core::ServerError;
+
+/// `Display` is the cause; [`code`](Self::code) is for programs and [`fix`](Self::fix) for people.
+#[derive(Debug, thiserror::Error)]
+pub enum RelayError {
+    #[error("no address to listen on is configured")]
+    NothingToListenOn,
+    #[error("cannot listen on udp://{addr}: {source}")]
+    Listen { addr: SocketAddr, source: io::Error },
+    #[error("this host has no address {0} to relay from")]
+    NoSuchAddress(IpAddr),
+    #[error(transparent)]
+    Config(#[from] ServerError),
+    #[error("the operating system refused the relay what it needs to run: {0}")]
+    Os(#[source] io::Error),
+    #[error("the relay thread has died")]
+    Died,
+}
+
+impl RelayError {
+    /// Stable, in capitals.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::NothingToListenOn => "RELAY_NO_LISTENER",
+            Self::Listen { source, .. } => match source.kind() {
+                io::ErrorKind::AddrInUse => "RELAY_PORT_TAKEN",
+                io::ErrorKind::PermissionDenied => "RELAY_PORT_PRIVILEGED",
+                io::ErrorKind::AddrNotAvailable => "RELAY_ADDRESS_UNKNOWN",
+                _ => "RELAY_LISTEN_FAILED",
+            },
+            Self::NoSuchAddress(_) => "RELAY_ADDRESS_UNKNOWN",
+            Self::Config(_) => "RELAY_BAD_CONFIG",
+            Self::Os(_) => "RELAY_OS_REFUSED",
+            Self::Died => "RELAY_DIED",
+        }
+    }
+
+    /// What a person can do about it.
+    #[must_use]
+    pub fn fix(&self) -> String {
+        match self {
+            Self::NothingToListenOn => "add --listen udp://0.0.0.0:3478".to_owned(),
+            Self::Listen { addr, source } => listen_fix(*addr, source.kind()),
+            Self::NoSuchAddress(ip) => format!(
+                "give --external-ip as PUBLIC/LOCAL with a LOCAL address that `ip addr` shows; \
+                 {ip} is not among them"
+            ),
+            Self::Config(_) => "correct the named setting; `coordinator config check` reads the \
+                                configuration without starting anything"
+                .to_owned(),
+            Self::Os(_) => {
+                "check the limits on open files and threads (`ulimit -n`, `ulimit -u`)".to_owned()
+            }
+            Self::Died => {
+                "this is a bug: report it with the log, and restart the process".to_owned()
+            }
+        }
+    }
+}
+
+fn listen_fix(addr: SocketAddr, kind: io::ErrorKind) -> String {
+    let port = addr.port();
+    match kind {
+        io::ErrorKind::AddrInUse => format!(
+            "port {port} is taken: stop the program that has it (`ss -ulnp 'sport = :{port}'` \
+             names it), or listen on another port"
+        ),
+        io::ErrorKind::PermissionDenied => format!(
+            "port {port} is below 1024: choose a higher one, or allow it with \
+             `sysctl net.ipv4.ip_unprivileged_port_start={port}`"
+        ),
+        io::ErrorKind::AddrNotAvailable => format!(
+            "this host has no address {}: use one that `ip addr` shows, or 0.0.0.0",
+            addr.ip()
+        ),
+        _ => format!("check that udp://{addr} can be bound on this host"),
+    }
+}

@@ -1,0 +1,114 @@
+//! A relay that has its sockets, and how it gets a thread.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, mpsc};
+use std::thread;
+
+use p2p_turn_core::{Credentials, NonceKey, PeerPolicy, Server, ServerConfig};
+use rand::rngs::StdRng;
+use rand::{RngCore as _, SeedableRng as _, TryRngCore as _, rngs::OsRng};
+use tokio::sync::watch;
+use tracing::info;
+
+use crate::addresses::Addresses;
+use crate::config::RelayConfig;
+use crate::error::RelayError;
+use crate::handle::RelayHandle;
+use crate::shard::Shard;
+use crate::sockets;
+
+/// Bound, not running yet.
+pub struct Relay {
+    shard: Shard,
+    requests: mpsc::Sender<crate::handle::Request>,
+    waker: Arc<mio::Waker>,
+    local_addrs: Vec<SocketAddr>,
+}
+
+impl Relay {
+    /// Binds every listener and checks the configuration. Nothing is served before
+    /// [`start`](Self::start); datagrams that come earlier wait in the socket.
+    ///
+    /// # Errors
+    /// A listener that cannot be bound, or a configuration nobody could be served with.
+    pub fn bind(config: RelayConfig) -> Result<Self, RelayError> {
+        if config.listen.is_empty() {
+            return Err(RelayError::NothingToListenOn);
+        }
+        let mut listeners = Vec::with_capacity(config.listen.len());
+        let mut local_addrs = Vec::with_capacity(config.listen.len());
+        for &addr in &config.listen {
+            let failed = |source| RelayError::Listen { addr, source };
+            let socket = sockets::listener(addr).map_err(failed)?;
+            local_addrs.push(socket.local_addr().map_err(failed)?);
+            listeners.push(socket);
+        }
+        let server = server(&config, &local_addrs)?;
+
+        let (requests, incoming) = mpsc::channel();
+        let shard =
+            Shard::new(server, listeners, incoming, config.usage).map_err(RelayError::Os)?;
+        let waker = shard.waker();
+        Ok(Self { shard, requests, waker, local_addrs })
+    }
+
+    /// The addresses listened on, with the ports that port 0 became, in the order of the
+    /// configuration.
+    #[must_use]
+    pub fn local_addrs(&self) -> &[SocketAddr] {
+        &self.local_addrs
+    }
+
+    /// Runs the relay on a thread of its own.
+    ///
+    /// # Errors
+    /// No thread could be had.
+    pub fn start(self) -> Result<RelayHandle, RelayError> {
+        let Self { shard, requests, waker, local_addrs } = self;
+        let (ended, has_ended) = watch::channel(None);
+        let thread = thread::Builder::new()
+            .name("relay-0".to_owned())
+            .spawn(move || {
+                let last = shard.run();
+                // Nobody may be waiting.
+                let _ = ended.send(Some(last));
+            })
+            .map_err(RelayError::Os)?;
+        for addr in &local_addrs {
+            info!(listen = %format_args!("udp://{addr}"), "relay is up");
+        }
+        Ok(RelayHandle::new(requests, waker, has_ended, thread, local_addrs))
+    }
+}
+
+fn server(config: &RelayConfig, local_addrs: &[SocketAddr]) -> Result<Server, RelayError> {
+    let Addresses { relay_ips, own } = Addresses::of(config, local_addrs);
+    for ip in &relay_ips {
+        // Any port will do to learn whether this host has the address.
+        sockets::relayed(SocketAddr::new(ip.local, 0))
+            .map_err(|_| RelayError::NoSuchAddress(ip.local))?;
+    }
+    let policy = PeerPolicy::new(own, config.allow_peers.clone(), config.deny_peers.clone());
+    let credentials = Credentials::new(&config.realm, config.users.clone(), config.secrets.clone());
+    let core = ServerConfig {
+        relay_ips,
+        relay_ports: config.port_range.clone(),
+        limits: config.limits.clone(),
+        lifetimes: Default::default(),
+    };
+    let mut rng = os_seeded()?;
+    let mut nonce_key = [0; 32];
+    rng.fill_bytes(&mut nonce_key);
+    let nonce_key = NonceKey::new(&nonce_key);
+    Ok(Server::new(core, credentials, policy, nonce_key, Box::new(rng))?)
+}
+
+/// ChaCha seeded by the operating system: unpredictable ports and tokens without a system call
+/// for each.
+fn os_seeded() -> Result<StdRng, RelayError> {
+    let mut seed = [0; 32];
+    OsRng
+        .try_fill_bytes(&mut seed)
+        .map_err(|error| RelayError::Os(std::io::Error::other(error)))?;
+    Ok(StdRng::from_seed(seed))
+}
