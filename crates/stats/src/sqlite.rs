@@ -134,6 +134,7 @@ impl SqliteStore {
         // SQLite has no lock for migrations of its own: this transaction keeps other processes out
         // until the schema is complete.
         let mut transaction = writer.begin_with("BEGIN IMMEDIATE").await?;
+        // `run` does the same; its future is not `Send` with a connection borrowed from here.
         MIGRATIONS.run_direct(None, &mut *transaction, false).await?;
         transaction.commit().await?;
         let store = Self {

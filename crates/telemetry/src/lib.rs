@@ -7,6 +7,7 @@
 #![warn(missing_docs)]
 
 pub mod instrument;
+mod labels;
 pub mod logs;
 pub mod metrics;
 pub mod prometheus;

@@ -10,6 +10,11 @@
 use metrics::Unit;
 
 use crate::instrument::{CounterMetric, GaugeMetric, HistogramMetric, Label, Metric, MetricKind};
+use crate::labels::{
+    ALLOCATION_END, CLOSE_CODE, DIRECTION, INBOX_DROP, LIMIT, MESSAGE, MESSAGE_OUTCOME, METHOD,
+    OUTCOME, PROBLEM, RECEIPT, RECORD_DROP, RELAY_DROP, ROLE, ROUTE, STATUS_CLASS, STUN_METHOD,
+    STUN_RESULT, TRANSPORT, VERSION,
+};
 
 const fn counter(
     name: &'static str,
@@ -39,124 +44,12 @@ const fn seconds(
     HistogramMetric(Metric { name, kind, unit, labels, help, buckets })
 }
 
-const fn label(name: &'static str, values: &'static [&'static str]) -> Label {
-    Label { name, values }
-}
-
 /// From a LAN's round trip to the 30 s after which an attempt is given up.
 const CONNECT_BUCKETS: &[f64] =
     &[0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 2.0, 5.0, 10.0, 30.0];
 /// From a memory access to the deadline of an HTTP request.
 const REQUEST_BUCKETS: &[f64] =
     &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
-
-const OUTCOME: Label = label("outcome", &["direct", "relay", "failed"]);
-const METHOD: Label =
-    label("method", &["direct", "udp-hole-punch", "tcp-hole-punch", "relay", "none"]);
-/// A client message's `type`.
-const MESSAGE: Label = label(
-    "kind",
-    &[
-        "hello",
-        "nat",
-        "meta",
-        "join",
-        "leave",
-        "send",
-        "ack",
-        "connect",
-        "candidate",
-        "report",
-        "ping",
-    ],
-);
-const CLOSE_CODE: Label = label(
-    "code",
-    &["1000", "1001", "4400", "4401", "4403", "4408", "4409", "4410", "4413", "4429", "4503"],
-);
-const RECEIPT: Label = label("status", &["delivered", "queued", "gone", "rejected"]);
-/// A `p2p_wire::Code`.
-const PROBLEM: Label = label(
-    "reason",
-    &[
-        "bad_message",
-        "unknown_type",
-        "token_missing",
-        "token_invalid",
-        "token_expired",
-        "token_not_yet_valid",
-        "not_allowed",
-        "peer_not_found",
-        "room_not_found",
-        "room_full",
-        "attempt_not_found",
-        "limit_reached",
-        "too_large",
-        "too_fast",
-        "peer_taken",
-        "draining",
-        "not_found",
-        "timeout",
-        "overloaded",
-        "internal",
-    ],
-);
-/// The matched route, never the path that was asked for.
-const ROUTE: Label = label(
-    "route",
-    &[
-        "/livez",
-        "/readyz",
-        "/metrics",
-        "/v1/ws",
-        "/v1/ice-servers",
-        "/v1/tickets",
-        "/v1/peers",
-        "/v1/rooms",
-        "/v1/rooms/{room}",
-        "/v1/stats",
-        "/v1/stats/nat-matrix",
-        "/v1/attempts",
-        "/v1/attempts/{id}",
-        "/",
-        "/test",
-        "/openapi.json",
-    ],
-);
-const STATUS_CLASS: Label = label("status", &["1xx", "2xx", "3xx", "4xx", "5xx"]);
-const INBOX_DROP: Label = label("reason", &["full", "expired", "closed"]);
-const RECORD_DROP: Label = label("reason", &["queue_full", "store", "stopped"]);
-const DIRECTION: Label = label("direction", &["to_peer", "to_client"]);
-const TRANSPORT: Label = label("transport", &["udp", "tcp", "tls"]);
-const STUN_METHOD: Label =
-    label("method", &["binding", "allocate", "refresh", "create_permission", "channel_bind"]);
-const STUN_RESULT: Label = label(
-    "result",
-    &[
-        "success", "300", "400", "401", "403", "405", "420", "437", "438", "440", "441", "442",
-        "443", "446", "447", "486", "487", "500", "508",
-    ],
-);
-const RELAY_DROP: Label = label(
-    "reason",
-    &[
-        "malformed",
-        "no_allocation",
-        "no_permission",
-        "no_channel",
-        "denied_peer",
-        "rate",
-        "too_large",
-        "send_buffer_full",
-        "send_error",
-    ],
-);
-const ALLOCATION_END: Label = label("reason", &["expired", "deleted", "drained", "socket_error"]);
-/// Which limit refused.
-const LIMIT: Label =
-    label("limit", &["messages", "handshakes", "connections", "attempts", "candidates", "http"]);
-const ROLE: Label = label("role", &["signaling", "relay"]);
-const VERSION: Label = label("version", &[]);
 
 // Signaling: connections, sessions, messages.
 
@@ -195,7 +88,7 @@ pub const SIGNALING_RESUMED: CounterMetric = counter(
 pub const SIGNALING_MESSAGES: CounterMetric = counter(
     "p2p_signaling_messages_total",
     Unit::Count,
-    &[MESSAGE, label("outcome", &["accepted", "rejected"])],
+    &[MESSAGE, MESSAGE_OUTCOME],
     "Messages from clients, by type and outcome.",
 );
 /// Receipts for `send`, by status.

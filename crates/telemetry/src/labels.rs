@@ -1,0 +1,121 @@
+//! The labels of the metrics, each with every value it may have.
+//!
+//! Names of the protocol are repeated here, because labels must be constants; a test holds them to
+//! the protocol's schema.
+
+use crate::instrument::Label;
+
+pub(crate) const OUTCOME: Label = label("outcome", &["direct", "relay", "failed"]);
+pub(crate) const METHOD: Label =
+    label("method", &["direct", "udp-hole-punch", "tcp-hole-punch", "relay", "none"]);
+/// Whether a client's message was taken.
+pub(crate) const MESSAGE_OUTCOME: Label = label("outcome", &["accepted", "rejected"]);
+/// A client message's `type`.
+pub(crate) const MESSAGE: Label = label(
+    "kind",
+    &[
+        "hello",
+        "nat",
+        "meta",
+        "join",
+        "leave",
+        "send",
+        "ack",
+        "connect",
+        "candidate",
+        "report",
+        "ping",
+    ],
+);
+pub(crate) const CLOSE_CODE: Label = label(
+    "code",
+    &["1000", "1001", "4400", "4401", "4403", "4408", "4409", "4410", "4413", "4429", "4503"],
+);
+pub(crate) const RECEIPT: Label = label("status", &["delivered", "queued", "gone", "rejected"]);
+/// A `p2p_wire::Code`.
+pub(crate) const PROBLEM: Label = label(
+    "reason",
+    &[
+        "bad_message",
+        "unknown_type",
+        "token_missing",
+        "token_invalid",
+        "token_expired",
+        "token_not_yet_valid",
+        "not_allowed",
+        "peer_not_found",
+        "room_not_found",
+        "room_full",
+        "attempt_not_found",
+        "limit_reached",
+        "too_large",
+        "too_fast",
+        "peer_taken",
+        "draining",
+        "not_found",
+        "timeout",
+        "overloaded",
+        "internal",
+    ],
+);
+/// The matched route, never the path that was asked for.
+pub(crate) const ROUTE: Label = label(
+    "route",
+    &[
+        "/livez",
+        "/readyz",
+        "/metrics",
+        "/v1/ws",
+        "/v1/ice-servers",
+        "/v1/tickets",
+        "/v1/peers",
+        "/v1/rooms",
+        "/v1/rooms/{room}",
+        "/v1/stats",
+        "/v1/stats/nat-matrix",
+        "/v1/attempts",
+        "/v1/attempts/{id}",
+        "/",
+        "/test",
+        "/openapi.json",
+    ],
+);
+pub(crate) const STATUS_CLASS: Label = label("status", &["1xx", "2xx", "3xx", "4xx", "5xx"]);
+pub(crate) const INBOX_DROP: Label = label("reason", &["full", "expired", "closed"]);
+pub(crate) const RECORD_DROP: Label = label("reason", &["queue_full", "store", "stopped"]);
+pub(crate) const DIRECTION: Label = label("direction", &["to_peer", "to_client"]);
+pub(crate) const TRANSPORT: Label = label("transport", &["udp", "tcp", "tls"]);
+pub(crate) const STUN_METHOD: Label =
+    label("method", &["binding", "allocate", "refresh", "create_permission", "channel_bind"]);
+pub(crate) const STUN_RESULT: Label = label(
+    "result",
+    &[
+        "success", "300", "400", "401", "403", "405", "420", "437", "438", "440", "441", "442",
+        "443", "446", "447", "486", "487", "500", "508",
+    ],
+);
+pub(crate) const RELAY_DROP: Label = label(
+    "reason",
+    &[
+        "malformed",
+        "no_allocation",
+        "no_permission",
+        "no_channel",
+        "denied_peer",
+        "rate",
+        "too_large",
+        "send_buffer_full",
+        "send_error",
+    ],
+);
+pub(crate) const ALLOCATION_END: Label =
+    label("reason", &["expired", "deleted", "drained", "socket_error"]);
+/// Which limit refused.
+pub(crate) const LIMIT: Label =
+    label("limit", &["messages", "handshakes", "connections", "attempts", "candidates", "http"]);
+pub(crate) const ROLE: Label = label("role", &["signaling", "relay"]);
+pub(crate) const VERSION: Label = label("version", &[]);
+
+const fn label(name: &'static str, values: &'static [&'static str]) -> Label {
+    Label { name, values }
+}
