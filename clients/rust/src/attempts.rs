@@ -1,0 +1,465 @@
+//! The attempts of one client, from the request to the connection: one task that hears the
+//! coordinator, the node, QUIC and the user, and is the only one to decide what follows.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use p2p_traversal::{AttemptConfig, Event, Path};
+use p2p_wire::client::{Connect, Nat, Trickle};
+use p2p_wire::server::EndReason;
+use p2p_wire::{
+    Attempt, AttemptId, Candidate, ClientMessage, Code, Outcome, PeerId, PeerKey, Policy, Report,
+    RequestId, ServerMessage,
+};
+use quinn::{ClientConfig, Endpoint, TransportConfig};
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
+
+use crate::accept::Arrival;
+use crate::config::Config;
+use crate::connection::{Connection, cause};
+use crate::error::{Error, ErrorCode};
+use crate::events::ClientEvent;
+use crate::identity::Identity;
+use crate::ping::{self, Pings};
+use crate::resolve;
+use crate::signaling::SignalEvent;
+use crate::socket::PathSocket;
+
+/// Connections that wait for [`crate::Client::accept`].
+pub(crate) const MAX_ACCEPTED: usize = 64;
+
+pub(crate) type Reply = oneshot::Sender<Result<Connection, Error>>;
+
+/// What the user asks for.
+pub(crate) enum Command {
+    Connect { to: PeerId, policy: Policy, reply: Reply },
+}
+
+/// What has been counted.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    pub(crate) connections: AtomicU64,
+    pub(crate) active: AtomicU64,
+    pub(crate) direct: AtomicU64,
+    pub(crate) relayed: AtomicU64,
+    pub(crate) failed: AtomicU64,
+}
+
+/// Everything the task needs.
+pub(crate) struct Attempts {
+    pub(crate) config: Config,
+    pub(crate) identity: Identity,
+    pub(crate) endpoint: Endpoint,
+    pub(crate) transport: Arc<TransportConfig>,
+    pub(crate) socket: Arc<PathSocket>,
+    pub(crate) signaling: mpsc::Sender<ClientMessage>,
+    pub(crate) accepted: mpsc::Sender<Connection>,
+    pub(crate) news: broadcast::Sender<ClientEvent>,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) asked: HashMap<RequestId, (PeerId, Reply)>,
+    pub(crate) entries: HashMap<AttemptId, Entry>,
+    pub(crate) dialled: mpsc::Sender<Dialled>,
+    pub(crate) ended: mpsc::Sender<(AttemptId, String)>,
+    pub(crate) next_request: u64,
+}
+
+/// One attempt.
+pub(crate) struct Entry {
+    peer: PeerId,
+    key: PeerKey,
+    controlling: bool,
+    started: Instant,
+    budget: Duration,
+    dialling: bool,
+    connected: bool,
+    reply: Option<Reply>,
+    path: watch::Sender<Option<Path>>,
+    report: watch::Sender<Option<Report>>,
+}
+
+/// What became of a handshake that this side began.
+pub(crate) struct Dialled {
+    attempt: AttemptId,
+    result: Result<quinn::Connection, Error>,
+}
+
+/// Where the task hears from.
+pub(crate) struct Inputs {
+    pub(crate) commands: mpsc::Receiver<Command>,
+    pub(crate) signals: mpsc::Receiver<SignalEvent>,
+    pub(crate) node: mpsc::Receiver<Event>,
+    pub(crate) arrivals: mpsc::Receiver<Arrival>,
+    pub(crate) dialled: mpsc::Receiver<Dialled>,
+    pub(crate) ended: mpsc::Receiver<(AttemptId, String)>,
+}
+
+impl Attempts {
+    /// Runs until the user's side is gone.
+    pub(crate) async fn run(mut self, mut inputs: Inputs) {
+        loop {
+            tokio::select! {
+                command = inputs.commands.recv() => match command {
+                    Some(Command::Connect { to, policy, reply }) => self.ask(to, policy, reply),
+                    None => return,
+                },
+                Some(signal) = inputs.signals.recv() => self.on_signal(signal).await,
+                Some(event) = inputs.node.recv() => self.on_node(event),
+                Some(arrival) = inputs.arrivals.recv() => self.on_arrival(arrival),
+                Some(dialled) = inputs.dialled.recv() => self.on_dialled(dialled),
+                Some((attempt, cause)) = inputs.ended.recv() => self.on_ended(&attempt, cause),
+            }
+        }
+    }
+
+    fn ask(&mut self, to: PeerId, policy: Policy, reply: Reply) {
+        // Requests whose asker has stopped waiting are forgotten here.
+        self.asked.retain(|_, (_, reply)| !reply.is_closed());
+        self.next_request += 1;
+        let id = RequestId::new(format!("c{}", self.next_request)).expect("a letter and digits");
+        let connect = ClientMessage::Connect(Connect { id: id.clone(), to: to.clone(), policy });
+        match self.signaling.try_send(connect) {
+            Ok(()) => {
+                self.asked.insert(id, (to, reply));
+            }
+            Err(_) => {
+                let fix = "wait for the coordinator to come back";
+                let error =
+                    Error::new(ErrorCode::Unreachable, "the coordinator is not connected", fix);
+                let _ = reply.send(Err(error));
+            }
+        }
+    }
+
+    async fn on_signal(&mut self, signal: SignalEvent) {
+        match signal {
+            SignalEvent::Welcome(welcome) => {
+                let own: Vec<_> = self.config.turn_servers.clone();
+                let servers: Vec<_> = welcome.ice_servers.into_iter().chain(own).collect();
+                let relay = resolve::relay(&servers).await;
+                self.socket.with_node(|node, now| {
+                    if let Some(relay) = relay {
+                        node.set_relay(relay, now);
+                    }
+                });
+                self.publish();
+                self.tell(ClientEvent::Registered { resumed: welcome.resumed });
+            }
+            SignalEvent::Message(message) => self.on_message(message),
+            SignalEvent::Lost { cause, retry_in } => {
+                self.tell(ClientEvent::SignalingLost { cause, retry_in });
+            }
+            SignalEvent::Ended(error) => {
+                for (_, (_, reply)) in self.asked.drain() {
+                    let _ = reply.send(Err(error.clone()));
+                }
+                self.tell(ClientEvent::SignalingEnded(error));
+            }
+        }
+    }
+
+    fn on_message(&mut self, message: ServerMessage) {
+        match message {
+            ServerMessage::Attempt(attempt) => self.start(*attempt),
+            ServerMessage::Candidate(trickle) => self.socket.with_node(|node, now| {
+                node.add_remote_candidate(&trickle.attempt, &trickle.candidate, now);
+            }),
+            ServerMessage::Ended(ended) => {
+                let reason = match ended.reason {
+                    EndReason::PeerGone => "the peer has left",
+                    EndReason::PeerFailed => "the peer found no path",
+                    EndReason::Timeout => "no path was found in time",
+                };
+                self.socket.with_node(|node, now| node.give_up(&ended.attempt, now));
+                if self.entries.get(&ended.attempt).is_some_and(|e| !e.connected) {
+                    self.fail(&ended.attempt, timed_out(reason));
+                }
+            }
+            ServerMessage::Error(error) => {
+                let asked = error.id.and_then(|id| self.asked.remove(&id));
+                if let Some((_, reply)) = asked {
+                    let code = match error.code {
+                        Code::PeerNotFound => ErrorCode::PeerNotFound,
+                        Code::NotAllowed => ErrorCode::Auth,
+                        Code::Draining | Code::Overloaded => ErrorCode::Unreachable,
+                        _ => ErrorCode::Usage,
+                    };
+                    let _ = reply.send(Err(Error::new(code, error.message, error.fix)));
+                } else {
+                    tracing::debug!(message = error.message, "the coordinator refused something");
+                }
+            }
+            ServerMessage::Welcome(_)
+            | ServerMessage::Joined(_)
+            | ServerMessage::Room(_)
+            | ServerMessage::Receipt(_)
+            | ServerMessage::Message(_)
+            | ServerMessage::Pong(_)
+            | ServerMessage::Goaway(_) => {}
+        }
+    }
+
+    fn start(&mut self, attempt: Attempt) {
+        let reply =
+            attempt.id.as_ref().and_then(|id| self.asked.remove(id)).map(|(_, reply)| reply);
+        let Some(key) = attempt.peer_key else {
+            if let Some(reply) = reply {
+                let cause = format!("{} has no key, so it is not a native peer", attempt.peer);
+                let fix = "connect to it from a browser, with RTCPeerConnection";
+                let _ = reply.send(Err(Error::new(ErrorCode::Usage, cause, fix)));
+            }
+            return;
+        };
+        let tries = self.config.max_retries.max(1);
+        let budget =
+            (self.config.connect_timeout / tries).min(Duration::from_millis(attempt.timeout_ms));
+        self.socket.routes.add_attempt(&attempt.attempt, &key);
+        let entry = Entry {
+            peer: attempt.peer.clone(),
+            key,
+            controlling: attempt.controlling,
+            started: Instant::now(),
+            budget,
+            dialling: false,
+            connected: false,
+            reply,
+            path: watch::Sender::new(None),
+            report: watch::Sender::new(None),
+        };
+        self.entries.insert(attempt.attempt.clone(), entry);
+        let id = attempt.attempt.clone();
+        let config = AttemptConfig {
+            id: attempt.attempt,
+            peer: attempt.peer,
+            controlling: attempt.controlling,
+            policy: attempt.policy,
+            ice: attempt.ice,
+            remote: attempt.peer_candidates,
+            remote_nat: attempt.peer_nat,
+            timeout: budget,
+        };
+        if !self.socket.with_node(|node, now| node.start_attempt(config, now)) {
+            let fix = "close connections that are not needed";
+            self.fail(&id, Error::new(ErrorCode::Usage, "too many attempts are open", fix));
+        }
+    }
+
+    fn on_node(&mut self, event: Event) {
+        match event {
+            Event::Detected(profile) => {
+                self.tell(ClientEvent::Nat(profile));
+                self.publish();
+            }
+            Event::Candidates(candidates) => {
+                self.publish();
+                self.trickle(&candidates);
+            }
+            Event::Relay(_) | Event::Sources(..) => {}
+            Event::Path(attempt, path) => self.on_path(&attempt, path),
+            Event::Verdict(report) => self.on_verdict(report),
+        }
+    }
+
+    /// Tells the coordinator where this peer is, for its next attempts.
+    fn publish(&self) {
+        let (profile, candidates) =
+            self.socket.with_node(|node, _| (node.profile().clone(), node.candidates()));
+        let _ = self.signaling.try_send(ClientMessage::Nat(Nat { profile, candidates }));
+    }
+
+    /// Tells the other sides of the attempts that are still looking for a path.
+    fn trickle(&self, candidates: &[Candidate]) {
+        for (attempt, _) in self.entries.iter().filter(|(_, entry)| !entry.connected) {
+            for candidate in candidates {
+                let trickle = Trickle { attempt: attempt.clone(), candidate: *candidate };
+                let _ = self.signaling.try_send(ClientMessage::Candidate(trickle));
+            }
+        }
+    }
+
+    fn on_path(&mut self, attempt: &AttemptId, path: Option<Path>) {
+        let Some(entry) = self.entries.get_mut(attempt) else { return };
+        entry.path.send_replace(path);
+        let peer = entry.peer.clone();
+        if path.is_some() && entry.controlling && !entry.dialling {
+            entry.dialling = true;
+            self.dial(attempt);
+        }
+        self.tell(ClientEvent::PathChanged { attempt: attempt.clone(), peer, path });
+    }
+
+    fn dial(&self, attempt: &AttemptId) {
+        let Some(entry) = self.entries.get(attempt) else { return };
+        let virtual_addr = self.socket.routes.add_attempt(attempt, &entry.key);
+        let connecting = self.identity.client(&entry.key).and_then(|tls| {
+            let mut config = ClientConfig::new(Arc::new(tls));
+            config.transport_config(Arc::clone(&self.transport));
+            self.endpoint
+                .connect_with(config, virtual_addr, attempt.as_str())
+                .map_err(Error::internal)
+        });
+        let (attempt, dialled, budget) = (attempt.clone(), self.dialled.clone(), entry.budget);
+        tokio::spawn(async move {
+            let result = match connecting {
+                Err(error) => Err(error),
+                Ok(connecting) => match tokio::time::timeout(budget, connecting).await {
+                    Ok(Ok(quic)) => Ok(quic),
+                    Ok(Err(error)) => Err(timed_out(&cause(&error))),
+                    Err(_) => Err(timed_out("the handshake did not complete in time")),
+                },
+            };
+            let _ = dialled.send(Dialled { attempt, result }).await;
+        });
+    }
+
+    fn on_dialled(&mut self, dialled: Dialled) {
+        match dialled.result {
+            Ok(quic) => self.connected(&dialled.attempt, quic),
+            Err(error) => self.fail(&dialled.attempt, error),
+        }
+    }
+
+    /// A connection that came in: it must name an attempt and hold the key that belongs to it.
+    fn on_arrival(&mut self, arrival: Arrival) {
+        let entry = self.entries.get(&arrival.attempt);
+        let fits = entry.is_some_and(|e| e.key == arrival.key && !e.controlling && !e.connected);
+        if fits {
+            self.connected(&arrival.attempt, arrival.quic);
+        } else {
+            arrival.quic.close(quinn::VarInt::from_u32(1), b"this attempt is not known here");
+        }
+    }
+
+    fn connected(&mut self, attempt: &AttemptId, quic: quinn::Connection) {
+        let Some(entry) = self.entries.get_mut(attempt) else {
+            quic.close(quinn::VarInt::from_u32(1), b"the attempt has ended");
+            return;
+        };
+        entry.connected = true;
+        let connection = Connection {
+            quic: quic.clone(),
+            attempt: attempt.clone(),
+            peer: entry.peer.clone(),
+            started: entry.started,
+            path: entry.path.subscribe(),
+            report: entry.report.subscribe(),
+            pings: Arc::new(Pings::default()),
+        };
+        self.counters.connections.fetch_add(1, Ordering::Relaxed);
+        self.counters.active.fetch_add(1, Ordering::Relaxed);
+        tokio::spawn(ping::serve(quic.clone(), Arc::clone(&connection.pings)));
+        let (ended, id) = (self.ended.clone(), attempt.clone());
+        tokio::spawn(async move {
+            let cause = cause(&quic.closed().await);
+            let _ = ended.send((id, cause)).await;
+        });
+        let refused = match entry.reply.take() {
+            Some(reply) => reply.send(Ok(connection.clone())).is_err(),
+            None => self.accepted.try_send(connection.clone()).is_err(),
+        };
+        if refused {
+            connection.close("nobody takes this connection");
+        }
+    }
+
+    fn on_verdict(&mut self, report: Report) {
+        let Some(entry) = self.entries.get(&report.attempt) else { return };
+        let upgraded = entry.report.borrow().is_some();
+        entry.report.send_replace(Some(report.clone()));
+        let peer = entry.peer.clone();
+        self.count(report.outcome, upgraded);
+        let _ = self.signaling.try_send(ClientMessage::Report(report.clone()));
+        if report.outcome == Outcome::Failed {
+            let error = self.verdict_error(&report);
+            self.end(&report.attempt, Some(error));
+        }
+        self.tell(ClientEvent::Verdict { peer, report });
+    }
+
+    fn count(&self, outcome: Outcome, upgraded: bool) {
+        let counters = &self.counters;
+        match outcome {
+            Outcome::Direct => counters.direct.fetch_add(1, Ordering::Relaxed),
+            Outcome::Relay => counters.relayed.fetch_add(1, Ordering::Relaxed),
+            Outcome::Failed => counters.failed.fetch_add(1, Ordering::Relaxed),
+        };
+        if upgraded && outcome == Outcome::Direct {
+            counters.relayed.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    fn verdict_error(&self, report: &Report) -> Error {
+        let near = self.socket.with_node(|node, _| node.profile().nat_type);
+        if near == p2p_wire::NatType::UdpBlocked {
+            return udp_blocked();
+        }
+        let direct = report.steps.iter().any(|step| {
+            step.method == p2p_wire::Method::Relay && step.result == p2p_wire::StepResult::Skipped
+        });
+        if direct {
+            let fix = "allow the relay with the policy `auto`";
+            return Error::new(ErrorCode::DirectRequired, report.verdict.clone(), fix);
+        }
+        timed_out(&report.verdict)
+    }
+
+    /// The attempt has failed for a reason that the node does not know.
+    fn fail(&mut self, attempt: &AttemptId, error: Error) {
+        let Some(entry) = self.entries.get(attempt) else { return };
+        if entry.report.borrow().as_ref().is_none_or(|r| r.outcome != Outcome::Failed) {
+            let upgraded = entry.report.borrow().is_some();
+            let report = Report {
+                attempt: attempt.clone(),
+                outcome: Outcome::Failed,
+                method: None,
+                ms: u64::try_from(entry.started.elapsed().as_millis()).unwrap_or(u64::MAX),
+                direct_ms: None,
+                steps: Vec::new(),
+                verdict: format!("failed: {}", error.cause),
+            };
+            self.count(Outcome::Failed, upgraded);
+            let _ = self.signaling.try_send(ClientMessage::Report(report));
+        }
+        self.end(attempt, Some(error));
+    }
+
+    fn on_ended(&mut self, attempt: &AttemptId, cause: String) {
+        let Some(entry) = self.entries.get(attempt) else { return };
+        let peer = entry.peer.clone();
+        self.counters.active.fetch_sub(1, Ordering::Relaxed);
+        self.end(attempt, None);
+        self.tell(ClientEvent::Disconnected { attempt: attempt.clone(), peer, cause });
+    }
+
+    fn end(&mut self, attempt: &AttemptId, error: Option<Error>) {
+        self.socket.with_node(|node, _| node.end_attempt(attempt));
+        self.socket.routes.remove_attempt(attempt);
+        let reply = self.entries.remove(attempt).and_then(|entry| entry.reply);
+        if let (Some(reply), Some(error)) = (reply, error) {
+            let _ = reply.send(Err(error));
+        }
+    }
+
+    fn tell(&self, event: ClientEvent) {
+        // Nobody may be listening, which is fine.
+        let _ = self.news.send(event);
+    }
+}
+
+/// No UDP leaves this network, so neither punch nor UDP relay can work.
+pub(crate) fn udp_blocked() -> Error {
+    Error::new(
+        ErrorCode::UdpBlocked,
+        "UDP is blocked on this network: no STUN server answered, so neither a direct path nor the relay is possible",
+        "let UDP out to the relay's port 3478, or try another network",
+    )
+}
+
+fn timed_out(cause: &str) -> Error {
+    Error::new(
+        ErrorCode::Timeout,
+        cause,
+        "see `p2p netcheck` on both sides for what their networks allow",
+    )
+}

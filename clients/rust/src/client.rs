@@ -1,0 +1,387 @@
+//! The client: started once, connects as often as asked.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use p2p_traversal::relay::Allocation;
+use p2p_traversal::{Event, Node, NodeConfig, RelayConfig};
+use p2p_wire::server::Welcome;
+use p2p_wire::{ClientMessage, Method, NatProfile, NatType, PeerId, Policy, Secret};
+use quinn::{Endpoint, EndpointConfig, Runtime, ServerConfig, TokioRuntime, TransportConfig};
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use tokio::sync::{Mutex, broadcast, mpsc, oneshot};
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use crate::accept;
+use crate::attempts::{Attempts, Command, Counters, Inputs, MAX_ACCEPTED, udp_blocked};
+use crate::config::Config;
+use crate::connection::Connection;
+use crate::driver;
+use crate::error::{Error, ErrorCode};
+use crate::events::{ClientEvent, ClientStats};
+use crate::gather::{self, Bound};
+use crate::identity::Identity;
+use crate::resolve;
+use crate::signaling::{self, SignalEvent, SignalingConfig};
+use crate::socket::{PathSocket, default_ip};
+
+/// How long the start waits for detection and for the relay.
+const READY_DEADLINE: Duration = Duration::from_secs(3);
+/// Messages for the coordinator that wait while it is away.
+const OUTGOING: usize = 256;
+/// Events that a slow listener may fall behind.
+const NEWS: usize = 256;
+const CHANNEL: usize = 256;
+
+/// A client. Clones are the same client; it ends with the last of them or by
+/// [`Client::shutdown`].
+#[derive(Clone)]
+pub struct Client {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    peer: PeerId,
+    config: Config,
+    commands: mpsc::Sender<Command>,
+    accepted: Mutex<mpsc::Receiver<Connection>>,
+    news: broadcast::Sender<ClientEvent>,
+    socket: Arc<PathSocket>,
+    endpoint: Endpoint,
+    counters: Arc<Counters>,
+    started: Instant,
+    cancel: CancellationToken,
+    _end: DropGuard,
+}
+
+impl Client {
+    /// Registers with the coordinator, measures the network, allocates at the relay, and is ready to
+    /// connect and to be connected to. Returns after a few round trips, or 3 s where STUN servers or
+    /// relay are silent.
+    pub async fn start(config: Config) -> Result<Self, Error> {
+        let peer = match &config.peer {
+            Some(peer) => peer.clone(),
+            None => subject(&config.token)?,
+        };
+        let Bound { socket, port, v4_only } = gather::bind(config.local_port)?;
+        let identity = Identity::generate()?;
+        let cancel = CancellationToken::new();
+        let end = cancel.clone().drop_guard();
+
+        let (signaling_tx, outgoing) = mpsc::channel(OUTGOING);
+        let (signals_tx, mut signals) = mpsc::channel(CHANNEL);
+        let signaling = SignalingConfig {
+            server: config.server.clone(),
+            token: config.token.clone(),
+            peer: peer.clone(),
+            meta: config.meta.clone(),
+            key: Some(identity.public().clone()),
+            max_retries: config.max_retries,
+        };
+        tokio::spawn(signaling::run(signaling, outgoing, signals_tx, cancel.clone()));
+        let welcome = first_welcome(&mut signals).await?;
+        tracing::info!(%peer, "registered");
+
+        let local_ips = gather::local_ips(config.allow_loopback, v4_only);
+        let (stun_servers, relay) = servers(&config, &welcome).await;
+        let node = NodeConfig {
+            local_port: port,
+            local_ips: local_ips.clone(),
+            stun_servers,
+            relay,
+            keep_alive: config.keep_alive,
+        };
+        let now = Instant::now();
+        let node = Node::new(node, Box::new(StdRng::from_os_rng()), now);
+        let runtime = Arc::new(TokioRuntime);
+        let wrapped = runtime.wrap_udp_socket(socket).map_err(Error::internal)?;
+        let socket = PathSocket::new(wrapped, v4_only, default_ip(&local_ips), node, now);
+        let socket = Arc::new(socket);
+        let transport = Arc::new(transport(&config));
+        let endpoint = endpoint(&socket, &identity, &transport, runtime)?;
+
+        let (node_tx, mut node_events) = mpsc::channel(CHANNEL);
+        tokio::spawn(driver::run(Arc::clone(&socket), node_tx, cancel.clone()));
+        let (arrivals_tx, arrivals) = mpsc::channel(CHANNEL);
+        tokio::spawn(accept::run(endpoint.clone(), arrivals_tx, cancel.clone()));
+
+        let (commands_tx, commands) = mpsc::channel(CHANNEL);
+        let (accepted_tx, accepted) = mpsc::channel(MAX_ACCEPTED);
+        let (dialled_tx, dialled) = mpsc::channel(CHANNEL);
+        let (ended_tx, ended) = mpsc::channel(CHANNEL);
+        let (news, _) = broadcast::channel(NEWS);
+        let counters = Arc::new(Counters::default());
+        ready(&socket, &mut node_events).await;
+        publish(&socket, &signaling_tx).await;
+        let attempts = Attempts {
+            config: config.clone(),
+            identity,
+            endpoint: endpoint.clone(),
+            transport,
+            socket: Arc::clone(&socket),
+            signaling: signaling_tx,
+            accepted: accepted_tx,
+            news: news.clone(),
+            counters: Arc::clone(&counters),
+            asked: HashMap::new(),
+            entries: HashMap::new(),
+            dialled: dialled_tx,
+            ended: ended_tx,
+            next_request: 0,
+        };
+        let inputs = Inputs { commands, signals, node: node_events, arrivals, dialled, ended };
+        tokio::spawn(attempts.run(inputs));
+        Ok(Self {
+            inner: Arc::new(Inner {
+                peer,
+                config,
+                commands: commands_tx,
+                accepted: Mutex::new(accepted),
+                news,
+                socket,
+                endpoint,
+                counters,
+                started: Instant::now(),
+                cancel,
+                _end: end,
+            }),
+        })
+    }
+
+    /// The registered peer id.
+    pub fn peer_id(&self) -> &PeerId {
+        &self.inner.peer
+    }
+
+    /// What was measured of this network.
+    pub fn nat(&self) -> NatProfile {
+        self.inner.socket.with_node(|node, _| node.profile().clone())
+    }
+
+    /// Whether an allocation at a relay is there.
+    pub fn relay_ready(&self) -> bool {
+        let ready = |a: Option<&Allocation>| matches!(a, Some(Allocation::Ready(_)));
+        self.inner.socket.with_node(|node, _| ready(node.allocation()))
+    }
+
+    /// The method that connections of this network usually use, and its chance in percent.
+    pub fn recommended_strategy(&self) -> (Method, f64) {
+        p2p_nat::plan::recommend(&self.nat())
+    }
+
+    /// Connects to a peer. Tries again up to `max_retries` times where a path was not found, within
+    /// `connect_timeout` in all.
+    pub async fn connect(&self, peer: &PeerId, policy: Policy) -> Result<Connection, Error> {
+        if self.nat().nat_type == NatType::UdpBlocked {
+            return Err(udp_blocked());
+        }
+        let mut last = None;
+        let tries = async {
+            for _ in 0..=self.inner.config.max_retries {
+                match self.attempt(peer, policy).await {
+                    Err(error) if error.code == ErrorCode::Timeout => last = Some(error),
+                    other => return Some(other),
+                }
+            }
+            None
+        };
+        let found = tokio::time::timeout(self.inner.config.connect_timeout, tries).await;
+        match (found, last) {
+            (Ok(Some(result)), _) => result,
+            (_, Some(error)) => Err(error),
+            (_, None) => Err(Error::new(
+                ErrorCode::Timeout,
+                format!(
+                    "Connection timeout: no path to {peer} in {:?}",
+                    self.inner.config.connect_timeout
+                ),
+                "see `p2p netcheck` on both sides for what their networks allow",
+            )),
+        }
+    }
+
+    async fn attempt(&self, peer: &PeerId, policy: Policy) -> Result<Connection, Error> {
+        let (reply, result) = oneshot::channel();
+        let command = Command::Connect { to: peer.clone(), policy, reply };
+        let gone = || Error::closed("the client is shut down");
+        self.inner.commands.send(command).await.map_err(|_| gone())?;
+        result.await.map_err(|_| gone())?
+    }
+
+    /// Waits for a peer to connect; `None` after [`Client::shutdown`].
+    pub async fn accept(&self) -> Option<Connection> {
+        let mut accepted = self.inner.accepted.lock().await;
+        tokio::select! {
+            () = self.inner.cancel.cancelled() => None,
+            connection = accepted.recv() => connection,
+        }
+    }
+
+    /// What happens from here on. A listener that falls 256 events behind misses the oldest.
+    pub fn events(&self) -> broadcast::Receiver<ClientEvent> {
+        self.inner.news.subscribe()
+    }
+
+    /// What has been counted.
+    pub fn stats(&self) -> ClientStats {
+        let counters = &self.inner.counters;
+        ClientStats {
+            connections: counters.connections.load(Ordering::Relaxed),
+            active: counters.active.load(Ordering::Relaxed),
+            direct: counters.direct.load(Ordering::Relaxed),
+            relayed: counters.relayed.load(Ordering::Relaxed),
+            failed: counters.failed.load(Ordering::Relaxed),
+            dropped: self.inner.socket.dropped(),
+            uptime: self.inner.started.elapsed(),
+        }
+    }
+
+    /// Closes all connections, gives the allocation back and leaves the coordinator.
+    pub async fn shutdown(&self) {
+        self.inner.endpoint.close(quinn::VarInt::from_u32(0), b"shut down");
+        // The last packets tell the other sides; a peer that is gone does not hold this up.
+        let _ = tokio::time::timeout(Duration::from_secs(1), self.inner.endpoint.wait_idle()).await;
+        self.inner.socket.with_node(|node, now| node.close(now));
+        self.inner.cancel.cancel();
+    }
+}
+
+impl std::fmt::Debug for Client {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Client").field("peer", &self.inner.peer).finish_non_exhaustive()
+    }
+}
+
+/// The peer id that a token is for. Only read, not verified: that is the coordinator's part.
+pub(crate) fn subject(token: &Secret) -> Result<PeerId, Error> {
+    #[derive(serde::Deserialize)]
+    struct Claims {
+        sub: String,
+    }
+    let bad = |cause: String| {
+        let fix = "pass a token as `coordinator token` mints it, or name the peer id";
+        Error::new(ErrorCode::Auth, cause, fix)
+    };
+    let payload = token.expose().trim().split('.').nth(1);
+    let payload = payload.and_then(|part| URL_SAFE_NO_PAD.decode(part).ok());
+    let claims: Option<Claims> = payload.and_then(|json| serde_json::from_slice(&json).ok());
+    let Some(Claims { sub }) = claims else {
+        return Err(bad("the token is not a JWT with a `sub`".to_owned()));
+    };
+    if sub.contains('*') {
+        return Err(bad(format!("the token is for any peer of {sub:?}, so it does not say which")));
+    }
+    PeerId::new(sub).map_err(|error| bad(error.to_string()))
+}
+
+pub(crate) async fn first_welcome(
+    signals: &mut mpsc::Receiver<SignalEvent>,
+) -> Result<Box<Welcome>, Error> {
+    loop {
+        match signals.recv().await {
+            Some(SignalEvent::Welcome(welcome)) => return Ok(welcome),
+            Some(SignalEvent::Ended(error)) => return Err(error),
+            Some(SignalEvent::Lost { cause, .. }) => tracing::debug!(cause, "not registered yet"),
+            Some(SignalEvent::Message(_)) => {}
+            None => return Err(Error::closed("the signaling task has ended")),
+        }
+    }
+}
+
+async fn servers(config: &Config, welcome: &Welcome) -> (Vec<SocketAddr>, Option<RelayConfig>) {
+    let mut offered = welcome.ice_servers.clone();
+    offered.extend(config.turn_servers.iter().cloned());
+    let stun = resolve::stun_servers(&config.stun_servers, &offered).await;
+    (stun, resolve::relay(&offered).await)
+}
+
+fn transport(config: &Config) -> TransportConfig {
+    let mut transport = TransportConfig::default();
+    // Twice and a half the keep-alive: two lost ones are bad luck, three are an end.
+    let idle = config.keep_alive.mul_f64(2.5).max(Duration::from_secs(30));
+    transport
+        .keep_alive_interval(Some(config.keep_alive))
+        .max_idle_timeout(idle.try_into().ok())
+        .initial_rtt(Duration::from_millis(100))
+        .max_concurrent_bidi_streams(1024_u32.into())
+        .stream_receive_window(quinn::VarInt::from_u32(4 * 1024 * 1024))
+        .datagram_receive_buffer_size(Some(64 * 1024));
+    transport
+}
+
+fn endpoint(
+    socket: &Arc<PathSocket>,
+    identity: &Identity,
+    transport: &Arc<TransportConfig>,
+    runtime: Arc<TokioRuntime>,
+) -> Result<Endpoint, Error> {
+    let mut server = ServerConfig::with_crypto(Arc::new(identity.server()?));
+    server.transport_config(Arc::clone(transport));
+    // Paths change below QUIC, which is to see one address for ever.
+    server.migration(false);
+    let mut config = EndpointConfig::default();
+    // The bit tells QUIC from TURN on this socket (RFC 9443 §3).
+    config.grease_quic_bit(false);
+    let socket = Arc::clone(socket);
+    Endpoint::new_with_abstract_socket(config, Some(server), socket, runtime)
+        .map_err(Error::internal)
+}
+
+/// Waits until detection and relay have said how they stand, so that the first attempt starts with
+/// everything there is to offer.
+async fn ready(socket: &PathSocket, events: &mut mpsc::Receiver<Event>) {
+    let settled = |socket: &PathSocket| {
+        socket.with_node(|node, _| !matches!(node.allocation(), Some(Allocation::Pending)))
+    };
+    let mut detected = false;
+    let wait = async {
+        while !(detected && settled(socket)) {
+            match events.recv().await {
+                Some(Event::Detected(_)) => detected = true,
+                Some(_) => {}
+                None => return,
+            }
+        }
+    };
+    if tokio::time::timeout(READY_DEADLINE, wait).await.is_err() {
+        tracing::debug!("detection or relay are silent; going on without");
+    }
+}
+
+async fn publish(socket: &PathSocket, signaling: &mpsc::Sender<ClientMessage>) {
+    let (profile, candidates) =
+        socket.with_node(|node, _| (node.profile().clone(), node.candidates()));
+    let nat = p2p_wire::client::Nat { profile, candidates };
+    // The receiver is gone only when the client is.
+    let _ = signaling.send(ClientMessage::Nat(nat)).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn token(claims: &str) -> Secret {
+        Secret::new(format!("e30.{}.x", URL_SAFE_NO_PAD.encode(claims)))
+    }
+
+    #[test]
+    fn the_peer_id_is_the_tokens_subject() {
+        assert_eq!(subject(&token(r#"{"sub":"alice"}"#)).unwrap().as_str(), "alice");
+    }
+
+    #[test]
+    fn a_token_that_names_no_peer_is_refused_with_a_fix() {
+        for bad in [token("{}"), token(r#"{"sub":"a*"}"#), Secret::new("garbage"), Secret::new("")]
+        {
+            let error = subject(&bad).unwrap_err();
+            assert_eq!(error.code, ErrorCode::Auth);
+            assert!(!error.fix.is_empty());
+        }
+    }
+}

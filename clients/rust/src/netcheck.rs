@@ -1,0 +1,266 @@
+//! What a network allows, measured once: the coordinator, UDP, the NAT, the relays, and a verdict.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use p2p_traversal::relay::{Allocation, RelayLeg};
+use p2p_traversal::{Event, Node, NodeConfig};
+use p2p_wire::{IceServer, NatProfile, NatType, PeerId, Secret};
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use serde::Serialize;
+use tokio::net::UdpSocket;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::error::Error;
+use crate::gather;
+use crate::resolve;
+use crate::signaling::{self, SignalingConfig};
+
+/// How long a relay has to give an allocation.
+const RELAY_DEADLINE: Duration = Duration::from_secs(3);
+const SCHEMA_VERSION: u32 = 1;
+
+/// What to check.
+#[derive(Debug, Clone, Default)]
+pub struct NetcheckConfig {
+    /// The coordinator and a token for it; its STUN servers and relays are checked too.
+    pub server: Option<(String, Secret)>,
+    /// The peer id to register for the check, where the token allows several.
+    pub peer: Option<PeerId>,
+    /// STUN servers besides: `host:port`.
+    pub stun: Vec<String>,
+}
+
+/// The result, in the form of `p2p netcheck --json`.
+#[derive(Debug, Clone, Serialize)]
+pub struct NetcheckReport {
+    /// The version of this form.
+    pub schema_version: u32,
+    /// The coordinator, if one was named.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub signaling: Option<SignalingCheck>,
+    /// Whether UDP reached a STUN server.
+    pub udp: bool,
+    /// IPv6.
+    pub ipv6: Ipv6Check,
+    /// The NAT.
+    pub nat: NatProfile,
+    /// Every relay that was offered.
+    pub relays: Vec<RelayCheck>,
+    /// What this network can expect.
+    pub verdict: String,
+    /// What would help.
+    pub advice: Vec<String>,
+}
+
+/// The coordinator.
+#[derive(Debug, Clone, Serialize)]
+pub struct SignalingCheck {
+    /// Whether it registered this peer.
+    pub ok: bool,
+    /// Its address as given.
+    pub server: String,
+    /// Milliseconds until it said welcome.
+    pub ms: u64,
+    /// Why not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+/// IPv6.
+#[derive(Debug, Clone, Serialize)]
+pub struct Ipv6Check {
+    /// Whether the host has a global IPv6 address.
+    pub address: bool,
+    /// Whether a STUN server answered over IPv6; absent where none was asked over it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reachable: Option<bool>,
+}
+
+/// One relay.
+#[derive(Debug, Clone, Serialize)]
+pub struct RelayCheck {
+    /// Its address.
+    pub server: SocketAddr,
+    /// Its transport.
+    pub transport: &'static str,
+    /// Whether it gave an allocation.
+    pub ok: bool,
+    /// Milliseconds until the allocation was there: two round trips.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub allocate_ms: Option<u64>,
+    /// Why not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+/// Measures. Fails only where nothing can be measured at all: a token that is refused, or no socket.
+/// A coordinator that cannot be reached is part of the result.
+pub async fn netcheck(config: NetcheckConfig) -> Result<NetcheckReport, Error> {
+    let (signaling, offered) = match &config.server {
+        Some((server, token)) => {
+            let (check, servers) = check_signaling(server, token, config.peer.clone()).await?;
+            (Some(check), servers)
+        }
+        None => (None, Vec::new()),
+    };
+    let stun = resolve::stun_servers(&config.stun, &offered).await;
+    let asked_v6 = stun.iter().any(SocketAddr::is_ipv6);
+    let (socket, local_ips) = socket().await?;
+    let nat = detect(&socket, &local_ips, stun).await?;
+    let mut relays = Vec::new();
+    for server in &offered {
+        if let Some(config) = resolve::relay(std::slice::from_ref(server)).await {
+            relays.push(check_relay(&socket, config).await);
+        }
+    }
+    let mut advice = p2p_nat::advice::advice(&nat);
+    if nat.nat_type != NatType::UdpBlocked && relays.iter().any(|r| !r.ok) {
+        advice.push(
+            "a relay did not give an allocation: see its error, and the relay's log".to_owned(),
+        );
+    }
+    Ok(NetcheckReport {
+        schema_version: SCHEMA_VERSION,
+        signaling,
+        udp: nat.udp,
+        ipv6: Ipv6Check {
+            address: local_ips.iter().any(IpAddr::is_ipv6),
+            reachable: asked_v6.then_some(nat.ipv6 == Some(true)),
+        },
+        verdict: p2p_nat::advice::outlook(&nat).to_owned(),
+        nat,
+        relays,
+        advice,
+    })
+}
+
+async fn check_signaling(
+    server: &str,
+    token: &Secret,
+    peer: Option<PeerId>,
+) -> Result<(SignalingCheck, Vec<IceServer>), Error> {
+    let peer = match peer {
+        Some(peer) => peer,
+        None => crate::client::subject(token)?,
+    };
+    let started = Instant::now();
+    let cancel = CancellationToken::new();
+    let _end = cancel.clone().drop_guard();
+    let (_outgoing, receiver) = mpsc::channel(1);
+    let (events, mut signals) = mpsc::channel(16);
+    let config = SignalingConfig {
+        server: server.to_owned(),
+        token: token.clone(),
+        peer,
+        meta: p2p_wire::Meta::default(),
+        key: None,
+        max_retries: 0,
+    };
+    tokio::spawn(signaling::run(config, receiver, events, cancel));
+    let mut check = SignalingCheck { ok: false, server: server.to_owned(), ms: 0, error: None };
+    let mut servers = Vec::new();
+    match crate::client::first_welcome(&mut signals).await {
+        Ok(welcome) => {
+            check.ok = true;
+            servers = welcome.ice_servers;
+        }
+        Err(error) if error.code == crate::error::ErrorCode::Auth => return Err(error),
+        Err(error) => check.error = Some(error.to_string()),
+    }
+    check.ms = millis(started.elapsed());
+    Ok((check, servers))
+}
+
+/// Detection is about IPv4's NATs, so the check's socket speaks that.
+async fn socket() -> Result<(UdpSocket, Vec<IpAddr>), Error> {
+    let socket = UdpSocket::bind("0.0.0.0:0").await.map_err(Error::internal)?;
+    Ok((socket, gather::local_ips(false, false)))
+}
+
+async fn detect(
+    socket: &UdpSocket,
+    local_ips: &[IpAddr],
+    stun_servers: Vec<SocketAddr>,
+) -> Result<NatProfile, Error> {
+    let local_port = socket.local_addr().map_err(Error::internal)?.port();
+    let config = NodeConfig {
+        local_port,
+        local_ips: local_ips.to_vec(),
+        stun_servers: stun_servers.into_iter().filter(SocketAddr::is_ipv4).collect(),
+        relay: None,
+        keep_alive: Duration::from_secs(3600),
+    };
+    let mut node = Node::new(config, Box::new(StdRng::from_os_rng()), Instant::now());
+    let local = local_ips.first().copied().unwrap_or(IpAddr::from([0, 0, 0, 0]));
+    let mut buffer = [0; 2048];
+    loop {
+        while let Some(transmit) = node.poll_transmit() {
+            // A network that is down shows as silence.
+            let _ = socket.send_to(&transmit.payload, transmit.to).await;
+        }
+        while let Some(event) = node.poll_event() {
+            if let Event::Detected(profile) = event {
+                return Ok(profile);
+            }
+        }
+        tokio::select! {
+            received = socket.recv_from(&mut buffer) => if let Ok((len, from)) = received {
+                node.handle_datagram(local, from, &buffer[..len], Instant::now());
+            },
+            () = tokio::time::sleep_until(node.poll_timeout().into()) => {
+                node.handle_timeout(Instant::now());
+            }
+        }
+    }
+}
+
+async fn check_relay(socket: &UdpSocket, config: p2p_traversal::RelayConfig) -> RelayCheck {
+    let started = Instant::now();
+    let server = config.server;
+    let mut leg = RelayLeg::new(config, started);
+    let asked = tokio::time::timeout(RELAY_DEADLINE, allocate(socket, &mut leg)).await;
+    leg.close(Instant::now());
+    while let Some(transmit) = leg.poll_transmit() {
+        let _ = socket.send_to(&transmit.payload, transmit.to).await;
+    }
+    let error = match asked {
+        Ok(Ok(())) => None,
+        Ok(Err(reason)) => Some(reason),
+        Err(_) => Some(format!("no answer within {} s", RELAY_DEADLINE.as_secs())),
+    };
+    RelayCheck {
+        server,
+        transport: "udp",
+        ok: error.is_none(),
+        allocate_ms: error.is_none().then(|| millis(started.elapsed())),
+        error,
+    }
+}
+
+async fn allocate(socket: &UdpSocket, leg: &mut RelayLeg) -> Result<(), String> {
+    let mut buffer = [0; 2048];
+    loop {
+        while let Some(transmit) = leg.poll_transmit() {
+            let _ = socket.send_to(&transmit.payload, transmit.to).await;
+        }
+        match leg.allocation() {
+            Allocation::Ready(_) => return Ok(()),
+            Allocation::Failed { reason, .. } => return Err(reason.clone()),
+            Allocation::Pending => {}
+        }
+        let due = leg.poll_timeout().unwrap_or_else(|| Instant::now() + RELAY_DEADLINE);
+        tokio::select! {
+            received = socket.recv_from(&mut buffer) => if let Ok((len, _)) = received {
+                leg.handle_datagram(&buffer[..len], Instant::now());
+            },
+            () = tokio::time::sleep_until(due.into()) => leg.handle_timeout(Instant::now()),
+        }
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,253 @@
+//! From QUIC's view of the world to the network's: QUIC knows every peer by one address that never
+//! changes, and this table says where packets to it go at the moment, and whose a packet is.
+//!
+//! One peer has one virtual address, whatever number of connections there are to it: two attempts
+//! with the same peer use the same pair of sockets, so their packets could not be told apart.
+
+use std::collections::HashMap;
+use std::net::{Ipv6Addr, SocketAddr};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+use p2p_traversal::attempt::Traffic;
+use p2p_traversal::{Path, Via};
+use p2p_wire::{AttemptId, PeerKey};
+
+/// The prefix of virtual addresses: unique local (RFC 4193), never on a wire.
+const PREFIX: [u16; 4] = [0xfd70, 0x3270, 0x636f, 0x6f72];
+/// Addresses that packets of one peer may come from.
+const MAX_SOURCES_PER_PEER: usize = 128;
+
+/// How a packet came in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Leg {
+    Socket,
+    Relay,
+}
+
+/// The table. Cheap to read from the packet path.
+#[derive(Debug)]
+pub(crate) struct Routes {
+    table: RwLock<Table>,
+    epoch: Instant,
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    peers: HashMap<PeerKey, Peer>,
+    routes: HashMap<SocketAddr, Arc<Route>>,
+    sources: HashMap<(Leg, SocketAddr), Arc<Route>>,
+    attempts: HashMap<AttemptId, PeerKey>,
+    next: u64,
+}
+
+#[derive(Debug)]
+struct Peer {
+    virtual_addr: SocketAddr,
+    attempts: HashMap<AttemptId, Option<Path>>,
+}
+
+/// Where one peer's packets go.
+#[derive(Debug)]
+pub(crate) struct Route {
+    pub(crate) virtual_addr: SocketAddr,
+    path: Mutex<Option<Path>>,
+    /// Milliseconds since the table's epoch, plus one; zero is never.
+    sent: AtomicU64,
+    received: AtomicU64,
+}
+
+impl Routes {
+    pub(crate) fn new(now: Instant) -> Self {
+        Self { table: RwLock::default(), epoch: now }
+    }
+
+    /// Makes room for an attempt and returns the peer's virtual address.
+    pub(crate) fn add_attempt(&self, attempt: &AttemptId, peer: &PeerKey) -> SocketAddr {
+        let table = &mut *self.table.write().unwrap_or_else(PoisonError::into_inner);
+        let next = &mut table.next;
+        let entry = table.peers.entry(peer.clone()).or_insert_with(|| {
+            *next += 1;
+            Peer { virtual_addr: virtual_addr(*next), attempts: HashMap::new() }
+        });
+        entry.attempts.insert(attempt.clone(), None);
+        table.attempts.insert(attempt.clone(), peer.clone());
+        let addr = entry.virtual_addr;
+        table.routes.entry(addr).or_insert_with(|| Arc::new(Route::new(addr)));
+        addr
+    }
+
+    /// Forgets an attempt, and the peer with its last one.
+    pub(crate) fn remove_attempt(&self, attempt: &AttemptId) {
+        let table = &mut *self.table.write().unwrap_or_else(PoisonError::into_inner);
+        let Some(key) = table.attempts.remove(attempt) else { return };
+        let Some(peer) = table.peers.get_mut(&key) else { return };
+        peer.attempts.remove(attempt);
+        let addr = peer.virtual_addr;
+        if peer.attempts.is_empty() {
+            table.peers.remove(&key);
+            table.routes.remove(&addr);
+            table.sources.retain(|_, route| route.virtual_addr != addr);
+        } else {
+            let path = peer.attempts.values().flatten().min_by_key(|p| p.method).copied();
+            if let Some(route) = table.routes.get(&addr) {
+                route.set_path(path);
+            }
+        }
+    }
+
+    /// Sends an attempt's peer's packets this way from here on.
+    pub(crate) fn set_path(&self, attempt: &AttemptId, path: Option<Path>) {
+        let table = &mut *self.table.write().unwrap_or_else(PoisonError::into_inner);
+        let Some(peer) = table.attempts.get(attempt).and_then(|key| table.peers.get_mut(key))
+        else {
+            return;
+        };
+        peer.attempts.insert(attempt.clone(), path);
+        // An attempt without a path must not take another one's away.
+        let path = path.or_else(|| peer.attempts.values().flatten().next().copied());
+        if let Some(route) = table.routes.get(&peer.virtual_addr) {
+            route.set_path(path);
+        }
+    }
+
+    /// Takes packets from these addresses for the attempt's peer.
+    pub(crate) fn set_sources(&self, attempt: &AttemptId, sources: &[SocketAddr]) {
+        let table = &mut *self.table.write().unwrap_or_else(PoisonError::into_inner);
+        let Some(peer) = table.attempts.get(attempt).and_then(|key| table.peers.get(key)) else {
+            return;
+        };
+        let Some(route) = table.routes.get(&peer.virtual_addr).cloned() else { return };
+        for source in sources.iter().take(MAX_SOURCES_PER_PEER) {
+            table.sources.insert((Leg::Socket, *source), Arc::clone(&route));
+            table.sources.insert((Leg::Relay, *source), Arc::clone(&route));
+        }
+    }
+
+    /// The route of a virtual address.
+    pub(crate) fn to(&self, virtual_addr: SocketAddr) -> Option<Arc<Route>> {
+        let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
+        table.routes.get(&virtual_addr).cloned()
+    }
+
+    /// The route that a packet belongs to.
+    pub(crate) fn from(&self, leg: Leg, source: SocketAddr) -> Option<Arc<Route>> {
+        let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
+        table.sources.get(&(leg, source)).cloned()
+    }
+
+    /// Every attempt with the traffic of its peer.
+    pub(crate) fn traffic(&self) -> Vec<(AttemptId, Traffic)> {
+        let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
+        let mut all = Vec::new();
+        for peer in table.peers.values() {
+            let Some(route) = table.routes.get(&peer.virtual_addr) else { continue };
+            let traffic = Traffic {
+                sent: self.instant(route.sent.load(Ordering::Relaxed)),
+                received: self.instant(route.received.load(Ordering::Relaxed)),
+            };
+            all.extend(peer.attempts.keys().map(|id| (id.clone(), traffic)));
+        }
+        all
+    }
+
+    pub(crate) fn note_sent(&self, route: &Route, now: Instant) {
+        route.sent.store(self.stamp(now), Ordering::Relaxed);
+    }
+
+    pub(crate) fn note_received(&self, route: &Route, now: Instant) {
+        route.received.store(self.stamp(now), Ordering::Relaxed);
+    }
+
+    fn stamp(&self, now: Instant) -> u64 {
+        let millis = now.saturating_duration_since(self.epoch).as_millis();
+        u64::try_from(millis).unwrap_or(u64::MAX - 1) + 1
+    }
+
+    fn instant(&self, stamp: u64) -> Option<Instant> {
+        stamp.checked_sub(1).map(|millis| self.epoch + Duration::from_millis(millis))
+    }
+}
+
+impl Route {
+    fn new(virtual_addr: SocketAddr) -> Self {
+        Self {
+            virtual_addr,
+            path: Mutex::new(None),
+            sent: AtomicU64::new(0),
+            received: AtomicU64::new(0),
+        }
+    }
+
+    /// The way to the peer at the moment.
+    pub(crate) fn path(&self) -> Option<Path> {
+        *self.path.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How packets leave at the moment.
+    pub(crate) fn hop(&self) -> Option<(Via, SocketAddr)> {
+        self.path().map(|path| (path.via, path.remote))
+    }
+
+    fn set_path(&self, path: Option<Path>) {
+        *self.path.lock().unwrap_or_else(PoisonError::into_inner) = path;
+    }
+}
+
+fn virtual_addr(number: u64) -> SocketAddr {
+    let [a, b, c, d] = PREFIX;
+    let part = |shift: u32| u16::try_from((number >> shift) & 0xffff).expect("sixteen bits");
+    let ip = Ipv6Addr::new(a, b, c, d, part(48), part(32), part(16), part(0));
+    SocketAddr::from((ip, 1))
+}
+
+#[cfg(test)]
+mod tests {
+    use p2p_traversal::PathKind;
+    use p2p_wire::Method;
+
+    use super::*;
+
+    fn key(letter: &str) -> PeerKey {
+        PeerKey::new(letter.repeat(43)).unwrap()
+    }
+
+    fn path(port: u16) -> Path {
+        Path {
+            kind: PathKind::Direct,
+            method: Method::Direct,
+            via: Via::Socket("192.0.2.1".parse().unwrap()),
+            remote: SocketAddr::from(([198, 51, 100, 7], port)),
+            rtt: Duration::ZERO,
+        }
+    }
+
+    #[test]
+    fn attempts_with_one_peer_share_its_address() {
+        let routes = Routes::new(Instant::now());
+        let (one, two): (AttemptId, AttemptId) = ("one".parse().unwrap(), "two".parse().unwrap());
+        let addr = routes.add_attempt(&one, &key("a"));
+        assert_eq!(routes.add_attempt(&two, &key("a")), addr);
+        assert_ne!(routes.add_attempt(&"three".parse().unwrap(), &key("b")), addr);
+        routes.set_path(&one, Some(path(1)));
+        routes.set_path(&two, Some(path(2)));
+        routes.remove_attempt(&two);
+        assert_eq!(routes.to(addr).unwrap().path().unwrap().remote.port(), 1);
+        routes.remove_attempt(&one);
+        assert!(routes.to(addr).is_none());
+    }
+
+    #[test]
+    fn a_packet_is_known_by_where_it_comes_from() {
+        let routes = Routes::new(Instant::now());
+        let attempt: AttemptId = "one".parse().unwrap();
+        let addr = routes.add_attempt(&attempt, &key("a"));
+        let source = "198.51.100.7:9".parse().unwrap();
+        assert!(routes.from(Leg::Socket, source).is_none());
+        routes.set_sources(&attempt, &[source]);
+        assert_eq!(routes.from(Leg::Socket, source).unwrap().virtual_addr, addr);
+        routes.remove_attempt(&attempt);
+        assert!(routes.from(Leg::Socket, source).is_none());
+    }
+}

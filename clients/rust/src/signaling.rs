@@ -1,0 +1,421 @@
+//! The client's side of `p2p.v1`: one WebSocket at a time, taken up again when it is lost.
+//!
+//! A lost coordinator loses no connection (I8): paths and QUIC do not ask it for anything. This task
+//! keeps trying with full jitter until the coordinator says that trying is no use.
+
+use std::time::Duration;
+
+use futures_util::{SinkExt, StreamExt};
+use http::header::{AUTHORIZATION, SEC_WEBSOCKET_PROTOCOL};
+use http::{HeaderValue, StatusCode};
+use p2p_wire::client::{Ack, Hello, Ping, Resume};
+use p2p_wire::server::Welcome;
+use p2p_wire::{
+    ClientMessage, CloseCode, Meta, PeerId, PeerKey, Problem, SUBPROTOCOL, Secret, ServerMessage,
+};
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep, timeout};
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+use tokio_tungstenite::tungstenite::{self, Message};
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async_with_config};
+use tokio_util::sync::CancellationToken;
+
+use crate::backoff;
+use crate::error::{Error, ErrorCode};
+
+/// How long a WebSocket may take to open, and the coordinator to say welcome.
+const OPEN_DEADLINE: Duration = Duration::from_secs(10);
+/// Heartbeats without any answer after which the WebSocket counts as lost.
+const MISSED_HEARTBEATS: u32 = 2;
+
+type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+
+/// Whom to register where.
+#[derive(Debug, Clone)]
+pub struct SignalingConfig {
+    /// The coordinator.
+    pub server: String,
+    /// The JWT.
+    pub token: Secret,
+    /// The peer id.
+    pub peer: PeerId,
+    /// The peer's metadata.
+    pub meta: Meta,
+    /// The key that others pin.
+    pub key: Option<PeerKey>,
+    /// How often the first connection is tried again.
+    pub max_retries: u32,
+}
+
+/// What comes from the coordinator.
+#[derive(Debug)]
+pub enum SignalEvent {
+    /// Registered.
+    Welcome(Box<Welcome>),
+    /// Everything else that it says.
+    Message(ServerMessage),
+    /// The WebSocket is lost and tried again after a pause.
+    Lost {
+        /// Why.
+        cause: String,
+        /// The pause.
+        retry_in: Duration,
+    },
+    /// Trying again is no use.
+    Ended(Error),
+}
+
+/// Runs until cancelled or until the coordinator will not have this peer.
+pub async fn run(
+    config: SignalingConfig,
+    mut outgoing: mpsc::Receiver<ClientMessage>,
+    events: mpsc::Sender<SignalEvent>,
+    cancel: CancellationToken,
+) {
+    let mut session = Session { config, resume: None, last_seq: 0, welcomed: false };
+    let mut tries = 0;
+    loop {
+        let lost = tokio::select! {
+            () = cancel.cancelled() => return,
+            lost = session.one_socket(&mut outgoing, &events, &mut tries) => lost,
+        };
+        let (cause, pause) = match lost {
+            Lost::Ended(error) => return drop(events.send(SignalEvent::Ended(error)).await),
+            Lost::Goaway(pause) => ("the instance is going away".to_owned(), pause),
+            Lost::Retry(error) if !session.welcomed && tries >= session.config.max_retries => {
+                return drop(events.send(SignalEvent::Ended(error)).await);
+            }
+            Lost::Retry(error) => (error.cause, backoff::pause(tries, &mut rand::rng())),
+        };
+        tries += 1;
+        if events.send(SignalEvent::Lost { cause, retry_in: pause }).await.is_err() {
+            return;
+        }
+        tokio::select! {
+            () = cancel.cancelled() => return,
+            () = sleep(pause) => {}
+        }
+    }
+}
+
+enum Lost {
+    Retry(Error),
+    Goaway(Duration),
+    Ended(Error),
+}
+
+struct Session {
+    config: SignalingConfig,
+    resume: Option<(p2p_wire::SessionId, Secret)>,
+    last_seq: u64,
+    welcomed: bool,
+}
+
+impl Session {
+    async fn one_socket(
+        &mut self,
+        outgoing: &mut mpsc::Receiver<ClientMessage>,
+        events: &mpsc::Sender<SignalEvent>,
+        tries: &mut u32,
+    ) -> Lost {
+        let mut socket = match timeout(OPEN_DEADLINE, open(&self.config)).await {
+            Ok(Ok(socket)) => socket,
+            Ok(Err(lost)) => return lost,
+            Err(_) => return Lost::Retry(unreachable(&self.config.server, "it does not answer")),
+        };
+        let welcome = match timeout(OPEN_DEADLINE, self.hello(&mut socket)).await {
+            Ok(Ok(welcome)) => welcome,
+            Ok(Err(lost)) => return lost,
+            Err(_) => return Lost::Retry(unreachable(&self.config.server, "no welcome came")),
+        };
+        *tries = 0;
+        self.welcomed = true;
+        if !welcome.resumed {
+            self.last_seq = 0;
+        }
+        self.resume = Some((welcome.session.clone(), welcome.secret.clone()));
+        let heartbeat = Duration::from_millis(welcome.heartbeat_ms.max(1_000));
+        if events.send(SignalEvent::Welcome(Box::new(welcome))).await.is_err() {
+            return Lost::Ended(Error::closed("the client is closed"));
+        }
+        self.converse(socket, heartbeat, outgoing, events).await
+    }
+
+    async fn hello(&mut self, socket: &mut Socket) -> Result<Welcome, Lost> {
+        let resume = self.resume.clone().map(|(session, secret)| Resume {
+            session,
+            secret,
+            last_seq: self.last_seq,
+        });
+        let hello = ClientMessage::Hello(Hello {
+            peer: self.config.peer.clone(),
+            meta: self.config.meta.clone(),
+            key: self.config.key.clone(),
+            resume,
+        });
+        send(socket, &hello).await?;
+        loop {
+            match receive(socket).await? {
+                Some(ServerMessage::Welcome(welcome)) => return Ok(*welcome),
+                Some(ServerMessage::Error(error)) => {
+                    return Err(Lost::Ended(refused(error.code, error.message, error.fix)));
+                }
+                Some(_) | None => {}
+            }
+        }
+    }
+
+    async fn converse(
+        &mut self,
+        mut socket: Socket,
+        heartbeat: Duration,
+        outgoing: &mut mpsc::Receiver<ClientMessage>,
+        events: &mpsc::Sender<SignalEvent>,
+    ) -> Lost {
+        let mut next_ping = Instant::now() + heartbeat;
+        let mut heard = Instant::now();
+        loop {
+            tokio::select! {
+                message = outgoing.recv() => match message {
+                    Some(message) => {
+                        if let Err(lost) = send(&mut socket, &message).await {
+                            return lost;
+                        }
+                    }
+                    // The client is closed: say so, so that others need not wait for a timeout.
+                    None => {
+                        let _ = socket.close(None).await;
+                        return Lost::Ended(Error::closed("the client is closed"));
+                    }
+                },
+                received = receive(&mut socket) => {
+                    heard = Instant::now();
+                    match received {
+                        Ok(Some(ServerMessage::Goaway(goaway))) => {
+                            return Lost::Goaway(Duration::from_millis(goaway.after_ms));
+                        }
+                        Ok(Some(message)) => {
+                            if let Err(lost) = self.take(&mut socket, message, events).await {
+                                return lost;
+                            }
+                        }
+                        Ok(None) => {}
+                        Err(lost) => return self.unresumable(lost),
+                    }
+                }
+                () = tokio::time::sleep_until(next_ping) => {
+                    if heard.elapsed() > heartbeat * MISSED_HEARTBEATS {
+                        let cause = "it has stopped answering";
+                        return Lost::Retry(unreachable(&self.config.server, cause));
+                    }
+                    next_ping += heartbeat;
+                    if let Err(lost) = send(&mut socket, &ClientMessage::Ping(Ping::default())).await {
+                        return lost;
+                    }
+                }
+            }
+        }
+    }
+
+    async fn take(
+        &mut self,
+        socket: &mut Socket,
+        message: ServerMessage,
+        events: &mpsc::Sender<SignalEvent>,
+    ) -> Result<(), Lost> {
+        let seq = match &message {
+            ServerMessage::Message(message) => Some(message.seq),
+            _ => None,
+        };
+        if seq.is_some_and(|seq| seq <= self.last_seq) {
+            return Ok(());
+        }
+        if events.send(SignalEvent::Message(message)).await.is_err() {
+            return Err(Lost::Ended(Error::closed("the client is closed")));
+        }
+        if let Some(seq) = seq {
+            self.last_seq = seq;
+            send(socket, &ClientMessage::Ack(Ack { seq })).await?;
+        }
+        Ok(())
+    }
+
+    /// A session that cannot be resumed is begun anew.
+    fn unresumable(&mut self, lost: Lost) -> Lost {
+        match lost {
+            Lost::Ended(error) if error.cause.starts_with("4410") => {
+                self.resume = None;
+                Lost::Retry(error)
+            }
+            other => other,
+        }
+    }
+}
+
+async fn open(config: &SignalingConfig) -> Result<Socket, Lost> {
+    let usage = |cause: String| {
+        Lost::Ended(Error::new(
+            ErrorCode::Usage,
+            cause,
+            "give the server as ws://HOST:PORT or wss://HOST",
+        ))
+    };
+    let url = websocket_url(&config.server);
+    let mut request = url.as_str().into_client_request().map_err(|e| usage(e.to_string()))?;
+    let bearer = HeaderValue::from_str(&format!("Bearer {}", config.token.expose().trim()));
+    let mut bearer = bearer.map_err(|_| {
+        let fix = "pass the token as it was minted: three base64url parts with dots between";
+        Lost::Ended(Error::new(ErrorCode::Auth, "the token has characters that no token has", fix))
+    })?;
+    bearer.set_sensitive(true);
+    request.headers_mut().insert(AUTHORIZATION, bearer);
+    let protocol = HeaderValue::from_static(SUBPROTOCOL);
+    request.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, protocol);
+    let limits = WebSocketConfig::default()
+        .max_message_size(Some(4 * p2p_wire::limits::MAX_MESSAGE_BYTES))
+        .read_buffer_size(16 * 1024);
+    match connect_async_with_config(request, Some(limits), true).await {
+        Ok((socket, _)) => Ok(socket),
+        Err(tungstenite::Error::Http(response)) => {
+            let status = response.status();
+            let body = response.body().as_deref().unwrap_or_default();
+            Err(rejected(&config.server, status, body))
+        }
+        Err(tungstenite::Error::Url(error)) => Err(usage(error.to_string())),
+        Err(error) => Err(Lost::Retry(unreachable(&config.server, &error.to_string()))),
+    }
+}
+
+/// An HTTP answer instead of a WebSocket.
+fn rejected(server: &str, status: StatusCode, body: &[u8]) -> Lost {
+    let problem = serde_json::from_slice::<Problem>(body).ok();
+    let error = match problem {
+        Some(problem) => refused(problem.code, problem.detail, problem.fix),
+        None => unreachable(server, &format!("it answers {status} and not as a coordinator does")),
+    };
+    let passing = status == StatusCode::SERVICE_UNAVAILABLE
+        || status == StatusCode::TOO_MANY_REQUESTS
+        || status.is_server_error();
+    if passing { Lost::Retry(error) } else { Lost::Ended(error) }
+}
+
+fn refused(code: p2p_wire::Code, cause: String, fix: String) -> Error {
+    use p2p_wire::Code;
+    let code = match code {
+        Code::TokenMissing
+        | Code::TokenInvalid
+        | Code::TokenExpired
+        | Code::TokenNotYetValid
+        | Code::NotAllowed => ErrorCode::Auth,
+        Code::PeerNotFound => ErrorCode::PeerNotFound,
+        Code::Draining | Code::Overloaded | Code::Timeout => ErrorCode::Unreachable,
+        Code::Internal => ErrorCode::Internal,
+        _ => ErrorCode::Usage,
+    };
+    Error::new(code, cause, fix)
+}
+
+fn unreachable(server: &str, cause: &str) -> Error {
+    Error::new(
+        ErrorCode::Unreachable,
+        format!("the coordinator at {server} cannot be reached: {cause}"),
+        "check the address, and that the coordinator is running: `coordinator healthcheck URL`",
+    )
+}
+
+async fn send(socket: &mut Socket, message: &ClientMessage) -> Result<(), Lost> {
+    let sent = socket.send(Message::text(message.to_text())).await;
+    sent.map_err(|error| Lost::Retry(Error::closed(error.to_string())))
+}
+
+/// The next message; `None` for frames that are not for this layer or this version.
+async fn receive(socket: &mut Socket) -> Result<Option<ServerMessage>, Lost> {
+    let lost = |cause: String| Lost::Retry(Error::closed(cause));
+    match socket.next().await {
+        Some(Ok(Message::Text(text))) => match ServerMessage::parse(text.as_str()) {
+            Ok(message) => Ok(message),
+            Err(error) => {
+                tracing::debug!(%error, "a message of the coordinator's cannot be read");
+                Ok(None)
+            }
+        },
+        Some(Ok(Message::Close(frame))) => {
+            Err(closed(frame.map(|f| (u16::from(f.code), f.reason.to_string()))))
+        }
+        Some(Ok(_)) => Ok(None),
+        Some(Err(error)) => Err(lost(error.to_string())),
+        None => Err(lost("the coordinator has closed the WebSocket".to_owned())),
+    }
+}
+
+fn closed(frame: Option<(u16, String)>) -> Lost {
+    let Some((code, reason)) = frame else {
+        return Lost::Retry(Error::closed("the coordinator has closed the WebSocket"));
+    };
+    let cause = format!("{code} {reason}");
+    match CloseCode::from_code(code) {
+        Some(code) if code.is_terminal() => {
+            let (kind, fix) = match code {
+                CloseCode::Auth => (ErrorCode::Auth, "get a fresh token"),
+                CloseCode::NotAllowed => (ErrorCode::Auth, "use a token that allows this peer id"),
+                CloseCode::Replaced => {
+                    (ErrorCode::Closed, "another program uses this peer id: give each its own")
+                }
+                _ => (ErrorCode::Closed, "see the coordinator's log"),
+            };
+            Lost::Ended(Error::new(kind, cause, fix))
+        }
+        Some(_) | None => Lost::Retry(Error::closed(cause)),
+    }
+}
+
+/// `http` and `https` mean their WebSocket twins, and a bare server means `/v1/ws`.
+fn websocket_url(server: &str) -> String {
+    let server = server.trim_end_matches('/');
+    let server = match server.split_once("://") {
+        Some(("http", rest)) => format!("ws://{rest}"),
+        Some(("https", rest)) => format!("wss://{rest}"),
+        Some(_) => server.to_owned(),
+        None => format!("ws://{server}"),
+    };
+    let path_at = server.find("://").map_or(0, |at| at + 3);
+    if server[path_at..].contains('/') { server } else { format!("{server}/v1/ws") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_is_named_in_any_of_the_usual_ways() {
+        for (given, expected) in [
+            ("ws://h:8080", "ws://h:8080/v1/ws"),
+            ("http://h:8080/", "ws://h:8080/v1/ws"),
+            ("https://h", "wss://h/v1/ws"),
+            ("h:8080", "ws://h:8080/v1/ws"),
+            ("wss://h/p2p/v1/ws", "wss://h/p2p/v1/ws"),
+        ] {
+            assert_eq!(websocket_url(given), expected);
+        }
+    }
+
+    #[test]
+    fn a_terminal_close_ends_and_others_are_tried_again() {
+        assert!(matches!(closed(Some((4409, String::new()))), Lost::Ended(_)));
+        assert!(matches!(closed(Some((4503, String::new()))), Lost::Retry(_)));
+        assert!(matches!(closed(Some((1006, String::new()))), Lost::Retry(_)));
+        assert!(matches!(closed(None), Lost::Retry(_)));
+    }
+
+    #[test]
+    fn a_refused_token_is_an_auth_error_with_the_servers_words() {
+        let body = br#"{"code":"token_expired","title":"t","detail":"expired 42 s ago","fix":"get a fresh one"}"#;
+        let Lost::Ended(error) = rejected("h", StatusCode::UNAUTHORIZED, body) else {
+            panic!("an expired token is tried again");
+        };
+        assert_eq!((error.code, error.code.exit_code()), (ErrorCode::Auth, 3));
+        assert_eq!(error.to_string(), "expired 42 s ago (get a fresh one)");
+    }
+}

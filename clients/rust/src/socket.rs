@@ -1,0 +1,294 @@
+//! The one UDP socket: what comes in is told apart and goes to the node or to QUIC, what QUIC sends
+//! to a virtual address leaves by the path of the moment.
+//!
+//! QUIC's endpoint drives it: every datagram is read in [`AsyncUdpSocket::poll_recv`]. The node's
+//! own datagrams are answered in the same call, so a check never waits for another task.
+
+use std::collections::VecDeque;
+use std::io::{self, IoSliceMut};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, ready};
+use std::time::Instant;
+
+use bytes::Bytes;
+use p2p_traversal::{Event, Input, Node, Via};
+use quinn::udp::{RecvMeta, Transmit};
+use quinn::{AsyncUdpSocket, UdpPoller};
+use tokio::sync::Notify;
+
+use crate::routes::{Leg, Routes};
+
+/// Relayed datagrams that wait for QUIC to read them.
+const MAX_RELAYED: usize = 4096;
+
+/// See the module.
+pub struct PathSocket {
+    inner: Arc<dyn AsyncUdpSocket>,
+    v4_only: bool,
+    default_ip: IpAddr,
+    node: Mutex<Node>,
+    events: Mutex<VecDeque<Event>>,
+    relayed: Mutex<VecDeque<(SocketAddr, Bytes)>>,
+    dropped: AtomicU64,
+    pub(crate) routes: Routes,
+    /// Rung when the node has events or another deadline.
+    pub(crate) bell: Notify,
+}
+
+impl PathSocket {
+    pub(crate) fn new(
+        inner: Arc<dyn AsyncUdpSocket>,
+        v4_only: bool,
+        default_ip: IpAddr,
+        node: Node,
+        now: Instant,
+    ) -> Self {
+        Self {
+            inner,
+            v4_only,
+            default_ip,
+            node: Mutex::new(node),
+            events: Mutex::default(),
+            relayed: Mutex::default(),
+            dropped: AtomicU64::new(0),
+            routes: Routes::new(now),
+            bell: Notify::new(),
+        }
+    }
+
+    /// Lets the node act, then sends what it wants sent and keeps what it has to tell.
+    pub(crate) fn with_node<T>(&self, act: impl FnOnce(&mut Node, Instant) -> T) -> T {
+        let mut node = self.node.lock().unwrap_or_else(PoisonError::into_inner);
+        let result = act(&mut node, Instant::now());
+        self.pump(node);
+        result
+    }
+
+    /// When the node wants to act again.
+    pub(crate) fn deadline(&self) -> Instant {
+        self.node.lock().unwrap_or_else(PoisonError::into_inner).poll_timeout()
+    }
+
+    /// What the node has told since this was asked last.
+    pub(crate) fn take_events(&self) -> VecDeque<Event> {
+        std::mem::take(&mut self.events.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Datagrams that had nowhere to go or came from nobody known.
+    pub(crate) fn dropped(&self) -> u64 {
+        self.dropped.load(Ordering::Relaxed)
+    }
+
+    fn pump(&self, mut node: MutexGuard<'_, Node>) {
+        while let Some(transmit) = node.poll_transmit() {
+            self.send(transmit.from, transmit.to, &transmit.payload);
+        }
+        let mut events = self.events.lock().unwrap_or_else(PoisonError::into_inner);
+        while let Some(event) = node.poll_event() {
+            // Routes change here and not in the task that reads the events: QUIC's next packet may
+            // come before that task runs.
+            match &event {
+                Event::Path(attempt, path) => self.routes.set_path(attempt, *path),
+                Event::Sources(attempt, sources) => self.routes.set_sources(attempt, sources),
+                Event::Detected(_) | Event::Candidates(_) | Event::Relay(_) | Event::Verdict(_) => {
+                }
+            }
+            events.push_back(event);
+        }
+        drop(events);
+        drop(node);
+        self.bell.notify_one();
+    }
+
+    fn send(&self, from: Option<IpAddr>, to: SocketAddr, payload: &[u8]) {
+        let transmit = Transmit {
+            destination: self.outward(to),
+            ecn: None,
+            contents: payload,
+            segment_size: None,
+            src_ip: from.filter(|ip| !ip.is_unspecified()),
+        };
+        // A full buffer or a dead route loses the datagram, as a network would.
+        if self.inner.try_send(&transmit).is_err() {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// The form in which the socket takes an address.
+    fn outward(&self, addr: SocketAddr) -> SocketAddr {
+        match addr {
+            SocketAddr::V4(v4) if !self.v4_only => {
+                SocketAddr::from((v4.ip().to_ipv6_mapped(), v4.port()))
+            }
+            SocketAddr::V4(_) | SocketAddr::V6(_) => addr,
+        }
+    }
+
+    /// Reads one received buffer, which may hold several datagrams of one sender. What is QUIC's
+    /// stays in it, moved to the front; the rest is the node's. Returns what is left for QUIC.
+    fn sort(&self, buffer: &mut [u8], meta: &mut RecvMeta) {
+        let remote = canonical(meta.addr);
+        let local = meta.dst_ip.map_or(self.default_ip, |ip| ip.to_canonical());
+        let (len, stride) = (meta.len, meta.stride.max(1));
+        let mut kept = 0;
+        let mut start = 0;
+        while start < len {
+            let end = len.min(start + stride);
+            // Nearly every datagram of a connection is QUIC's: those do not take the node's lock.
+            let quic = buffer[start] >= 80;
+            let data = quic
+                || self.with_node(|node, now| {
+                    let input = node.handle_datagram(local, remote, &buffer[start..end], now);
+                    self.keep_relayed(input)
+                });
+            if data {
+                buffer.copy_within(start..end, kept);
+                kept += end - start;
+            }
+            start = end;
+        }
+        meta.len = kept;
+        if kept == 0 {
+            return;
+        }
+        match self.routes.from(Leg::Socket, remote) {
+            Some(route) => {
+                self.routes.note_received(&route, Instant::now());
+                meta.addr = route.virtual_addr;
+                meta.dst_ip = None;
+            }
+            None => {
+                self.dropped.fetch_add(1, Ordering::Relaxed);
+                meta.len = 0;
+            }
+        }
+    }
+
+    /// Puts relayed data where QUIC finds it; returns whether the datagram itself is QUIC's.
+    fn keep_relayed(&self, input: Input) -> bool {
+        let (peer, payload) = match input {
+            Input::Data => return true,
+            Input::Consumed => return false,
+            Input::Relayed { peer, payload } => (peer, payload),
+        };
+        let Some(route) = self.routes.from(Leg::Relay, peer) else {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+            return false;
+        };
+        self.routes.note_received(&route, Instant::now());
+        let mut relayed = self.relayed.lock().unwrap_or_else(PoisonError::into_inner);
+        if relayed.len() < MAX_RELAYED {
+            relayed.push_back((route.virtual_addr, payload));
+        } else {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+        false
+    }
+
+    fn take_relayed(&self, bufs: &mut [IoSliceMut<'_>], meta: &mut [RecvMeta]) -> usize {
+        let mut relayed = self.relayed.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut count = 0;
+        for (buffer, meta) in bufs.iter_mut().zip(meta) {
+            let Some((addr, payload)) = relayed.pop_front() else { break };
+            let len = payload.len().min(buffer.len());
+            buffer[..len].copy_from_slice(&payload[..len]);
+            *meta = RecvMeta { addr, len, stride: len, ecn: None, dst_ip: None };
+            count += 1;
+        }
+        count
+    }
+}
+
+impl AsyncUdpSocket for PathSocket {
+    fn create_io_poller(self: Arc<Self>) -> Pin<Box<dyn UdpPoller>> {
+        Arc::clone(&self.inner).create_io_poller()
+    }
+
+    fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
+        let route = self.routes.to(transmit.destination);
+        let hop = route.as_ref().and_then(|route| route.hop());
+        let (Some(route), Some((via, remote))) = (route, hop) else {
+            // QUIC retransmits; an error would end the endpoint.
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+            return Ok(());
+        };
+        self.routes.note_sent(&route, Instant::now());
+        match via {
+            Via::Socket(local) => self.inner.try_send(&Transmit {
+                destination: self.outward(remote),
+                ecn: transmit.ecn,
+                contents: transmit.contents,
+                segment_size: transmit.segment_size,
+                src_ip: Some(local),
+            }),
+            Via::Relay => {
+                let size = transmit.segment_size.unwrap_or(transmit.contents.len()).max(1);
+                self.with_node(|node, now| {
+                    for datagram in transmit.contents.chunks(size) {
+                        node.send_relayed(remote, datagram, now);
+                    }
+                });
+                Ok(())
+            }
+        }
+    }
+
+    fn poll_recv(
+        &self,
+        cx: &mut Context<'_>,
+        bufs: &mut [IoSliceMut<'_>],
+        meta: &mut [RecvMeta],
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            let count = self.take_relayed(bufs, meta);
+            if count > 0 {
+                return Poll::Ready(Ok(count));
+            }
+            let count = ready!(self.inner.poll_recv(cx, bufs, meta))?;
+            let mut any = false;
+            for (buffer, meta) in bufs.iter_mut().zip(meta.iter_mut()).take(count) {
+                self.sort(buffer, meta);
+                any |= meta.len > 0;
+            }
+            if any {
+                return Poll::Ready(Ok(count));
+            }
+        }
+    }
+
+    /// An IPv6 address whatever the socket is: QUIC is to take virtual addresses, which are IPv6.
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        let port = self.inner.local_addr()?.port();
+        Ok(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)))
+    }
+
+    fn max_transmit_segments(&self) -> usize {
+        self.inner.max_transmit_segments()
+    }
+
+    fn max_receive_segments(&self) -> usize {
+        self.inner.max_receive_segments()
+    }
+
+    fn may_fragment(&self) -> bool {
+        self.inner.may_fragment()
+    }
+}
+
+impl std::fmt::Debug for PathSocket {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PathSocket").field("dropped", &self.dropped()).finish_non_exhaustive()
+    }
+}
+
+fn canonical(addr: SocketAddr) -> SocketAddr {
+    SocketAddr::new(addr.ip().to_canonical(), addr.port())
+}
+
+/// The address that packets without a known destination are taken to have come to.
+pub(crate) fn default_ip(local_ips: &[IpAddr]) -> IpAddr {
+    local_ips.first().copied().unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED))
+}
