@@ -1,1 +1,106 @@
-fn main() {}
+//! The `p2p` command: every verb has a file, and this one is their table of contents.
+#![allow(
+    unreachable_pub,
+    reason = "a binary has no outside: `pub` means visible to the other files"
+)]
+
+mod connect;
+mod failure;
+mod forward;
+mod listen;
+mod netcheck;
+mod paths;
+mod ping;
+mod pipe;
+mod progress;
+mod reach;
+mod recv;
+mod send;
+mod session;
+mod talk;
+mod transfer;
+mod units;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
+
+use crate::failure::Failure;
+
+/// Connects to peers behind NATs: directly where the networks allow it, through a relay elsewhere
+#[derive(Debug, Parser)]
+#[command(
+    name = "p2p",
+    version,
+    disable_help_subcommand = true,
+    after_help = "Data goes to stdout, everything else to stderr.\n\
+                  Exit status: 0 ok, 2 usage, 3 auth, 4 unreachable, 5 relay though direct was \
+                  required, 6 peer absent, 70 bug, 130 interrupted."
+)]
+struct Cli {
+    /// What to log on stderr: error, warn, info, debug, trace, or parts like p2p_client=debug
+    #[arg(long, global = true, env = "P2P_LOG", value_name = "FILTER", hide_env_values = true)]
+    log: Option<String>,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Show what this network is, what works, and what would help
+    Netcheck(netcheck::Args),
+    /// Wait for peers: pipe stdin and stdout, or forward each stream to HOST:PORT
+    Listen(listen::Args),
+    /// Pipe stdin and stdout to a peer
+    Connect(connect::Args),
+    /// Listen on a TCP port that leads to what a peer's `listen --to` names
+    Forward(forward::Args),
+    /// Send a file to a peer that runs `recv`
+    Send(send::Args),
+    /// Receive files into a folder
+    Recv(recv::Args),
+    /// Show path and round trip to a peer
+    Ping(ping::Args),
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    if let Err(failure) = start_log(cli.log.as_deref()) {
+        return failure.report(false);
+    }
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return Failure::bug(format!("no runtime: {error}")).report(false),
+    };
+    let (ended, json) = runtime.block_on(async {
+        match &cli.verb {
+            Verb::Netcheck(args) => (netcheck::run(args).await, args.json),
+            Verb::Listen(args) => (listen::run(args).await, args.session.json),
+            Verb::Connect(args) => (connect::run(args).await, args.session.json),
+            Verb::Forward(args) => (forward::run(args).await, args.session.json),
+            Verb::Send(args) => (send::run(args).await, args.session.json),
+            Verb::Recv(args) => (recv::run(args).await, args.session.json),
+            Verb::Ping(args) => (ping::run(args).await, args.session.json),
+        }
+    });
+    // A read of stdin that nobody will answer must not keep the program.
+    runtime.shutdown_background();
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(json),
+    }
+}
+
+/// The program says what a person should know by itself; the log is for looking inside.
+fn start_log(filter: Option<&str>) -> Result<(), Failure> {
+    let filter = filter.map(str::trim).filter(|filter| !filter.is_empty()).unwrap_or("error");
+    let filter = EnvFilter::try_new(filter).map_err(|error| {
+        Failure::usage(
+            format!("the log filter {filter:?} is not understood: {error}"),
+            "use a level (error, warn, info, debug, trace) or `crate=level` parts",
+        )
+    })?;
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    Ok(())
+}

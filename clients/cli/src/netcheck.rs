@@ -1,0 +1,151 @@
+//! `p2p netcheck`: what this network is, what works, and what would help.
+
+use std::path::PathBuf;
+
+use p2p_client::netcheck::{NetcheckReport, RelayCheck};
+use p2p_client::{NatProfile, NetcheckConfig, PeerId, Secret, netcheck};
+
+use crate::failure::Failure;
+use crate::session;
+use crate::talk::data;
+
+/// Columns of the labels.
+const LABEL: usize = 11;
+
+/// Show what this network is, what works, and what would help
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The coordinator, whose STUN servers and relays are checked: ws://HOST:PORT or wss://HOST
+    #[arg(long, env = "P2P_SERVER", value_name = "URL", hide_env_values = true)]
+    server: Option<String>,
+    /// The token for it
+    #[arg(long, env = "P2P_TOKEN", value_name = "TOKEN", hide_env_values = true)]
+    token: Option<String>,
+    /// File with the token
+    #[arg(long, env = "P2P_TOKEN_FILE", value_name = "FILE", hide_env_values = true)]
+    token_file: Option<PathBuf>,
+    /// Name to use, where the token allows several
+    #[arg(long = "as", env = "P2P_PEER", value_name = "PEER", hide_env_values = true)]
+    name: Option<PeerId>,
+    /// STUN server to ask; may be repeated, and two on different addresses tell more than one
+    #[arg(
+        long,
+        value_name = "HOST:PORT",
+        env = "P2P_STUN",
+        value_delimiter = ',',
+        hide_env_values = true
+    )]
+    stun: Vec<String>,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Measures and prints.
+pub async fn run(args: &Args) -> Result<(), Failure> {
+    let server = args.server.clone().filter(|server| !server.trim().is_empty());
+    let token = session::token(args.token.as_deref(), args.token_file.as_deref())?;
+    let server = match (server, token) {
+        (Some(server), Some(token)) => Some((server, Secret::new(token))),
+        (Some(_), None) => {
+            return Err(Failure::usage(
+                "a server is named, and no token for it",
+                "pass --token-file FILE or set P2P_TOKEN, or name a STUN server with --stun instead",
+            ));
+        }
+        (None, _) => None,
+    };
+    if server.is_none() && args.stun.is_empty() {
+        return Err(Failure::usage(
+            "there is nobody to ask: no server and no STUN server is named",
+            "pass --server URL with --token-file FILE, or --stun HOST:PORT",
+        ));
+    }
+    let config = NetcheckConfig { server, peer: args.name.clone(), stun: args.stun.clone() };
+    let report = netcheck(config).await?;
+    if args.json {
+        let text = serde_json::to_string(&report).map_err(|e| Failure::bug(e.to_string()))?;
+        data(&text);
+    } else {
+        for (label, text) in lines(&report) {
+            data(format!("{label:<LABEL$} {text}").trim_end());
+        }
+    }
+    Ok(())
+}
+
+/// The report, one label and text a line. A line that goes on has no label.
+fn lines(report: &NetcheckReport) -> Vec<(&'static str, String)> {
+    let mut lines = Vec::new();
+    if let Some(check) = &report.signaling {
+        let text = match &check.error {
+            None => format!("ok   {} ms, token accepted", check.ms),
+            Some(error) => format!("no   {error}"),
+        };
+        lines.push(("signaling", text));
+    }
+    lines.push(("UDP", udp(report)));
+    lines.push((
+        "IPv6",
+        match (report.ipv6.address, report.ipv6.reachable) {
+            (_, Some(true)) => "ok".to_owned(),
+            (_, Some(false)) => "no   no STUN server answered over it".to_owned(),
+            (true, None) => {
+                "?    this host has an address, and no STUN server was asked".to_owned()
+            }
+            (false, None) => "no   this host has no global address".to_owned(),
+        },
+    ));
+    lines.push(("NAT", nat(&report.nat)));
+    for (axis, why) in &report.nat.unknown_because {
+        lines.push(("", format!("{axis} unknown: {why}")));
+    }
+    for (index, relay) in report.relays.iter().enumerate() {
+        lines.push((if index == 0 { "relays" } else { "" }, relay_line(relay)));
+    }
+    if report.relays.is_empty() {
+        lines.push(("relays", "none offered".to_owned()));
+    }
+    lines.push(("verdict", report.verdict.clone()));
+    for (index, advice) in report.advice.iter().enumerate() {
+        lines.push((if index == 0 { "advice" } else { "" }, advice.clone()));
+    }
+    lines
+}
+
+fn udp(report: &NetcheckReport) -> String {
+    if !report.udp {
+        return "no   no STUN server answered".to_owned();
+    }
+    let address = report.nat.public_address.map_or("unknown".to_owned(), |a| a.to_string());
+    let port = match report.nat.port_preserving {
+        Some(true) => ", port kept",
+        Some(false) => ", port changed",
+        None => "",
+    };
+    format!("ok   public address {address}{port}")
+}
+
+fn nat(profile: &NatProfile) -> String {
+    let NatProfile { nat_type, mapping, filtering, .. } = profile;
+    let hairpin = match profile.hairpin {
+        Some(true) => ", hairpin yes",
+        Some(false) => ", hairpin no",
+        None => "",
+    };
+    format!("{nat_type}: mapping {mapping}, filtering {filtering}{hairpin}")
+}
+
+fn relay_line(relay: &RelayCheck) -> String {
+    let RelayCheck { server, transport, ok, allocate_ms, error } = relay;
+    match (ok, error) {
+        (true, _) => {
+            let ms = allocate_ms.map_or(String::new(), |ms| format!(", allocated in {ms} ms"));
+            format!("ok   {server} {transport}{ms}")
+        }
+        (false, error) => {
+            let why = error.as_deref().unwrap_or("no allocation");
+            format!("no   {server} {transport}: {why}")
+        }
+    }
+}
