@@ -117,6 +117,8 @@ impl Client {
         let (ended_tx, ended) = mpsc::channel(CHANNEL);
         let (news, _) = broadcast::channel(NEWS);
         let counters = Arc::new(Counters::default());
+        // The node has begun to measure when it was made; its first packets leave here.
+        socket.with_node(|_, _| ());
         ready(&socket, &mut node_events).await;
         publish(&socket, &signaling_tx).await;
         let attempts = Attempts {

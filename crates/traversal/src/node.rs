@@ -182,7 +182,7 @@ impl Node {
     pub fn set_relay(&mut self, config: RelayConfig, now: Instant) {
         match &mut self.relay {
             Some(relay) if relay.server() == config.server => {
-                relay.renew_credentials(config.username, config.password, now);
+                relay.renew_credentials(&config.username, &config.password, now);
             }
             Some(_) | None => self.relay = Some(RelayLeg::new(config, now)),
         }

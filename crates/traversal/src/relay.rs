@@ -134,15 +134,15 @@ impl RelayLeg {
     }
 
     /// Takes fresh credentials; the allocation stays.
-    pub fn renew_credentials(&mut self, username: String, password: Secret, now: Instant) {
-        if self.config.username == username && self.config.password == password {
+    pub fn renew_credentials(&mut self, username: &str, password: &Secret, now: Instant) {
+        if self.config.username == username && self.config.password == *password {
             return;
         }
-        self.config.username.clone_from(&username);
+        username.clone_into(&mut self.config.username);
         self.config.password = password.clone();
         if matches!(self.allocation, Allocation::Ready(_)) {
             if let Err(error) =
-                self.client.update_credentials(username, password.expose().to_owned())
+                self.client.update_credentials(username.to_owned(), password.expose().to_owned())
             {
                 self.fail(&error.to_string(), now);
             }

@@ -1,0 +1,152 @@
+//! Two clients on one machine, introduced by a stub coordinator.
+
+mod support;
+
+use std::time::Duration;
+
+use p2p_client::{Client, ClientEvent, Config, Connection, ErrorCode, Outcome, PathKind, Policy};
+use support::{Coordinator, token};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+async fn client(coordinator: &Coordinator, peer: &str) -> Client {
+    let mut config = Config::new(coordinator.url(), token(peer));
+    config.allow_loopback = true;
+    Client::start(config).await.unwrap()
+}
+
+async fn pair(coordinator: &Coordinator) -> (Client, Client, Connection, Connection) {
+    let alice = client(coordinator, "alice").await;
+    let bob = client(coordinator, "bob").await;
+    let name = "bob".parse().unwrap();
+    let (there, here) = tokio::join!(alice.connect(&name, Policy::Auto), bob.accept());
+    (alice, bob, there.unwrap(), here.unwrap())
+}
+
+#[tokio::test]
+async fn bytes_go_both_ways_over_a_direct_path() {
+    let coordinator = Coordinator::start().await;
+    let (_alice, _bob, there, here) = pair(&coordinator).await;
+    assert_eq!((there.peer().as_str(), here.peer().as_str()), ("bob", "alice"));
+    assert_eq!(there.attempt(), here.attempt());
+    assert_eq!(there.path().unwrap().kind, PathKind::Direct);
+
+    let echo = tokio::spawn(async move {
+        let stream = here.accept_stream().await.unwrap();
+        let (mut read, mut write) = stream.into_split();
+        let copied = tokio::io::copy(&mut read, &mut write).await.unwrap();
+        write.shutdown().await.unwrap();
+        (here, copied)
+    });
+    let sent: Vec<u8> = (0..1_000_000_u32).map(|n| n.to_le_bytes()[0]).collect();
+    let (mut read, mut write) = there.open_stream().await.unwrap().into_split();
+    let outward = sent.clone();
+    let writer = tokio::spawn(async move {
+        write.write_all(&outward).await.unwrap();
+        write.shutdown().await.unwrap();
+    });
+    let mut received = Vec::new();
+    read.read_to_end(&mut received).await.unwrap();
+    writer.await.unwrap();
+    assert!(received == sent, "the echo differs");
+    assert_eq!(echo.await.unwrap().1, 1_000_000);
+}
+
+#[tokio::test]
+async fn a_ping_is_answered_by_the_other_client_itself() {
+    let coordinator = Coordinator::start().await;
+    let (_alice, _bob, there, here) = pair(&coordinator).await;
+    there.ping().await.unwrap();
+    here.ping().await.unwrap();
+}
+
+#[tokio::test]
+async fn i11_both_sides_report_one_verdict() {
+    let coordinator = Coordinator::start().await;
+    let (alice, bob, there, _here) = pair(&coordinator).await;
+    let verdict = there.verdict().unwrap();
+    assert_eq!(verdict.outcome, Outcome::Direct);
+    assert!(verdict.verdict.starts_with("direct"), "{}", verdict.verdict);
+    alice.shutdown().await;
+    bob.shutdown().await;
+    assert_eq!(coordinator.reports().len(), 2);
+}
+
+#[tokio::test]
+async fn i8_a_connection_outlives_the_coordinator() {
+    let coordinator = Coordinator::start().await;
+    let (alice, _bob, there, _here) = pair(&coordinator).await;
+    let mut events = alice.events();
+    coordinator.drop_everybody();
+    loop {
+        if let ClientEvent::SignalingLost { .. } = events.recv().await.unwrap() {
+            break;
+        }
+    }
+    there.ping().await.unwrap();
+    // And the client comes back by itself.
+    loop {
+        if let ClientEvent::Registered { resumed } = events.recv().await.unwrap() {
+            assert!(resumed);
+            break;
+        }
+    }
+}
+
+#[tokio::test]
+async fn both_may_call_at_the_same_moment() {
+    let coordinator = Coordinator::start().await;
+    let alice = client(&coordinator, "alice").await;
+    let bob = client(&coordinator, "bob").await;
+    let (to_bob, to_alice) = ("bob".parse().unwrap(), "alice".parse().unwrap());
+    let (one, two, from_bob, from_alice) = tokio::join!(
+        alice.connect(&to_bob, Policy::Auto),
+        bob.connect(&to_alice, Policy::Auto),
+        alice.accept(),
+        bob.accept(),
+    );
+    for connection in [one.unwrap(), two.unwrap(), from_bob.unwrap(), from_alice.unwrap()] {
+        connection.ping().await.unwrap();
+    }
+    assert_eq!(alice.stats().active, 2);
+}
+
+#[tokio::test]
+async fn the_other_side_learns_why_a_connection_was_closed() {
+    let coordinator = Coordinator::start().await;
+    let (_alice, _bob, there, here) = pair(&coordinator).await;
+    there.close("enough for today");
+    let end = here.closed().await;
+    assert_eq!(end.code, ErrorCode::Closed);
+    assert!(end.cause.contains("enough for today"), "{end}");
+}
+
+#[tokio::test]
+async fn an_absent_peer_is_told_at_once_with_a_fix() {
+    let coordinator = Coordinator::start().await;
+    let alice = client(&coordinator, "alice").await;
+    let error = alice.connect(&"nobody".parse().unwrap(), Policy::Auto).await.unwrap_err();
+    assert_eq!((error.code, error.code.exit_code()), (ErrorCode::PeerNotFound, 6));
+    assert!(!error.fix.is_empty());
+}
+
+#[tokio::test]
+async fn a_relay_only_connection_without_a_relay_fails_in_words() {
+    let coordinator = Coordinator::start().await;
+    let mut config = Config::new(coordinator.url(), token("alice"));
+    config.allow_loopback = true;
+    config.connect_timeout = Duration::from_secs(2);
+    config.max_retries = 0;
+    let alice = Client::start(config).await.unwrap();
+    let _bob = client(&coordinator, "bob").await;
+    let error = alice.connect(&"bob".parse().unwrap(), Policy::Relay).await.unwrap_err();
+    assert_eq!(error.code, ErrorCode::Timeout);
+}
+
+#[tokio::test]
+async fn an_unreachable_coordinator_is_an_error_with_a_fix() {
+    let mut config = Config::new("ws://127.0.0.1:1", token("alice"));
+    config.max_retries = 1;
+    let error = Client::start(config).await.unwrap_err();
+    assert_eq!((error.code, error.code.exit_code()), (ErrorCode::Unreachable, 4));
+    assert!(error.fix.contains("healthcheck"), "{error}");
+}

@@ -1,0 +1,175 @@
+//! A coordinator of a few lines: it registers whoever says hello and introduces whom it is asked to.
+//! What a real one does besides is tested with the real one, in `tests/`.
+#![allow(dead_code, unreachable_pub, reason = "each test file uses a part of it")]
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use futures_util::{SinkExt, StreamExt};
+use p2p_wire::client::{Hello, Nat};
+use p2p_wire::server::{ErrorMessage, Welcome};
+use p2p_wire::{
+    Attempt, ClientMessage, IceCredentials, IcePair, Limits, PeerId, Problem, Report, Secret,
+};
+use p2p_wire::{Code, ServerMessage};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
+use tokio_tungstenite::tungstenite::Message;
+
+#[derive(Default)]
+struct State {
+    peers: HashMap<PeerId, Registered>,
+    reports: Vec<Report>,
+    attempts: u64,
+}
+
+struct Registered {
+    hello: Hello,
+    nat: Option<Nat>,
+    out: mpsc::UnboundedSender<ServerMessage>,
+}
+
+/// See the module.
+#[derive(Clone)]
+pub struct Coordinator {
+    pub addr: SocketAddr,
+    state: Arc<Mutex<State>>,
+}
+
+impl Coordinator {
+    pub async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let coordinator = Self { addr: listener.local_addr().unwrap(), state: Arc::default() };
+        let this = coordinator.clone();
+        tokio::spawn(async move {
+            while let Ok((socket, from)) = listener.accept().await {
+                let this = this.clone();
+                tokio::spawn(async move { this.session(socket, from).await });
+            }
+        });
+        coordinator
+    }
+
+    pub fn url(&self) -> String {
+        format!("ws://{}", self.addr)
+    }
+
+    pub fn reports(&self) -> Vec<Report> {
+        self.state.lock().unwrap().reports.clone()
+    }
+
+    /// Closes every WebSocket, as a crash would.
+    pub fn drop_everybody(&self) {
+        self.state.lock().unwrap().peers.clear();
+    }
+
+    #[expect(clippy::result_large_err, reason = "the handshake callback's own signature")]
+    async fn session(&self, socket: TcpStream, from: SocketAddr) {
+        use tokio_tungstenite::tungstenite::handshake::server::{Request, Response};
+        let agree = |_: &Request, mut response: Response| {
+            let protocol = http::HeaderValue::from_static(p2p_wire::SUBPROTOCOL);
+            response.headers_mut().insert(http::header::SEC_WEBSOCKET_PROTOCOL, protocol);
+            Ok(response)
+        };
+        let Ok(socket) = tokio_tungstenite::accept_hdr_async(socket, agree).await else { return };
+        let (mut sink, mut stream) = socket.split();
+        let (out, mut outgoing) = mpsc::unbounded_channel::<ServerMessage>();
+        let mut me = None;
+        let mut keep = Some(out);
+        loop {
+            tokio::select! {
+                message = outgoing.recv() => match message {
+                    Some(message) => sink.send(Message::text(message.to_text())).await.unwrap(),
+                    None => return,
+                },
+                frame = stream.next() => {
+                    let Some(Ok(Message::Text(text))) = frame else { return };
+                    let message = ClientMessage::parse(text.as_str()).unwrap();
+                    if let ClientMessage::Hello(hello) = &message {
+                        me = Some(hello.peer.clone());
+                        self.register(hello, keep.take().unwrap(), from);
+                    } else if let Some(me) = &me {
+                        self.on_message(me, message);
+                    }
+                }
+            }
+        }
+    }
+
+    fn register(&self, hello: &Hello, out: mpsc::UnboundedSender<ServerMessage>, from: SocketAddr) {
+        out.send(ServerMessage::Welcome(Box::new(Welcome {
+            peer: hello.peer.clone(),
+            session: "s".parse().unwrap(),
+            secret: Secret::new("secret"),
+            resumed: hello.resume.is_some(),
+            heartbeat_ms: 25_000,
+            limits: Limits::default(),
+            ice_servers: Vec::new(),
+            observed_address: from,
+        })))
+        .unwrap();
+        let registered = Registered { hello: hello.clone(), nat: None, out };
+        self.state.lock().unwrap().peers.insert(hello.peer.clone(), registered);
+    }
+
+    fn on_message(&self, me: &PeerId, message: ClientMessage) {
+        let mut state = self.state.lock().unwrap();
+        match message {
+            ClientMessage::Nat(nat) => {
+                if let Some(peer) = state.peers.get_mut(me) {
+                    peer.nat = Some(nat);
+                }
+            }
+            ClientMessage::Report(report) => state.reports.push(report),
+            ClientMessage::Connect(connect) => {
+                state.attempts += 1;
+                let number = state.attempts;
+                let caller = &state.peers[me];
+                let Some(callee) = state.peers.get(&connect.to) else {
+                    let problem =
+                        Problem::new(Code::PeerNotFound, "t", "no such peer", "check the id");
+                    let error = ErrorMessage::new(Some(connect.id), problem);
+                    caller.out.send(ServerMessage::Error(error)).unwrap();
+                    return;
+                };
+                let credentials = |side: &str| IceCredentials {
+                    ufrag: format!("ufrag{side}{number}"),
+                    pwd: Secret::new(format!("a password of 24 bytes or more {side}")),
+                };
+                let attempt = |to: &Registered, other: &Registered, caller: bool| Attempt {
+                    attempt: format!("attempt-{number}").parse().unwrap(),
+                    id: caller.then(|| connect.id.clone()),
+                    peer: other.hello.peer.clone(),
+                    peer_meta: other.hello.meta.clone(),
+                    controlling: caller,
+                    policy: connect.policy,
+                    ice: IcePair {
+                        local: credentials(if caller { "A" } else { "B" }),
+                        remote: credentials(if caller { "B" } else { "A" }),
+                    },
+                    peer_candidates: other
+                        .nat
+                        .as_ref()
+                        .map_or_else(Vec::new, |n| n.candidates.clone()),
+                    peer_nat: other.nat.as_ref().map(|n| n.profile.clone()),
+                    peer_key: other.hello.key.clone(),
+                    relays: Vec::new(),
+                    plan: Vec::new(),
+                    timeout_ms: 10_000 + u64::from(to.nat.is_none()),
+                };
+                let (one, two) = (attempt(caller, callee, true), attempt(callee, caller, false));
+                caller.out.send(ServerMessage::Attempt(Box::new(one))).unwrap();
+                callee.out.send(ServerMessage::Attempt(Box::new(two))).unwrap();
+            }
+            _ => {}
+        }
+    }
+}
+
+/// A token whose only content is its subject; the stub verifies nothing.
+pub fn token(peer: &str) -> String {
+    format!("e30.{}.x", URL_SAFE_NO_PAD.encode(format!(r#"{{"sub":"{peer}"}}"#)))
+}
