@@ -2,6 +2,7 @@
 //! (RFC 8656 §7.2, §18.8).
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use rand::RngCore;
 
@@ -34,8 +35,8 @@ impl Reservations {
     pub(crate) fn insert(&mut self, reservation: Reservation, rng: &mut dyn RngCore) -> u64 {
         loop {
             let token = rng.next_u64();
-            if !self.by_token.contains_key(&token) {
-                self.by_token.insert(token, reservation);
+            if let Entry::Vacant(vacant) = self.by_token.entry(token) {
+                vacant.insert(reservation);
                 return token;
             }
         }

@@ -269,7 +269,7 @@ impl Shard {
                     let outcome = self.open_relayed(allocation, relayed.0);
                     self.server.allocation_opened(allocation, outcome, now);
                 }
-                Command::FreeAllocation(freed) => self.free(freed),
+                Command::FreeAllocation(freed) => self.free(&freed),
                 // For a kernel fast path; sockets need no telling.
                 Command::BindChannel(route) => {
                     debug!(number = route.number.get(), peer = ?route.peer, "channel bound");
@@ -309,7 +309,7 @@ impl Shard {
         }
     }
 
-    fn free(&mut self, freed: FreedAllocation) {
+    fn free(&mut self, freed: &FreedAllocation) {
         let slot = self.relayed.get_mut(freed.allocation.index());
         if let Some(slot) = slot
             && matches!(slot, Some((id, _)) if *id == freed.allocation)
@@ -319,7 +319,7 @@ impl Shard {
             let _ = self.poll.registry().deregister(&mut relayed.socket);
         }
         debug!(allocation = ?freed.allocation, end = ?freed.end, "allocation ended");
-        self.report_usage(&freed);
+        self.report_usage(freed);
     }
 
     fn report_usage(&mut self, freed: &FreedAllocation) {

@@ -1,4 +1,5 @@
 //! The relay as clients and peers see it, over real sockets on loopback.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 mod support;
 

@@ -18,7 +18,7 @@ use turn_types::message::{ALLOCATE, CHANNEL_BIND, CREATE_PERMISSION, DATA, REFRE
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A relay on loopback for the users alice and bob, both with password `secret`.
-pub fn relay(adjust: impl FnOnce(&mut RelayConfig)) -> RelayHandle {
+pub(crate) fn relay(adjust: impl FnOnce(&mut RelayConfig)) -> RelayHandle {
     let user = |name: &str| StaticUser { name: name.to_owned(), password: "secret".into() };
     let mut config = RelayConfig {
         listen: vec!["127.0.0.1:0".parse().unwrap()],
@@ -31,21 +31,21 @@ pub fn relay(adjust: impl FnOnce(&mut RelayConfig)) -> RelayHandle {
 }
 
 /// A plain UDP socket in the role of a peer.
-pub fn peer() -> UdpSocket {
+pub(crate) fn peer() -> UdpSocket {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     socket.set_read_timeout(Some(PATIENCE)).unwrap();
     socket
 }
 
-pub fn receive(socket: &UdpSocket) -> (Vec<u8>, SocketAddr) {
+pub(crate) fn receive(socket: &UdpSocket) -> (Vec<u8>, SocketAddr) {
     let mut buffer = vec![0; 65_535];
     let (length, from) = socket.recv_from(&mut buffer).expect("a datagram");
     buffer.truncate(length);
     (buffer, from)
 }
 
-pub struct Client {
-    pub socket: UdpSocket,
+pub(crate) struct Client {
+    pub(crate) socket: UdpSocket,
     server: SocketAddr,
     username: String,
     password: String,
@@ -53,10 +53,10 @@ pub struct Client {
 }
 
 /// A response: an error code, or the message.
-pub type Answer = Result<Vec<u8>, u16>;
+pub(crate) type Answer = Result<Vec<u8>, u16>;
 
 impl Client {
-    pub fn new(server: SocketAddr, username: &str, password: &str) -> Self {
+    pub(crate) fn new(server: SocketAddr, username: &str, password: &str) -> Self {
         let local = if server.is_ipv4() { "127.0.0.1:0" } else { "[::1]:0" };
         let socket = UdpSocket::bind(local).unwrap();
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -64,11 +64,11 @@ impl Client {
         Self { socket, server, username, password, challenge: None }
     }
 
-    pub fn of(relay: &RelayHandle, username: &str) -> Self {
+    pub(crate) fn of(relay: &RelayHandle, username: &str) -> Self {
         Self::new(relay.local_addrs()[0], username, "secret")
     }
 
-    pub fn binding(&self) -> SocketAddr {
+    pub(crate) fn binding(&self) -> SocketAddr {
         let request = Message::builder_request(BINDING, MessageWriteVec::new());
         let answer = self.exchange(&request.finish());
         let message = Message::from_bytes(&answer).unwrap();
@@ -76,7 +76,7 @@ impl Client {
         mapped.addr(message.transaction_id())
     }
 
-    pub fn allocate(&mut self) -> Result<SocketAddr, u16> {
+    pub(crate) fn allocate(&mut self) -> Result<SocketAddr, u16> {
         let answer = self.request(ALLOCATE, |request, _| {
             add(request, &RequestedTransport::new(RequestedTransport::UDP));
         })?;
@@ -86,13 +86,13 @@ impl Client {
     }
 
     /// The lifetime granted, in seconds.
-    pub fn refresh(&mut self, seconds: u32) -> Result<u32, u16> {
+    pub(crate) fn refresh(&mut self, seconds: u32) -> Result<u32, u16> {
         let answer = self.request(REFRESH, |request, _| add(request, &Lifetime::new(seconds)))?;
         let message = Message::from_bytes(&answer).unwrap();
         Ok(message.attribute::<Lifetime>().unwrap().seconds())
     }
 
-    pub fn permit(&mut self, peers: &[SocketAddr]) -> Result<(), u16> {
+    pub(crate) fn permit(&mut self, peers: &[SocketAddr]) -> Result<(), u16> {
         self.request(CREATE_PERMISSION, |request, id| {
             for &peer in peers {
                 add(request, &XorPeerAddress::new(peer, id));
@@ -101,7 +101,7 @@ impl Client {
         Ok(())
     }
 
-    pub fn bind_channel(&mut self, number: u16, peer: SocketAddr) -> Result<(), u16> {
+    pub(crate) fn bind_channel(&mut self, number: u16, peer: SocketAddr) -> Result<(), u16> {
         self.request(CHANNEL_BIND, |request, id| {
             add(request, &ChannelNumber::new(number));
             add(request, &XorPeerAddress::new(peer, id));
@@ -109,7 +109,7 @@ impl Client {
         Ok(())
     }
 
-    pub fn send_indication(&self, peer: SocketAddr, payload: &[u8]) {
+    pub(crate) fn send_indication(&self, peer: SocketAddr, payload: &[u8]) {
         let mut indication = Message::builder_indication(SEND, MessageWriteVec::new());
         let id = indication.transaction_id();
         add(&mut indication, &XorPeerAddress::new(peer, id));
@@ -117,7 +117,7 @@ impl Client {
         self.send(&indication.finish());
     }
 
-    pub fn send_on_channel(&self, number: u16, payload: &[u8]) {
+    pub(crate) fn send_on_channel(&self, number: u16, payload: &[u8]) {
         let mut datagram = number.to_be_bytes().to_vec();
         datagram.extend((payload.len() as u16).to_be_bytes());
         datagram.extend(payload);
@@ -125,7 +125,7 @@ impl Client {
     }
 
     /// The next Data indication: who sent what.
-    pub fn receive_data(&self) -> (SocketAddr, Vec<u8>) {
+    pub(crate) fn receive_data(&self) -> (SocketAddr, Vec<u8>) {
         let datagram = self.receive();
         let message = Message::from_bytes(&datagram).unwrap();
         assert_eq!(message.method(), DATA);
@@ -135,23 +135,23 @@ impl Client {
     }
 
     /// The next ChannelData message: number and payload.
-    pub fn receive_on_channel(&self) -> (u16, Vec<u8>) {
+    pub(crate) fn receive_on_channel(&self) -> (u16, Vec<u8>) {
         let datagram = self.receive();
         let number = u16::from_be_bytes([datagram[0], datagram[1]]);
         let length = usize::from(u16::from_be_bytes([datagram[2], datagram[3]]));
         (number, datagram[4..4 + length].to_vec())
     }
 
-    pub fn send(&self, datagram: &[u8]) {
+    pub(crate) fn send(&self, datagram: &[u8]) {
         self.socket.send_to(datagram, self.server).unwrap();
     }
 
-    pub fn receive(&self) -> Vec<u8> {
+    pub(crate) fn receive(&self) -> Vec<u8> {
         receive(&self.socket).0
     }
 
     /// Sends a request, answering challenges: 401 once and 438 once.
-    pub fn request(
+    pub(crate) fn request(
         &mut self,
         method: Method,
         fill: impl Fn(&mut MessageWriteVec, TransactionId),
