@@ -53,7 +53,7 @@ pub struct Seen {
     pub path: Path,
     pub method: String,
     /// Milliseconds from the start of the attempt to the first usable path.
-    pub connected_ms: u64,
+    pub connected_ms: Option<u64>,
     /// Milliseconds from the start of the attempt to the direct path.
     pub direct_ms: Option<u64>,
     /// Milliseconds of a whole `p2p connect`: start, attempt, 1 MiB there and back. `None` if the
@@ -132,6 +132,7 @@ fn check_path(ping: &Ping, seen: &Seen, lab: &Lab) -> Result<()> {
 
     let relayed = seen.method == "relay";
     ensure!(relayed == (expected == Path::Relay), "method {} on a {expected:?} path", seen.method);
+    ensure!(seen.connected_ms.is_some(), "no time to the first path");
     let timed = seen.direct_ms.is_some();
     ensure!(timed == (expected == Path::Direct), "direct_ms {:?} on {expected:?}", seen.direct_ms);
 
@@ -183,9 +184,9 @@ fn check_wire(expected: Path, bytes: u64) -> Result<()> {
 fn describe(seen: &Seen) -> String {
     let Seen { method, connected_ms, direct_ms, transfer_ms, direct_bytes, .. } = seen;
     let direct = direct_ms.map(|ms| format!(", direct after {ms} ms")).unwrap_or_default();
-    let transfer = transfer_ms.unwrap_or_default();
+    let (connected, transfer) = (connected_ms.unwrap_or_default(), transfer_ms.unwrap_or_default());
     format!(
-        "{method}: connected after {connected_ms} ms{direct}; \
+        "{method}: connected after {connected} ms{direct}; \
          1 MiB both ways in {transfer} ms; {direct_bytes} bytes site to site"
     )
 }

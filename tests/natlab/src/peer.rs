@@ -96,11 +96,13 @@ impl<'a> Peer<'a> {
         Ok((output, took))
     }
 
-    /// `p2p forward LOCAL PEER`.
+    /// `p2p forward LOCAL PEER`, once it is connected and accepts.
     pub fn forward(&self, local: &str, peer: &str) -> Result<Running> {
         let mut command = self.command("forward");
         command.args([local, peer]);
-        self.start("forward", &mut command)
+        let running = self.start("forward", &mut command)?;
+        running.wait_for_line(ATTEMPT_LIMIT, |line| line.starts_with("forwarding "))?;
+        Ok(running)
     }
 
     fn command(&self, verb: &str) -> Command {
@@ -168,8 +170,8 @@ pub struct Summary {
     pub received: u64,
     pub path: Path,
     pub method: String,
-    /// From the start of the attempt to the first usable path.
-    pub connected_ms: u64,
+    /// From the start of the attempt to the first usable path, once the attempt has its verdict.
+    pub connected_ms: Option<u64>,
     /// From the start of the attempt to the direct path, where there is one.
     pub direct_ms: Option<u64>,
 }

@@ -117,11 +117,11 @@ the verified direct path, *relay N ms* to the first usable path.
 /// One cell: the path, the time to it, and a mark where it is not the expected one.
 fn cell(seen: Option<&Seen>, expected: Path) -> String {
     let Some(seen) = seen else { return "no path".into() };
-    let text = match (seen.path, seen.direct_ms) {
-        (Path::Direct, Some(ms)) => format!("direct {ms} ms"),
-        (Path::Direct, None) => "direct".into(),
-        (Path::Relay, _) => format!("relay {} ms", seen.connected_ms),
+    let (word, after) = match seen.path {
+        Path::Direct => ("direct", seen.direct_ms),
+        Path::Relay => ("relay", seen.connected_ms),
     };
+    let text = after.map_or(word.into(), |ms| format!("{word} {ms} ms"));
     if seen.path == expected { text } else { format!("{text} (!)") }
 }
 
@@ -136,7 +136,7 @@ mod tests {
             expected: Path::Direct,
             path,
             method: "direct".into(),
-            connected_ms: 41,
+            connected_ms: Some(41),
             direct_ms: (path == Path::Direct).then_some(93),
             transfer_ms: None,
             direct_bytes: 0,
