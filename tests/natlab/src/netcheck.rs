@@ -2,9 +2,9 @@
 
 use anyhow::{Result, ensure};
 
-use crate::cases::{Case, Context};
+use crate::cases::Case;
 use crate::nat::{Dependence, NatKind};
-use crate::peer::{self, Netcheck};
+use crate::peer::{self, Netcheck, Peer};
 use crate::probe;
 use crate::services::Services;
 use crate::topology::{Lab, Site};
@@ -14,9 +14,13 @@ pub fn cases() -> Vec<Case> {
     let ours = NatKind::ALL.into_iter().map(|kind| {
         Case::new(format!("netcheck names a {kind} NAT with our answers"), move |context| {
             let lab = Lab::build(kind, NatKind::Open, context.folder)?;
-            let _services = Services::start(&lab, context.programs)?;
-            let seen = run(&lab, context)?;
+            let services = Services::start(&lab, context.programs)?;
+            let alice = Peer::new("alice", &lab, &lab.a, &services, context.programs)?;
+            let seen = alice.netcheck()?;
             check(&lab.a, &seen)?;
+            let works = kind != NatKind::UdpBlocked;
+            let told = !seen.relays.is_empty() && seen.relays.iter().all(|relay| relay.ok == works);
+            ensure!(told, "the relay should be reachable: {works}, but: {seen:?}");
             Ok(describe(&seen))
         })
     });
@@ -24,16 +28,13 @@ pub fn cases() -> Vec<Case> {
         Case::new(format!("netcheck names a {kind} NAT with coturn's answers"), move |context| {
             let lab = Lab::build(kind, NatKind::Open, context.folder)?;
             let _server = probe::start_coturn(&lab)?;
-            let seen = run(&lab, context)?;
+            let servers = Services::stun_servers();
+            let seen = peer::netcheck(&lab, &lab.a, context.programs, &servers)?;
             check(&lab.a, &seen)?;
             Ok(describe(&seen))
         })
     });
     ours.chain(coturn).collect()
-}
-
-fn run(lab: &Lab, context: &Context<'_>) -> Result<Netcheck> {
-    peer::netcheck(lab, &lab.a, context.programs, &Services::stun_servers())
 }
 
 /// What netcheck says must be true; what it cannot know from the servers it had may be `unknown`.

@@ -96,6 +96,11 @@ impl<'a> Peer<'a> {
         Ok((output, took))
     }
 
+    /// `p2p netcheck --json` against the coordinator: its STUN servers and its relays.
+    pub fn netcheck(&self) -> Result<Netcheck> {
+        Netcheck::run(self.lab, &mut self.command("netcheck"))
+    }
+
     /// `p2p forward LOCAL PEER`, once it is connected and accepts.
     pub fn forward(&self, local: &str, peer: &str) -> Result<Running> {
         let mut command = self.command("forward");
@@ -127,13 +132,7 @@ pub fn netcheck(
     for server in stun_servers {
         command.args(["--stun", server]);
     }
-    command.arg("--json");
-    let finished = Running::start("netcheck", &mut command, &lab.folder)?.finish(NETCHECK_LIMIT)?;
-    let document = finished.stdout.join("\n");
-    serde_json::from_str(&document).with_context(|| {
-        let (status, words) = (finished.status, finished.last_words());
-        format!("`p2p netcheck --json` ({status}; {words}) printed {document:?}")
-    })
+    Netcheck::run(lab, &mut command)
 }
 
 fn p2p(site: &Site, program: &std::path::Path, verb: &str) -> Command {
@@ -193,11 +192,12 @@ impl Ping {
     }
 }
 
-/// The part of `p2p netcheck --json` that names the NAT.
+/// The part of `p2p netcheck --json` that names the NAT and the relays.
 #[derive(Debug, Deserialize)]
 pub struct Netcheck {
     pub nat: Nat,
     pub udp: bool,
+    pub relays: Vec<RelayCheck>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -207,6 +207,23 @@ pub struct Nat {
     pub mapping: String,
     pub filtering: String,
     pub public_address: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+pub struct RelayCheck {
+    pub ok: bool,
+}
+
+impl Netcheck {
+    fn run(lab: &Lab, command: &mut Command) -> Result<Self> {
+        command.arg("--json");
+        let finished = Running::start("netcheck", command, &lab.folder)?.finish(NETCHECK_LIMIT)?;
+        let document = finished.stdout.join("\n");
+        serde_json::from_str(&document).with_context(|| {
+            let (status, words) = (finished.status, finished.last_words());
+            format!("`p2p netcheck --json` ({status}; {words}) printed {document:?}")
+        })
+    }
 }
 
 /// Bytes nobody can have guessed or cached.
