@@ -1,6 +1,7 @@
 //! A coordinator of a few lines: it registers whoever says hello and introduces whom it is asked to.
 //! What a real one does besides is tested with the real one, in `tests/`.
 #![allow(dead_code, unreachable_pub, reason = "each test file uses a part of it")]
+#![allow(clippy::unwrap_used, reason = "a stub that does not work is to fail its test")]
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -9,12 +10,13 @@ use std::sync::{Arc, Mutex};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use futures_util::{SinkExt, StreamExt};
+use p2p_relay::{Relay, RelayConfig, RelayHandle, StaticUser};
 use p2p_wire::client::{Hello, Nat};
 use p2p_wire::server::{ErrorMessage, Welcome};
 use p2p_wire::{
     Attempt, ClientMessage, IceCredentials, IcePair, Limits, PeerId, Problem, Report, Secret,
 };
-use p2p_wire::{Code, ServerMessage};
+use p2p_wire::{Code, IceServer, ServerMessage};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio_tungstenite::tungstenite::Message;
@@ -24,6 +26,7 @@ struct State {
     peers: HashMap<PeerId, Registered>,
     reports: Vec<Report>,
     attempts: u64,
+    ice_servers: Vec<IceServer>,
 }
 
 struct Registered {
@@ -51,6 +54,16 @@ impl Coordinator {
             }
         });
         coordinator
+    }
+
+    /// Hands out this relay from here on.
+    pub fn offer(&self, relay: &RelayHandle) {
+        let server = IceServer {
+            urls: vec![format!("turn:{}?transport=udp", relay.local_addrs()[0])],
+            username: Some("user".to_owned()),
+            credential: Some(Secret::new("password")),
+        };
+        self.state.lock().unwrap().ice_servers = vec![server];
     }
 
     pub fn url(&self) -> String {
@@ -100,6 +113,7 @@ impl Coordinator {
     }
 
     fn register(&self, hello: &Hello, out: mpsc::UnboundedSender<ServerMessage>, from: SocketAddr) {
+        let ice_servers = self.state.lock().unwrap().ice_servers.clone();
         out.send(ServerMessage::Welcome(Box::new(Welcome {
             peer: hello.peer.clone(),
             session: "s".parse().unwrap(),
@@ -107,7 +121,7 @@ impl Coordinator {
             resumed: hello.resume.is_some(),
             heartbeat_ms: 25_000,
             limits: Limits::default(),
-            ice_servers: Vec::new(),
+            ice_servers,
             observed_address: from,
         })))
         .unwrap();
@@ -167,6 +181,17 @@ impl Coordinator {
             _ => {}
         }
     }
+}
+
+/// The real relay, on loopback.
+pub fn relay() -> RelayHandle {
+    let config = RelayConfig {
+        listen: vec!["127.0.0.1:0".parse().unwrap()],
+        users: vec![StaticUser { name: "user".to_owned(), password: "password".into() }],
+        allow_peers: vec!["127.0.0.0/8".parse().unwrap()],
+        ..RelayConfig::default()
+    };
+    Relay::bind(config).unwrap().start().unwrap()
 }
 
 /// A token whose only content is its subject; the stub verifies nothing.

@@ -1,0 +1,100 @@
+//! Two clients and the real relay.
+
+mod support;
+
+use p2p_client::{Client, Config, Connection, Method, Outcome, PathKind, Policy};
+use support::{Coordinator, relay, token};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+async fn client(coordinator: &Coordinator, peer: &str) -> Client {
+    let mut config = Config::new(coordinator.url(), token(peer));
+    config.allow_loopback = true;
+    Client::start(config).await.unwrap()
+}
+
+async fn pair(
+    coordinator: &Coordinator,
+    policy: Policy,
+) -> (Client, Client, Connection, Connection) {
+    let alice = client(coordinator, "alice").await;
+    let bob = client(coordinator, "bob").await;
+    let name = "bob".parse().unwrap();
+    let (there, here) = tokio::join!(alice.connect(&name, policy), bob.accept());
+    (alice, bob, there.unwrap(), here.unwrap())
+}
+
+async fn exchange(there: &Connection, here: &Connection, bytes: usize) {
+    let sent = vec![0x5a; bytes];
+    let here = here.clone();
+    let echo = tokio::spawn(async move {
+        let (mut read, mut write) = here.accept_stream().await.unwrap().into_split();
+        tokio::io::copy(&mut read, &mut write).await.unwrap();
+        write.shutdown().await.unwrap();
+    });
+    let (mut read, mut write) = there.open_stream().await.unwrap().into_split();
+    let outward = sent.clone();
+    let writer = tokio::spawn(async move {
+        write.write_all(&outward).await.unwrap();
+        write.shutdown().await.unwrap();
+    });
+    let mut received = Vec::new();
+    read.read_to_end(&mut received).await.unwrap();
+    writer.await.unwrap();
+    echo.await.unwrap();
+    assert!(received == sent, "the echo differs");
+}
+
+#[tokio::test]
+async fn a_relay_only_connection_carries_data_and_stays_on_the_relay() {
+    let (coordinator, relay) = (Coordinator::start().await, relay());
+    coordinator.offer(&relay);
+    let (alice, _bob, there, here) = pair(&coordinator, Policy::Relay).await;
+    assert!(alice.relay_ready());
+    exchange(&there, &here, 1_000_000).await;
+    for side in [&there, &here] {
+        let path = side.path().unwrap();
+        assert_eq!((path.kind, path.method), (PathKind::Relay, Method::Relay));
+    }
+    let verdict = there.verdict().unwrap();
+    assert_eq!(verdict.outcome, Outcome::Relay);
+    assert!(verdict.verdict.contains("policy"), "{}", verdict.verdict);
+    let seen = relay.snapshot().unwrap();
+    assert_eq!(seen.allocations, 2);
+}
+
+#[tokio::test]
+async fn a_direct_path_is_used_where_there_is_one_though_a_relay_is_there() {
+    let (coordinator, relay) = (Coordinator::start().await, relay());
+    coordinator.offer(&relay);
+    let (_alice, _bob, there, here) = pair(&coordinator, Policy::Auto).await;
+    there.direct(std::time::Duration::from_secs(10)).await.unwrap();
+    exchange(&there, &here, 1_000_000).await;
+    assert_eq!(there.path().unwrap().kind, PathKind::Direct);
+}
+
+#[tokio::test]
+async fn a_direct_only_connection_leaves_the_relay_alone() {
+    let (coordinator, relay) = (Coordinator::start().await, relay());
+    coordinator.offer(&relay);
+    let (_alice, _bob, there, here) = pair(&coordinator, Policy::Direct).await;
+    exchange(&there, &here, 100_000).await;
+    assert_eq!(there.verdict().unwrap().outcome, Outcome::Direct);
+}
+
+#[tokio::test]
+async fn a_client_gives_its_allocation_back_when_it_shuts_down() {
+    let (coordinator, relay) = (Coordinator::start().await, relay());
+    coordinator.offer(&relay);
+    let alice = client(&coordinator, "alice").await;
+    assert_eq!(relay.snapshot().unwrap().allocations, 1);
+    alice.shutdown().await;
+    // The refresh with lifetime zero is one datagram on loopback; the snapshot asks the thread that
+    // reads it.
+    for _ in 0..100 {
+        if relay.snapshot().unwrap().allocations == 0 {
+            return;
+        }
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(relay.snapshot().unwrap().allocations, 0);
+}
