@@ -1,4 +1,5 @@
 //! Two clients on one machine, introduced by a stub coordinator.
+#![allow(clippy::unwrap_used, reason = "a test that cannot be set up is to fail")]
 
 mod support;
 

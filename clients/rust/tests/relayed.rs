@@ -1,4 +1,5 @@
 //! Two clients and the real relay.
+#![allow(clippy::unwrap_used, reason = "a test that cannot be set up is to fail")]
 
 mod support;
 
