@@ -30,6 +30,9 @@ use crate::socket::PathSocket;
 /// Connections that wait for [`crate::Client::accept`].
 pub(crate) const MAX_ACCEPTED: usize = 64;
 
+/// How often attempts are looked over whose other side has fallen silent after it had a path.
+const SWEEP: Duration = Duration::from_secs(5);
+
 pub(crate) type Reply = oneshot::Sender<Result<Connection, Error>>;
 
 /// What the user asks for.
@@ -98,8 +101,10 @@ pub(crate) struct Inputs {
 impl Attempts {
     /// Runs until the user's side is gone.
     pub(crate) async fn run(mut self, mut inputs: Inputs) {
+        let mut sweep = tokio::time::interval(SWEEP);
         loop {
             tokio::select! {
+                _ = sweep.tick() => self.sweep(),
                 command = inputs.commands.recv() => match command {
                     Some(Command::Connect { to, policy, reply }) => self.ask(to, policy, reply),
                     None => return,
@@ -110,6 +115,17 @@ impl Attempts {
                 Some(dialled) = inputs.dialled.recv() => self.on_dialled(dialled),
                 Some((attempt, cause)) = inputs.ended.recv() => self.on_ended(&attempt, cause),
             }
+        }
+    }
+
+    /// A path is not a connection: who found one and then never shook hands is gone.
+    fn sweep(&mut self) {
+        let late =
+            |entry: &Entry| !entry.connected && entry.started.elapsed() > entry.budget + SWEEP;
+        let late: Vec<_> =
+            self.entries.iter().filter(|(_, e)| late(e)).map(|(id, _)| id.clone()).collect();
+        for attempt in late {
+            self.fail(&attempt, timed_out("a path was found, but the peer did not shake hands"));
         }
     }
 
