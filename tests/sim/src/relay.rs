@@ -1,0 +1,161 @@
+//! The relay: the real STUN and TURN server core, and a shell that puts its packets on the network.
+//!
+//! It answers on three listeners, two addresses and a second port of the first, which is what it
+//! takes to tell mappings apart (RFC 5780 §4.3).
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use bytes::Bytes;
+use p2p_auth::turn_rest::TurnSecrets;
+use p2p_turn_core::{
+    AllocationId, ClientAction, ClientAddr, Command, Credentials, FiveTuple, Lifetimes, Limits,
+    ListenerId, NonceKey, Now, OwnAddresses, PeerAddr, PeerPolicy, RelayIp, Server, ServerConfig,
+    StaticUser,
+};
+use rand::rngs::StdRng;
+use rand::{RngCore, SeedableRng};
+
+use crate::network::{RELAY_IP, SECOND_IP};
+
+/// What every client proves to know. That peers hold different ones is no business of the network.
+pub(crate) const PASSWORD: &str = "simulated";
+
+/// A packet for the network.
+pub(crate) struct Outgoing {
+    pub(crate) from: SocketAddr,
+    pub(crate) to: SocketAddr,
+    pub(crate) payload: Bytes,
+}
+
+/// See the module.
+pub(crate) struct Relay {
+    server: Server,
+    rng: StdRng,
+    users: Vec<String>,
+    sockets: BTreeMap<SocketAddr, AllocationId>,
+    out: Vec<Outgoing>,
+}
+
+/// Where STUN is answered.
+pub(crate) fn listeners() -> [SocketAddr; 3] {
+    [(RELAY_IP, 3478), (SECOND_IP, 3478), (RELAY_IP, 3479)].map(SocketAddr::from)
+}
+
+impl Relay {
+    pub(crate) fn new(seed: u64) -> Self {
+        let mut rng = StdRng::seed_from_u64(seed);
+        let server = server(&[], &mut rng);
+        Self { server, rng, users: Vec::new(), sockets: BTreeMap::new(), out: Vec::new() }
+    }
+
+    /// Lets a user allocate. Only before anybody has.
+    pub(crate) fn add_user(&mut self, name: &str) {
+        self.users.push(name.to_owned());
+        self.restart();
+    }
+
+    /// Forgets everything, as a process that is started again does.
+    pub(crate) fn restart(&mut self) {
+        self.server = server(&self.users, &mut self.rng);
+        self.sockets.clear();
+    }
+
+    pub(crate) fn allocations(&self) -> usize {
+        self.server.allocation_count()
+    }
+
+    pub(crate) fn server(&self) -> &Server {
+        &self.server
+    }
+
+    pub(crate) fn handle(&mut self, to: SocketAddr, from: SocketAddr, payload: &Bytes, now: Now) {
+        let listener = listeners().iter().position(|listener| *listener == to);
+        if let Some(listener) = listener {
+            let listener = ListenerId(u16::try_from(listener).expect("three listeners"));
+            self.from_client(FiveTuple { listener, client: ClientAddr(from) }, payload, now);
+        } else if let Some(id) = self.sockets.get(&to).copied() {
+            self.from_peer(id, from, payload, now);
+        }
+        self.execute(now);
+    }
+
+    pub(crate) fn handle_timeout(&mut self, now: Now) {
+        self.server.handle_timeout(now);
+        self.execute(now);
+    }
+
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+        self.server.poll_timeout()
+    }
+
+    pub(crate) fn take_outgoing(&mut self) -> Vec<Outgoing> {
+        std::mem::take(&mut self.out)
+    }
+
+    fn from_client(&mut self, tuple: FiveTuple, datagram: &Bytes, now: Now) {
+        let FiveTuple { listener, client } = tuple;
+        let action = self.server.handle_client(listener, client, datagram, now);
+        let ClientAction::Relay { allocation, peer, payload } = action else { return };
+        let relayed = self.sockets.iter().find(|(_, id)| **id == allocation);
+        let from = *relayed.expect("data is relayed from an open socket").0;
+        self.out.push(Outgoing { from, to: peer.0, payload: datagram.slice(payload) });
+    }
+
+    fn from_peer(&mut self, id: AllocationId, from: SocketAddr, payload: &Bytes, now: Now) {
+        let route = self.server.handle_peer(id, PeerAddr(from), payload.len(), now);
+        let Some(route) = route else { return };
+        let mut datagram = route.header().to_vec();
+        datagram.extend_from_slice(payload);
+        datagram.resize(datagram.len() + route.padding(), 0);
+        let from = listeners()[usize::from(route.listener.0)];
+        self.out.push(Outgoing { from, to: route.client.0, payload: datagram.into() });
+    }
+
+    fn execute(&mut self, now: Now) {
+        while let Some(command) = self.server.poll_command() {
+            match command {
+                Command::SendToClient { listener, client, datagram } => {
+                    let from = listeners()[usize::from(listener.0)];
+                    self.out.push(Outgoing { from, to: client.0, payload: datagram.into() });
+                }
+                Command::CreateAllocation { allocation, relayed } => {
+                    self.sockets.insert(relayed.0, allocation);
+                    self.server.allocation_opened(allocation, Ok(()), now);
+                }
+                Command::FreeAllocation(freed) => {
+                    self.sockets.retain(|_, id| *id != freed.allocation);
+                }
+                // There is no fast path here.
+                Command::BindChannel(_) | Command::UnbindChannel(_) => {}
+            }
+        }
+    }
+}
+
+fn server(users: &[String], rng: &mut StdRng) -> Server {
+    let config = ServerConfig {
+        relay_ips: vec![RelayIp { local: RELAY_IP, advertised: RELAY_IP }],
+        relay_ports: 49_152..=65_535,
+        limits: Limits::default(),
+        lifetimes: Lifetimes::default(),
+    };
+    let user = |name: &String| StaticUser { name: name.clone(), password: PASSWORD.into() };
+    let users = users.iter().map(user).collect();
+    let credentials = Credentials::new("sim", users, TurnSecrets::new(Vec::new()));
+    let own = OwnAddresses {
+        relay: vec![RELAY_IP],
+        relay_ports: 49_152..=65_535,
+        listeners: listeners().to_vec(),
+        other: vec![SECOND_IP],
+    };
+    // The simulated internet uses the addresses set aside for documentation.
+    let allow = ["198.51.100.0/24"].map(|block| block.parse().expect("a block"));
+    let policy = PeerPolicy::new(own, allow.to_vec(), Vec::new());
+    let mut key = [0; 32];
+    rng.fill_bytes(&mut key);
+    let server_rng = Box::new(StdRng::seed_from_u64(rng.next_u64()));
+    Server::new(config, credentials, policy, NonceKey::new(&key), server_rng)
+        .expect("the configuration is a sound one")
+}

@@ -1,0 +1,474 @@
+//! Everything together, and the loop that moves time from event to event.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use p2p_traversal::relay::Allocation;
+use p2p_traversal::{Node, NodeConfig, Path, PathKind, RelayConfig};
+use p2p_turn_core::Server;
+use p2p_wire::{AttemptId, Candidate, IcePair, NatProfile, Policy, Secret};
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+
+use crate::clock::Clock;
+use crate::coordinator::{Call, Coordinator, Order, Signal};
+use crate::host::Host;
+use crate::network::{Arrival, Network, PEER_PORT, PeerIndex, Sender};
+use crate::peer::{Connection, News, Peer};
+use crate::relay::{self, Relay};
+
+/// How often the client's driver looks at the traffic.
+const TRAFFIC: Duration = Duration::from_millis(250);
+/// The keep-alive of the client library.
+const KEEP_ALIVE: Duration = Duration::from_secs(25);
+/// Detection takes 2.5 s when servers are silent, a lossy allocation a little longer.
+const SETTLED: Duration = Duration::from_secs(6);
+/// The first byte of what stands for QUIC's packets.
+pub const QUIC: u8 = 0xc3;
+
+/// See the module and the crate.
+pub struct World {
+    clock: Clock,
+    seed: u64,
+    network: Network,
+    relay: Relay,
+    coordinator: Coordinator,
+    peers: Vec<Peer>,
+    calls: u32,
+    talks: Vec<Talk>,
+    next_traffic: Instant,
+    /// Datagrams that reached peers' sockets, once somebody listens.
+    overheard: Option<Vec<(SocketAddr, Bytes)>>,
+}
+
+/// Data that both sides of a call send again and again.
+struct Talk {
+    call: Call,
+    every: Duration,
+    next: Instant,
+    count: u64,
+}
+
+impl World {
+    /// An empty world.
+    pub fn new(seed: u64) -> Self {
+        let clock = Clock::new();
+        Self {
+            clock,
+            seed,
+            network: Network::new(seed),
+            relay: Relay::new(seed ^ 0x7e1a),
+            coordinator: Coordinator::new(seed ^ 0xc00d),
+            peers: Vec::new(),
+            calls: 0,
+            talks: Vec::new(),
+            next_traffic: clock.now(),
+            overheard: None,
+        }
+    }
+
+    /// Adds a peer: behind a [`Nat`](crate::Nat), or on a [`Host`] with more to say.
+    pub fn peer(mut self, name: &str, host: impl Into<Host>) -> Self {
+        let host = host.into();
+        let local = self.network.add(host);
+        self.relay.add_user(name);
+        self.coordinator.add(name, host.policy, host.latency);
+        let [server, ..] = relay::listeners();
+        let config = NodeConfig {
+            local_port: PEER_PORT,
+            local_ips: vec![local],
+            stun_servers: relay::listeners().to_vec(),
+            relay: host.relay.then(|| RelayConfig {
+                server,
+                username: name.to_owned(),
+                password: Secret::new(relay::PASSWORD),
+            }),
+            keep_alive: KEEP_ALIVE,
+        };
+        let seed = self.seed.wrapping_add(self.peers.len() as u64 + 1);
+        let rng = Box::new(StdRng::seed_from_u64(seed));
+        let node = Node::new(config, rng, self.clock.now());
+        self.peers.push(Peer::new(name, node, local));
+        self.flush_all();
+        self
+    }
+
+    // ---- What happens -----------------------------------------------------------------------
+
+    /// Lets everybody find out about their network and get their allocation.
+    pub fn settle(&mut self) {
+        self.run_for(SETTLED);
+    }
+
+    /// Lets time pass.
+    ///
+    /// # Panics
+    /// Somebody's deadline stays due however often it is met.
+    pub fn run_for(&mut self, duration: Duration) {
+        self.run_to(self.clock.now() + duration, |_| false);
+    }
+
+    /// Lets time pass until this is so, and says whether it was within `limit`.
+    pub fn run_until(&mut self, limit: Duration, so: impl Fn(&Self) -> bool) -> bool {
+        self.run_to(self.clock.now() + limit, so)
+    }
+
+    /// One peer asks for a connection to another.
+    pub fn connect(&mut self, caller: &str, callee: &str) -> Call {
+        self.calls += 1;
+        let id = AttemptId::new(format!("call-{}", self.calls)).expect("an attempt's name");
+        let (from, to) = (self.index(caller), self.index(callee));
+        let signal = Signal::Connect { callee: to, id: id.clone() };
+        self.coordinator.tell(from, signal, self.clock.now());
+        Call { id, caller: caller.to_owned(), callee: callee.to_owned(), made: self.elapsed() }
+    }
+
+    /// Sends data from this side of the call by the path its node has chosen. Without a path it is
+    /// lost.
+    pub fn send(&mut self, from: &str, call: &Call, text: &str) {
+        let mut payload = vec![QUIC];
+        payload.extend_from_slice(text.as_bytes());
+        self.send_bytes(self.index(from), call, &payload.into());
+    }
+
+    /// From here on both sides send a packet this often.
+    pub fn talk(&mut self, call: &Call, every: Duration) {
+        let next = self.clock.now();
+        self.talks.push(Talk { call: call.clone(), every, next, count: 0 });
+    }
+
+    /// Everybody falls silent.
+    pub fn hush(&mut self) {
+        self.talks.clear();
+    }
+
+    /// Loses everything that goes straight between two peers' networks.
+    pub fn cut(&mut self, one: &str, other: &str) {
+        let (one, other) = (self.index(one), self.index(other));
+        self.network.cut(one, other);
+        self.network.cut(other, one);
+    }
+
+    /// Loses what goes straight from one peer's network to the other's, and nothing that comes back.
+    pub fn cut_one_way(&mut self, from: &str, to: &str) {
+        let (from, to) = (self.index(from), self.index(to));
+        self.network.cut(from, to);
+    }
+
+    /// Ends what [`World::cut`] began.
+    pub fn heal(&mut self, one: &str, other: &str) {
+        let (one, other) = (self.index(one), self.index(other));
+        self.network.heal(one, other);
+        self.network.heal(other, one);
+    }
+
+    /// Changes the share of packets that a peer's line loses.
+    pub fn set_loss(&mut self, peer: &str, loss: f64) {
+        let peer = self.index(peer);
+        self.network.host_mut(peer).loss = loss;
+    }
+
+    /// Starts the relay's process again: it has forgotten everything.
+    pub fn restart_relay(&mut self) {
+        self.relay.restart();
+    }
+
+    /// Takes the relay off the network, or brings it back.
+    pub fn set_relay_down(&mut self, down: bool) {
+        self.network.set_relay_down(down);
+    }
+
+    /// A datagram out of nowhere at a peer's socket, with whatever source address, past its NAT.
+    pub fn inject(&mut self, at: &str, from: SocketAddr, payload: &[u8]) {
+        let (index, now, elapsed) = (self.index(at), self.clock.now(), self.elapsed());
+        let peer = &mut self.peers[index.0];
+        let local = peer.socket().ip();
+        peer.receive(local, from, &Bytes::copy_from_slice(payload), elapsed, now);
+        self.flush(index);
+    }
+
+    /// A datagram out of nowhere at an address of the relay's.
+    pub fn inject_at_relay(&mut self, to: SocketAddr, from: SocketAddr, payload: &[u8]) {
+        let payload = Bytes::copy_from_slice(payload);
+        self.network.send(Sender::Stranger, from, to, payload, self.clock.now());
+    }
+
+    /// From here on remembers every datagram that reaches a peer's socket.
+    pub fn eavesdrop(&mut self) {
+        self.overheard = Some(Vec::new());
+    }
+
+    /// What was heard since [`World::eavesdrop`], with its source address.
+    pub fn overheard(&self) -> &[(SocketAddr, Bytes)] {
+        self.overheard.as_deref().unwrap_or_default()
+    }
+
+    // ---- What is so ---------------------------------------------------------------------------
+
+    /// Time since the world began.
+    pub fn elapsed(&self) -> Duration {
+        self.clock.elapsed()
+    }
+
+    /// One side of a call.
+    ///
+    /// # Panics
+    /// The attempt has not begun there.
+    pub fn side(&self, peer: &str, call: &Call) -> &Connection {
+        let connection = self.side_if_begun(peer, call);
+        connection.unwrap_or_else(|| panic!("{} has not begun at {peer}", call.id.as_str()))
+    }
+
+    /// The path of the moment on one side of a call.
+    pub fn path(&self, peer: &str, call: &Call) -> Option<Path> {
+        self.side_if_begun(peer, call).and_then(Connection::path)
+    }
+
+    /// Whether this side uses a path without a relay.
+    pub fn has_direct_path(&self, peer: &str, call: &Call) -> bool {
+        self.path(peer, call).is_some_and(|path| path.kind == PathKind::Direct)
+    }
+
+    /// Whether data that this peer sent has arrived at the call's other side.
+    pub fn has_arrived(&self, from: &str, call: &Call, text: &str) -> bool {
+        let other = if call.caller == from { &call.callee } else { &call.caller };
+        let received = &self.side(other, call).received;
+        received.iter().any(|r| r.payload[1..] == *text.as_bytes())
+    }
+
+    /// What the peer found out about its network.
+    pub fn profile(&self, peer: &str) -> Option<&NatProfile> {
+        self.peers[self.index(peer).0].profile.as_ref()
+    }
+
+    /// Every set of candidates that the peer has told of.
+    pub fn candidates(&self, peer: &str) -> &[Vec<Candidate>] {
+        &self.peers[self.index(peer).0].candidates
+    }
+
+    /// Every state of its allocation that the peer has told of.
+    pub fn allocations(&self, peer: &str) -> &[Allocation] {
+        &self.peers[self.index(peer).0].allocations
+    }
+
+    /// Allocations that the relay holds.
+    pub fn allocations_at_relay(&self) -> usize {
+        self.relay.allocations()
+    }
+
+    /// The relay's core, to look at its counters.
+    pub fn relay(&self) -> &Server {
+        self.relay.server()
+    }
+
+    /// Data that reached the peer from an address that its node had not named.
+    pub fn unexpected(&self, peer: &str) -> u64 {
+        self.peers[self.index(peer).0].unexpected
+    }
+
+    /// The address of a peer's socket on its host.
+    pub fn socket(&self, peer: &str) -> SocketAddr {
+        SocketAddr::new(self.network.local(self.index(peer)), PEER_PORT)
+    }
+
+    /// The address that the world sees of a peer's network.
+    pub fn public_ip(&self, peer: &str) -> std::net::IpAddr {
+        self.network.public(self.index(peer))
+    }
+
+    /// How many packets the peer's socket sent to each destination.
+    pub fn sent_by(&self, peer: &str) -> Vec<(SocketAddr, u64)> {
+        self.network.sent_by(Sender::Peer(self.index(peer))).collect()
+    }
+
+    /// What allocations have sent: relayed address and destination.
+    pub fn relayed(&self) -> Vec<(SocketAddr, SocketAddr)> {
+        self.network.sent_by_allocations().collect()
+    }
+
+    /// Whose packets reached the peer's host.
+    pub fn heard_by(&self, peer: &str) -> Vec<SocketAddr> {
+        self.network.heard_by(self.index(peer)).collect()
+    }
+
+    /// The policy the peer asks for.
+    pub fn policy(&self, peer: &str) -> Policy {
+        self.network.host(self.index(peer)).policy
+    }
+
+    /// The caller's credentials for a call, as somebody on the path of signaling would know them.
+    pub fn credentials(&self, call: &Call) -> Option<&IcePair> {
+        self.coordinator.credentials.get(call.id.as_str())
+    }
+
+    // ---- How time passes ------------------------------------------------------------------------
+
+    fn run_to(&mut self, end: Instant, so: impl Fn(&Self) -> bool) -> bool {
+        let mut steps_here = 0;
+        loop {
+            if so(self) {
+                return true;
+            }
+            let (next, who) = self.next();
+            if next > end {
+                break;
+            }
+            steps_here = if next > self.clock.now() { 0 } else { steps_here + 1 };
+            assert!(steps_here < 10_000, "time stands still: {who} stays due");
+            self.clock.move_to(next);
+            self.step();
+        }
+        self.clock.move_to(end);
+        so(self)
+    }
+
+    fn next(&mut self) -> (Instant, String) {
+        let traffic = self.peers.iter().any(|p| !p.connections.is_empty());
+        let mut due: Vec<(Instant, String)> = Vec::new();
+        let mut add = |at: Option<Instant>, who: &str| {
+            due.extend(at.map(|at| (at, who.to_owned())));
+        };
+        add(self.network.next_arrival(), "a packet");
+        add(self.relay.poll_timeout(), "the relay");
+        add(self.coordinator.next_mail(), "the coordinator");
+        add(traffic.then_some(self.next_traffic), "the traffic");
+        add(self.talks.iter().map(|talk| talk.next).min(), "a talk");
+        for peer in &mut self.peers {
+            add(Some(peer.node.poll_timeout()), &peer.name);
+        }
+        due.into_iter().min().expect("a world has peers")
+    }
+
+    fn step(&mut self) {
+        let now = self.clock.now();
+        for (peer, order) in self.coordinator.deliver(now) {
+            self.obey(peer, order);
+        }
+        while let Some(arrival) = self.network.arrive(now) {
+            if let Some(arrival) = arrival {
+                self.take(arrival);
+            }
+        }
+        if self.relay.poll_timeout().is_some_and(|due| due <= now) {
+            self.relay.handle_timeout(self.clock.relay_now());
+            self.flush_relay();
+        }
+        for index in (0..self.peers.len()).map(PeerIndex) {
+            if self.peers[index.0].node.poll_timeout() <= now {
+                self.peers[index.0].node.handle_timeout(now);
+                self.flush(index);
+            }
+        }
+        self.tell_traffic(now);
+        self.keep_talking(now);
+    }
+
+    fn obey(&mut self, index: PeerIndex, order: Order) {
+        let (now, elapsed) = (self.clock.now(), self.elapsed());
+        let peer = &mut self.peers[index.0];
+        match order {
+            Order::Attempt(config) => peer.begin(config, elapsed, now),
+            Order::Candidate(id, candidate) => {
+                peer.node.add_remote_candidate(&id, &candidate, now);
+            }
+        }
+        self.flush(index);
+    }
+
+    fn take(&mut self, arrival: Arrival) {
+        let (now, elapsed) = (self.clock.now(), self.elapsed());
+        match arrival {
+            Arrival::Peer { at, local, from, payload } => {
+                if let Some(overheard) = &mut self.overheard {
+                    overheard.push((from, payload.clone()));
+                }
+                self.peers[at.0].receive(local, from, &payload, elapsed, now);
+                self.flush(at);
+            }
+            Arrival::Relay { to, from, payload } => {
+                self.relay.handle(to, from, &payload, self.clock.relay_now());
+                self.flush_relay();
+            }
+        }
+    }
+
+    fn tell_traffic(&mut self, now: Instant) {
+        if now < self.next_traffic {
+            return;
+        }
+        self.next_traffic = now + TRAFFIC;
+        for index in (0..self.peers.len()).map(PeerIndex) {
+            self.peers[index.0].tell_traffic(now);
+            self.flush(index);
+        }
+    }
+
+    fn keep_talking(&mut self, now: Instant) {
+        let mut talks = std::mem::take(&mut self.talks);
+        for talk in &mut talks {
+            if talk.next <= now {
+                talk.next = now + talk.every;
+                talk.count += 1;
+                for side in [&talk.call.caller, &talk.call.callee] {
+                    self.send(side, &talk.call, &format!("{side} {}", talk.count));
+                }
+            }
+        }
+        self.talks = talks;
+    }
+
+    fn send_bytes(&mut self, from: PeerIndex, call: &Call, payload: &Bytes) {
+        let now = self.clock.now();
+        if let Some((from_addr, to, payload)) = self.peers[from.0].send(&call.id, payload, now) {
+            self.network.send(Sender::Peer(from), from_addr, to, payload, now);
+        }
+        self.flush(from);
+    }
+
+    fn flush_all(&mut self) {
+        for index in (0..self.peers.len()).map(PeerIndex) {
+            self.flush(index);
+        }
+    }
+
+    /// Does what the node's contract asks for after every call: sends its datagrams, acts on events.
+    fn flush(&mut self, index: PeerIndex) {
+        let (now, elapsed) = (self.clock.now(), self.elapsed());
+        let peer = &mut self.peers[index.0];
+        while let Some(transmit) = peer.node.poll_transmit() {
+            let socket = peer.socket();
+            let from = SocketAddr::new(transmit.from.unwrap_or(socket.ip()), socket.port());
+            self.network.send(Sender::Peer(index), from, transmit.to, transmit.payload, now);
+        }
+        for news in peer.take_events(elapsed) {
+            let signal = match news {
+                News::Profile(profile) => Signal::Profile(profile),
+                News::Candidates(candidates) => Signal::Candidates(candidates),
+            };
+            self.coordinator.tell(index, signal, now);
+        }
+        let impossible = self.network.impossible();
+        assert!(
+            impossible.is_empty(),
+            "sent from an address that is not the host's: {impossible:?}"
+        );
+    }
+
+    fn flush_relay(&mut self) {
+        let now = self.clock.now();
+        for packet in self.relay.take_outgoing() {
+            let sender = Sender::Relay(packet.from);
+            self.network.send(sender, packet.from, packet.to, packet.payload, now);
+        }
+    }
+
+    fn side_if_begun(&self, peer: &str, call: &Call) -> Option<&Connection> {
+        self.peers[self.index(peer).0].connections.get(call.id.as_str())
+    }
+
+    fn index(&self, name: &str) -> PeerIndex {
+        let index = self.peers.iter().position(|peer| peer.name == name);
+        PeerIndex(index.unwrap_or_else(|| panic!("there is no peer named {name}")))
+    }
+}
