@@ -1,0 +1,166 @@
+//! Every role in one process, on loopback, with keys of this run: what `dev` and `demo` serve.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use p2p_auth::{Claims, RoomGrant, Scope, SigningSecret, Token, Verifier, mint};
+use p2p_registry::{MemoryRegistry, Settings};
+use p2p_relay::{Cidr, CidrError, Relay, RelayConfig, RelayHandle, TurnSecrets};
+use p2p_signaling::{RelayOffer, Signaling, SignalingConfig, SignalingHandle};
+use p2p_stats::SqliteStore;
+use p2p_telemetry::Shutdown;
+use secrecy::SecretString;
+
+use crate::failure::Failure;
+use crate::token::unix_now;
+use crate::{relay, signaling};
+
+/// How long the tokens of a run are valid.
+pub const TOKEN_TTL: Duration = Duration::from_secs(24 * 3600);
+
+/// The room that the tokens of a run allow.
+pub const ROOM: &str = "demo";
+
+/// Over which a drain spreads the goodbyes: nobody but this machine's own programs is connected.
+const DRAIN: Duration = Duration::from_millis(500);
+
+/// How long a drain may take in all.
+const DRAIN_DEADLINE: Duration = Duration::from_secs(5);
+
+/// Where the roles listen.
+#[derive(Debug, Clone, Copy)]
+pub struct Listen {
+    /// HTTP and WebSocket.
+    pub signaling: SocketAddr,
+    /// STUN and TURN over UDP.
+    pub relay: SocketAddr,
+}
+
+impl Listen {
+    /// Loopback, on free ports.
+    pub fn anywhere() -> Self {
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        Self { signaling: any, relay: any }
+    }
+}
+
+/// The running roles.
+pub struct Embedded {
+    signaling: SignalingHandle,
+    relay: RelayHandle,
+    /// The statistics.
+    pub store: Arc<SqliteStore>,
+    secret: SigningSecret,
+}
+
+impl Embedded {
+    /// Binds and starts everything. Statistics go to a file in `data`, or to memory.
+    pub async fn start(listen: Listen, data: Option<&Path>) -> Result<Self, Failure> {
+        let secret =
+            SigningSecret::new(&random_text()?).map_err(|error| Failure::bug(error.to_string()))?;
+        let turn = TurnSecrets::from(SecretString::from(random_text()?));
+        let store = Arc::new(signaling::open_store(data).await?);
+
+        let loopback = ["127.0.0.0/8", "::1/128"].map(|block| block.parse());
+        let loopback: Result<Vec<Cidr>, CidrError> = loopback.into_iter().collect();
+        let relay = Relay::bind(RelayConfig {
+            listen: vec![listen.relay],
+            secrets: turn.clone(),
+            // The peers are on this machine, which a relay protects by default.
+            allow_peers: loopback.map_err(|error| Failure::bug(error.to_string()))?,
+            ..RelayConfig::default()
+        })
+        .and_then(Relay::start)
+        .map_err(|error| relay::failure(&error, "--relay"))?;
+        let relay_address = relay.local_addrs()[0];
+
+        let verifier = Verifier::hs256([secret.clone()]);
+        let mut config = SignalingConfig::new(listen.signaling, verifier);
+        config.relays =
+            vec![RelayOffer { urls: vec![format!("turn:{relay_address}?transport=udp")] }];
+        config.stun = vec![format!("stun:{relay_address}")];
+        config.turn_secrets = turn;
+        config.turn_ttl = TOKEN_TTL;
+        config.allow_loopback_candidates = true;
+        config.timing.drain = DRAIN;
+        let registry = MemoryRegistry::start(Settings::default());
+        let signaling = Signaling::bind(config, registry, store.clone())
+            .await
+            .map_err(|error| signaling::failure(&error, listen.signaling, "--signaling"))?
+            .start();
+        Ok(Self { signaling, relay, store, secret })
+    }
+
+    /// What clients take as their server.
+    pub fn signaling_url(&self) -> String {
+        format!("ws://{}", self.signaling.local_addr())
+    }
+
+    /// The STUN and TURN server.
+    pub fn relay_url(&self) -> String {
+        format!("turn:{}", self.relay.local_addrs()[0])
+    }
+
+    /// A page of signaling's.
+    pub fn page(&self, path: &str) -> String {
+        format!("http://{}{path}", self.signaling.local_addr())
+    }
+
+    /// Bytes that the relay has carried so far, both ways.
+    pub fn relayed_bytes(&self) -> Result<u64, Failure> {
+        let snapshot = self.relay.snapshot().map_err(|error| relay::failure(&error, "--relay"))?;
+        Ok(snapshot.client_to_peer.bytes + snapshot.peer_to_client.bytes)
+    }
+
+    /// A token for a peer, with everything that a peer may do and the room of this run.
+    pub fn token(&self, peer: &str) -> Result<Token, Failure> {
+        self.mint(peer, &[Scope::Connect, Scope::Relay, Scope::Discover])
+    }
+
+    /// A token that may also read statistics.
+    pub fn admin_token(&self) -> Result<Token, Failure> {
+        self.mint("admin", &Scope::ALL)
+    }
+
+    fn mint(&self, peer: &str, scopes: &[Scope]) -> Result<Token, Failure> {
+        let bug = |error: &dyn std::fmt::Display| Failure::bug(error.to_string());
+        let subject = peer.parse().map_err(|error| bug(&error))?;
+        let mut claims = Claims::new(subject, unix_now() + TOKEN_TTL.as_secs())
+            .with_scopes(scopes.iter().copied());
+        claims.rooms = vec![RoomGrant::all(ROOM.parse().map_err(|error| bug(&error))?)];
+        mint(&claims, &self.secret).map_err(|error| bug(&error))
+    }
+
+    /// What signaling is doing.
+    pub fn snapshot(&self) -> p2p_signaling::Snapshot {
+        self.signaling.snapshot()
+    }
+
+    /// Resolves when every verdict that signaling has is in the store.
+    pub async fn flush_stats(&self) {
+        self.signaling.flush_stats().await;
+    }
+
+    /// Drains both roles (invariant I12), or cuts them short when `shutdown` is forced.
+    pub async fn stop(self, shutdown: &Shutdown) {
+        let Self { signaling, relay, store, .. } = self;
+        let drained = async {
+            relay.drain(DRAIN);
+            signaling.drain().await;
+            drop(relay.stopped().await);
+        };
+        shutdown.finish(drained, DRAIN_DEADLINE).await;
+        signaling.shutdown().await;
+        store.close().await;
+    }
+}
+
+/// 256 bits of randomness as text.
+fn random_text() -> Result<String, Failure> {
+    let mut bytes = [0_u8; 32];
+    aws_lc_rs::rand::fill(&mut bytes)
+        .map_err(|_| Failure::bug("the system gives no randomness"))?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}

@@ -1,0 +1,75 @@
+//! `coordinator ports`: what a firewall has to let in.
+
+use serde::Serialize;
+
+use crate::failure::Failure;
+
+/// List the ports to open
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Print one JSON array
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct Port {
+    port: &'static str,
+    protocol: &'static str,
+    role: &'static str,
+    flag: &'static str,
+    open_to: &'static str,
+    purpose: &'static str,
+}
+
+const PORTS: [Port; 4] = [
+    Port {
+        port: "8080",
+        protocol: "tcp",
+        role: "signaling",
+        flag: "--listen",
+        open_to: "clients",
+        purpose: "HTTP and WebSocket; put TLS in front of it",
+    },
+    Port {
+        port: "3478",
+        protocol: "udp",
+        role: "relay",
+        flag: "--listen",
+        open_to: "clients",
+        purpose: "STUN and TURN",
+    },
+    Port {
+        port: "49152-65535",
+        protocol: "udp",
+        role: "relay",
+        flag: "--port-range",
+        open_to: "clients",
+        purpose: "relayed addresses, one port an allocation",
+    },
+    Port {
+        port: "9090",
+        protocol: "tcp",
+        role: "both",
+        flag: "--admin-listen",
+        open_to: "operators",
+        purpose: "/livez, /readyz and /metrics, where separated",
+    },
+];
+
+/// Prints the table.
+pub fn run(args: &Args) -> Result<(), Failure> {
+    if args.json {
+        let text = serde_json::to_string(&PORTS).map_err(|e| Failure::bug(e.to_string()))?;
+        println!("{text}");
+        return Ok(());
+    }
+    println!(
+        "{:<12} {:<5} {:<10} {:<15} {:<10} PURPOSE",
+        "PORT", "PROTO", "ROLE", "FLAG", "OPEN TO"
+    );
+    for Port { port, protocol, role, flag, open_to, purpose } in &PORTS {
+        println!("{port:<12} {protocol:<5} {role:<10} {flag:<15} {open_to:<10} {purpose}");
+    }
+    Ok(())
+}

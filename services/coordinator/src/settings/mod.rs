@@ -1,0 +1,121 @@
+//! From the command line, the environment and a file to one parsed command.
+//!
+//! Flags beat environment, environment beats file, file beats built-in default. The values of the
+//! file become the defaults of the flags they are named after, so one parser checks all of them.
+
+pub mod address;
+pub mod duration;
+mod file;
+pub mod secret;
+mod source;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{Arg, ArgMatches, Command, CommandFactory as _, FromArgMatches as _};
+
+pub use file::SettingsFile;
+pub use source::{Row, rows};
+
+use crate::cli::Cli;
+use crate::failure::Failure;
+
+/// Subcommands whose flags are settings: each may have a section in the file.
+pub const ROLES: [&str; 3] = ["signaling", "relay", "dev"];
+
+/// The flag and variable that name the file.
+const FILE_FLAG: &str = "--config";
+const FILE_VARIABLE: &str = "P2P_CONFIG";
+
+/// A command line together with where its values come from.
+#[derive(Debug)]
+pub struct Parsed {
+    /// The command.
+    pub cli: Cli,
+    /// The values and sources of the subcommand.
+    pub matches: ArgMatches,
+    /// The file, if one was named.
+    pub file: Option<SettingsFile>,
+}
+
+/// Why there is nothing to run.
+#[derive(Debug)]
+pub enum NotParsed {
+    /// Clap has something to print: help, a version, or a usage error.
+    Clap(Box<clap::Error>),
+    /// The file is not usable.
+    File(Failure),
+}
+
+/// Reads the file that the arguments name, then the arguments with the file beneath them.
+pub fn parse(args: Vec<OsString>) -> Result<Parsed, NotParsed> {
+    let file = match file_path(&args) {
+        Some(path) => Some(SettingsFile::read(&path).map_err(NotParsed::File)?),
+        None => None,
+    };
+    let command = command(file.as_ref());
+    let matches =
+        command.try_get_matches_from(args).map_err(|error| blame_file(error, file.as_ref()))?;
+    let cli = Cli::from_arg_matches(&matches).map_err(|error| NotParsed::Clap(Box::new(error)))?;
+    let matches = matches.subcommand().map(|(_, inner)| inner.clone()).unwrap_or_default();
+    Ok(Parsed { cli, matches, file })
+}
+
+/// The command line's grammar, its flags defaulting to what the file says. Values of variables are
+/// never shown in help: some are secrets.
+pub fn command(file: Option<&SettingsFile>) -> Command {
+    let command = Cli::command();
+    let roles: Vec<String> = command.get_subcommands().map(|c| c.get_name().to_owned()).collect();
+    let command = command.mut_args(|arg| beneath(arg, None, file));
+    roles.into_iter().fold(command, |command, role| {
+        command.mut_subcommand(&role, |sub| sub.mut_args(|arg| beneath(arg, Some(&role), file)))
+    })
+}
+
+/// The flag with the file's value as its default.
+fn beneath(arg: Arg, role: Option<&str>, file: Option<&SettingsFile>) -> Arg {
+    let values = arg.get_long().and_then(|flag| Some(file?.value(role, flag)?.to_vec()));
+    let arg = arg.hide_env_values(true);
+    match values {
+        Some(values) => arg.default_values(values),
+        None => arg,
+    }
+}
+
+/// Looks for the file's name before the real parsing, which needs the file.
+fn file_path(args: &[OsString]) -> Option<PathBuf> {
+    let mut args = args.iter().skip(1);
+    while let Some(arg) = args.next() {
+        if arg == FILE_FLAG {
+            return args.next().map(PathBuf::from);
+        }
+        if let Some(path) = arg.to_str().and_then(|a| a.strip_prefix(FILE_FLAG)?.strip_prefix('='))
+        {
+            return Some(path.into());
+        }
+    }
+    std::env::var_os(FILE_VARIABLE).filter(|path| !path.is_empty()).map(PathBuf::from)
+}
+
+/// An invalid value that stands in the file is an error about the file.
+fn blame_file(error: clap::Error, file: Option<&SettingsFile>) -> NotParsed {
+    let text = |kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => text.clone(),
+        _ => String::new(),
+    };
+    let (value, flag) = (text(ContextKind::InvalidValue), text(ContextKind::InvalidArg));
+    let is_value = matches!(error.kind(), ErrorKind::ValueValidation | ErrorKind::InvalidValue);
+    let key = flag.trim_start_matches('-').split(' ').next().unwrap_or_default();
+    match file {
+        Some(file) if is_value && file.holds(key, &value) => {
+            let why = std::error::Error::source(&error).map(ToString::to_string);
+            let why = why.unwrap_or_else(|| "it is not one of the possible values".to_owned());
+            NotParsed::File(Failure::usage(
+                format!("{}: `{key} = \"{value}\"`: {why}", file.path().display()),
+                format!("correct the value in the file, or override it with --{key}"),
+            ))
+        }
+        Some(_) | None => NotParsed::Clap(Box::new(error)),
+    }
+}

@@ -1,0 +1,184 @@
+//! `coordinator signaling`: WebSocket sessions, HTTP API, statistics.
+
+use std::io::ErrorKind;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::{ArgMatches, FromArgMatches as _};
+use p2p_auth::Verifier;
+use p2p_auth::turn_rest::TurnSecrets;
+use p2p_registry::{MemoryRegistry, Settings};
+use p2p_signaling::{RelayOffer, Signaling, SignalingConfig, SignalingError};
+use p2p_stats::SqliteStore;
+use p2p_telemetry::{Shutdown, prometheus};
+use secrecy::SecretString;
+
+use crate::failure::{Failure, exit};
+use crate::settings::address::{stun_uri, turn_uri};
+use crate::settings::{duration, secret};
+use crate::token::signing_secrets;
+use crate::version::VERSION;
+use crate::{admin, listening};
+
+/// The statistics' file in the data folder.
+const STATS_FILE: &str = "stats.sqlite";
+
+/// How long a drain may take in all; the service spreads the reconnects over a part of it.
+const DRAIN_DEADLINE: Duration = Duration::from_secs(30);
+
+/// Serve signaling: WebSocket, HTTP API, statistics
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Where clients connect
+    #[arg(
+        long,
+        value_name = "IP:PORT",
+        env = "P2P_SIGNALING_LISTEN",
+        default_value = "0.0.0.0:8080"
+    )]
+    listen: SocketAddr,
+    /// Where to serve /livez, /readyz and /metrics; together with the rest if not given
+    #[arg(long, value_name = "IP:PORT", env = "P2P_SIGNALING_ADMIN_LISTEN")]
+    admin_listen: Option<SocketAddr>,
+    /// Secret that tokens are signed with (HS256), 32 bytes or more
+    #[arg(long, value_name = "SECRET", env = "P2P_JWT_SECRET")]
+    jwt_secret: Option<SecretString>,
+    /// File with that secret; several lines for a rotation, newest first
+    #[arg(long, value_name = "FILE", env = "P2P_JWT_SECRET_FILE")]
+    jwt_secret_file: Option<PathBuf>,
+    /// Accept only tokens of this issuer
+    #[arg(long, value_name = "ISS", env = "P2P_JWT_ISSUER")]
+    jwt_issuer: Option<String>,
+    /// Accept only tokens for this audience
+    #[arg(long, value_name = "AUD", env = "P2P_JWT_AUDIENCE")]
+    jwt_audience: Option<String>,
+    /// Secret shared with the relays; without it clients get no relay
+    #[arg(long, value_name = "SECRET", env = "P2P_TURN_SECRET")]
+    turn_secret: Option<SecretString>,
+    /// File with that secret; several lines for a rotation, newest first
+    #[arg(long, value_name = "FILE", env = "P2P_TURN_SECRET_FILE")]
+    turn_secret_file: Option<PathBuf>,
+    /// A relay that clients are told; may be repeated
+    #[arg(
+        long = "relay",
+        value_name = "turn:HOST:PORT",
+        env = "P2P_RELAYS",
+        value_delimiter = ',',
+        value_parser = turn_uri
+    )]
+    relays: Vec<String>,
+    /// A STUN server that clients are told, beside the relays; may be repeated
+    #[arg(
+        long = "stun",
+        value_name = "HOST:PORT",
+        env = "P2P_STUN",
+        value_delimiter = ',',
+        value_parser = stun_uri
+    )]
+    stun: Vec<String>,
+    /// How long the relay credentials of clients are valid
+    #[arg(
+        long,
+        value_name = "TIME",
+        env = "P2P_TURN_TTL",
+        default_value = "1h",
+        value_parser = duration::parse
+    )]
+    turn_ttl: Duration,
+    /// Let clients offer loopback addresses: only for programs on one machine
+    #[arg(long, env = "P2P_ALLOW_LOOPBACK")]
+    allow_loopback: bool,
+    /// Folder for statistics
+    #[arg(long, value_name = "DIR", env = "P2P_DATA", default_value = "data")]
+    data: PathBuf,
+}
+
+/// Checks the settings without binding anything.
+pub fn check(matches: &ArgMatches) -> Result<(), Failure> {
+    let args = Args::from_arg_matches(matches).map_err(|error| Failure::bug(error.to_string()))?;
+    config(&args, matches).map(drop)
+}
+
+/// Serves until a signal ends it.
+pub async fn run(args: &Args, matches: &ArgMatches) -> Result<(), Failure> {
+    let config = config(args, matches)?;
+    let shutdown = Shutdown::new();
+    shutdown.listen().map_err(|error| Failure::bug(format!("no signal handler: {error}")))?;
+
+    let metrics = prometheus::install(VERSION).map_err(|error| Failure::bug(error.to_string()))?;
+    admin::keep_up(metrics);
+
+    let store = Arc::new(open_store(Some(&args.data)).await?);
+    let registry = MemoryRegistry::start(Settings::default());
+    let signaling = Signaling::bind(config, registry, store.clone())
+        .await
+        .map_err(|error| failure(&error, args.listen, "--listen"))?
+        .start();
+    eprintln!("signaling ready on http://{}", signaling.local_addr());
+    if let Some(admin) = signaling.admin_addr() {
+        eprintln!("signaling admin ready on http://{admin}");
+    }
+
+    shutdown.draining().await;
+    shutdown.finish(signaling.drain(), DRAIN_DEADLINE).await;
+    signaling.shutdown().await;
+    store.close().await;
+    Ok(())
+}
+
+/// Statistics in a folder, or in memory.
+pub async fn open_store(data: Option<&Path>) -> Result<SqliteStore, Failure> {
+    let opened = match data {
+        Some(folder) => SqliteStore::open(folder.join(STATS_FILE)).await,
+        None => SqliteStore::in_memory().await,
+    };
+    opened.map_err(|error| Failure::new(error.code(), exit::USAGE, error.to_string(), error.fix()))
+}
+
+fn config(args: &Args, matches: &ArgMatches) -> Result<SignalingConfig, Failure> {
+    let mut verifier = Verifier::hs256(signing_secrets(matches)?);
+    if let Some(issuer) = &args.jwt_issuer {
+        verifier = verifier.with_issuer(issuer);
+    }
+    if let Some(audience) = &args.jwt_audience {
+        verifier = verifier.with_audience(audience);
+    }
+    let turn_secrets = TurnSecrets::new(secret::read(matches, "turn-secret")?);
+    if !args.relays.is_empty() && turn_secrets.is_empty() {
+        return Err(Failure::usage(
+            "relays are named, and no secret to make credentials for them",
+            "pass --turn-secret-file with the secret that the relays have, or leave --relay out",
+        ));
+    }
+    let mut config = SignalingConfig::new(args.listen, verifier);
+    config.admin_listen = args.admin_listen;
+    // A relay is a STUN server too.
+    let of_relays = args.relays.iter().filter_map(|uri| uri.strip_prefix("turn:"));
+    config.stun = of_relays.map(|server| format!("stun:{server}")).collect();
+    config.stun.extend(args.stun.iter().cloned());
+    let offer = |uri: &String| RelayOffer { urls: vec![format!("{uri}?transport=udp")] };
+    config.relays = args.relays.iter().map(offer).collect();
+    config.turn_secrets = turn_secrets;
+    config.turn_ttl = args.turn_ttl;
+    config.allow_loopback_candidates = args.allow_loopback;
+    Ok(config)
+}
+
+/// The service's errors in the words of this program.
+pub fn failure(error: &SignalingError, address: SocketAddr, flag: &str) -> Failure {
+    match error {
+        SignalingError::PortInUse(address) => {
+            listening::failed("tcp", *address, flag, &ErrorKind::AddrInUse.into())
+        }
+        SignalingError::PortDenied(address) => {
+            listening::failed("tcp", *address, flag, &ErrorKind::PermissionDenied.into())
+        }
+        SignalingError::Listen { address, source } => {
+            listening::failed("tcp", *address, flag, source)
+        }
+        SignalingError::NoTurnSecret => Failure::usage(error.to_string(), error.fix()),
+        SignalingError::Metrics(_) => Failure::bug(format!("{error} (listening on {address})")),
+    }
+}

@@ -1,0 +1,24 @@
+//! `coordinator version`.
+
+use serde_json::json;
+
+/// Show the version
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// This program's version.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// Prints it.
+pub fn run(args: &Args) {
+    let protocol = p2p_wire::SUBPROTOCOL;
+    if args.json {
+        println!("{}", json!({ "name": "coordinator", "version": VERSION, "protocol": protocol }));
+    } else {
+        println!("coordinator {VERSION} (protocol {protocol})");
+    }
+}

@@ -1,0 +1,110 @@
+//! `token` and `turn-credentials`: what they print is what the services accept.
+
+mod support;
+
+use p2p_auth::turn_rest::TurnSecrets;
+use p2p_auth::{Scope, SigningSecret, Token, Verifier};
+use secrecy::ExposeSecret as _;
+use support::{private_file, run, text};
+
+const SECRET: &str = "0123456789-0123456789-0123456789-north";
+
+#[test]
+fn a_minted_token_verifies_and_says_what_was_asked() {
+    let minted = run([
+        "token",
+        "--peer",
+        "alice",
+        "--room",
+        "demo",
+        "--room",
+        "team-*",
+        "--ttl",
+        "90s",
+        "--app",
+        "shop",
+        "--scope",
+        "connect",
+        "--scope",
+        "admin",
+        "--jwt-secret",
+        SECRET,
+    ]);
+    let verifier = Verifier::hs256([SigningSecret::new(SECRET).unwrap()]);
+    let grant = verifier.verify(&Token::new(minted.data()), now()).unwrap();
+    assert!(grant.may_be(&"alice".parse().unwrap()) && !grant.may_be(&"bob".parse().unwrap()));
+    assert!(grant.may_join(&"team-7".parse().unwrap()) && !grant.may_join(&"x".parse().unwrap()));
+    assert!(grant.may(Scope::Admin) && !grant.may(Scope::Relay));
+    assert_eq!(grant.app().as_str(), "shop");
+    assert!(grant.expires_unix() <= now() + 90 && grant.expires_unix() > now() + 30);
+}
+
+#[test]
+fn after_a_rotation_the_first_line_of_the_file_signs() {
+    let dir = tempfile::tempdir().unwrap();
+    let old = "old-0123456789-0123456789-0123456789";
+    let file = private_file(dir.path(), "jwt", &format!("{SECRET}\n{old}\n"));
+    let minted = run(["token", "--peer", "a", "--jwt-secret-file", text(&file)]);
+    let verify = |secret| {
+        let verifier = Verifier::hs256([SigningSecret::new(secret).unwrap()]);
+        verifier.verify(&Token::new(minted.data()), now()).is_ok()
+    };
+    assert!(verify(SECRET) && !verify(old));
+}
+
+#[test]
+fn a_short_secret_is_refused_with_a_way_to_make_one() {
+    run(["token", "--peer", "a", "--jwt-secret", "hunter2"])
+        .failed_with(2, &["7 bytes", "at least 32", "/dev/urandom"]);
+}
+
+#[test]
+fn a_duration_that_is_none_is_refused_with_examples() {
+    for ttl in ["soon", "0", "-5s", "1y"] {
+        run(["token", "--peer", "a", "--jwt-secret", SECRET, &format!("--ttl={ttl}")])
+            .failed_with(2, &["for example"]);
+    }
+    run(["token", "--peer", "a", "--jwt-secret", SECRET, "--ttl", "1000d"])
+        .failed_with(2, &["longer than a year", "fix:"]);
+}
+
+#[test]
+fn a_peer_or_scope_that_cannot_be_is_refused() {
+    run(["token", "--peer", "a/b", "--jwt-secret", SECRET]).failed_with(2, &["'/'"]);
+    run(["token", "--peer", "a", "--scope", "root", "--jwt-secret", SECRET])
+        .failed_with(2, &["connect, discover, relay, admin"]);
+}
+
+#[test]
+fn turn_credentials_are_what_a_relay_with_the_secret_computes() {
+    let minted = run([
+        "turn-credentials",
+        "--user",
+        "alice",
+        "--ttl",
+        "10m",
+        "--turn-secret",
+        "north",
+        "--relay",
+        "relay.example.org",
+        "--json",
+    ])
+    .json();
+    let username = minted["username"].as_str().unwrap();
+    assert!(username.ends_with(":alice"));
+    let secrets = TurnSecrets::from(secrecy::SecretString::from("north"));
+    let expected = secrets.passwords_for(username, now()).unwrap();
+    assert_eq!(minted["password"], expected[0].expose_secret());
+    assert_eq!(minted["uris"][0], "turn:relay.example.org:3478");
+    assert_eq!(minted["ttl"], 600);
+}
+
+#[test]
+fn without_a_secret_nothing_is_minted() {
+    run(["turn-credentials", "--user", "a"]).failed_with(2, &["no turn-secret", "fix:"]);
+    run(["token", "--peer", "a"]).failed_with(2, &["no jwt-secret", "fix:"]);
+}
+
+fn now() -> u64 {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs()
+}
