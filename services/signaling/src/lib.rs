@@ -1,1 +1,33 @@
-//! WebSocket sessions and HTTP API.
+//! The signaling service: WebSocket sessions and the HTTP API.
+//!
+//! ```text
+//! http/      routes, tokens, problems, pages
+//! session/   one WebSocket: handshake, hello, frames in and out, limits, close codes
+//! attempt/   connect → one `attempt` to both sides → candidates → reports → one verdict
+//! ```
+//!
+//! A message goes one way through them: `session` reads a frame, the registry says where it goes,
+//! the receiver's `session` writes it. Statistics leave by a queue that never makes a session wait
+//! (invariant I7).
+//!
+//! [`Signaling::bind`] takes the ports, [`Signaling::serve`] runs until the process is to stop and
+//! drains (invariant I12).
+#![warn(missing_docs)]
+
+mod attempt;
+mod clock;
+pub mod config;
+mod error;
+mod http;
+mod instance;
+mod listener;
+mod meters;
+mod random;
+mod relays;
+mod server;
+mod session;
+
+pub use config::{InstanceLimits, Origins, RelayOffer, SignalingConfig, Timing};
+pub use error::SignalingError;
+pub use instance::Snapshot;
+pub use server::{Signaling, SignalingHandle};

@@ -1,0 +1,323 @@
+//! Connection attempts: from `connect` to one verdict (invariant I11).
+//!
+//! 1. [`Attempts::connect`] checks, makes both sides' ICE credentials and the plan, and sends
+//!    `attempt` to both peers in the same moment.
+//! 2. [`Attempts::candidate`] forwards what a side finds later, within its budget.
+//! 3. [`Attempts::report`] takes what each side tells; the [`table`] decides when the attempt has
+//!    ended, also if a side leaves or nobody tells anything.
+//! 4. The verdict goes to the recorder, which never makes anybody wait (invariant I7).
+
+mod candidates;
+mod table;
+
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use p2p_registry::{Ownership, PeerView, Registry};
+use p2p_stats::{AttemptRecord, NatSummary, Recorder};
+use p2p_telemetry::metrics::{ATTEMPTS, TIME_TO_CONNECT_SECONDS, TIME_TO_DIRECT_SECONDS};
+use p2p_wire::client::{Connect, Trickle};
+use p2p_wire::server::{self, PeerState};
+use p2p_wire::{
+    AppId, Attempt, AttemptId, Candidate, Code, IceCredentials, IcePair, NatProfile, PeerId,
+    Policy, Problem, Report, Secret, ServerMessage,
+};
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep_until};
+use tracing::{debug, info};
+use uuid::Uuid;
+
+pub(crate) use self::candidates::AddressPolicy;
+use self::table::{Effect, Table};
+use crate::clock;
+use crate::config::SignalingConfig;
+use crate::meters;
+use crate::random;
+use crate::relays::Relays;
+
+/// The attempts that this instance coordinates.
+pub(crate) struct Attempts {
+    table: Mutex<Table>,
+    registry: Arc<dyn Registry>,
+    recorder: Recorder,
+    addresses: AddressPolicy,
+    timeout_ms: u64,
+    /// Wakes the watch when a deadline may have come to be the next one.
+    earlier: Notify,
+}
+
+impl Attempts {
+    pub(crate) fn new(
+        config: &SignalingConfig,
+        registry: Arc<dyn Registry>,
+        recorder: Recorder,
+    ) -> Self {
+        Self {
+            table: Mutex::new(Table::new(config.limits.attempts, &config.timing)),
+            registry,
+            recorder,
+            addresses: AddressPolicy { allow_loopback: config.allow_loopback_candidates },
+            timeout_ms: u64::try_from(config.timing.attempt.as_millis()).unwrap_or(u64::MAX),
+            earlier: Notify::new(),
+        }
+    }
+
+    /// Which addresses a candidate may have.
+    pub(crate) fn addresses(&self) -> AddressPolicy {
+        self.addresses
+    }
+
+    /// Attempts that are not decided.
+    pub(crate) fn open(&self) -> usize {
+        self.lock().open()
+    }
+
+    /// Begins an attempt: the callee's `attempt` is sent, the caller's is returned.
+    pub(crate) async fn connect(
+        &self,
+        caller: &Ownership,
+        connect: Connect,
+        relays: Option<&Relays>,
+    ) -> Result<ServerMessage, Problem> {
+        let (app, callee) = (&caller.app, &connect.to);
+        if *callee == caller.peer {
+            return Err(problem(
+                Code::BadMessage,
+                "a peer cannot connect to itself".to_owned(),
+                "name another peer",
+            ));
+        }
+        let far = self.connected(app, callee).await?;
+        let near = self.connected(app, &caller.peer).await?;
+        self.lock().admit(app, &caller.peer, callee)?;
+
+        let id = AttemptId::new(Uuid::now_v7().simple().to_string())
+            .expect("32 hexadecimal digits are an id");
+        let (near_nat, far_nat) = (near.published.nat.as_ref(), far.published.nat.as_ref());
+        let plan = p2p_nat::plan::plan(near_nat, far_nat, connect.policy);
+        let (near_ice, far_ice) = (ice_credentials(), ice_credentials());
+        let now_unix = clock::unix_seconds();
+        let relays_for = |peer: &PeerId| match connect.policy {
+            Policy::Direct => Vec::new(),
+            Policy::Auto | Policy::Relay => {
+                relays.map(|r| r.with_credentials(app, peer, now_unix)).unwrap_or_default()
+            }
+        };
+        let side =
+            |other: &PeerId, view: &PeerView, own: &IceCredentials, its: &IceCredentials| Attempt {
+                attempt: id.clone(),
+                id: None,
+                peer: other.clone(),
+                peer_meta: view.meta.clone(),
+                controlling: false,
+                policy: connect.policy,
+                ice: IcePair { local: own.clone(), remote: its.clone() },
+                peer_candidates: candidates::visible(&view.published.candidates, connect.policy),
+                peer_nat: view.published.nat.as_ref().map(|nat| told(nat, connect.policy)),
+                peer_key: view.key.clone(),
+                relays: Vec::new(),
+                plan: plan.clone(),
+                timeout_ms: self.timeout_ms,
+            };
+        let for_callee = Attempt {
+            relays: relays_for(callee),
+            ..side(&caller.peer, &near, &far_ice, &near_ice)
+        };
+        let for_caller = Attempt {
+            id: Some(connect.id),
+            controlling: true,
+            relays: relays_for(&caller.peer),
+            ..side(callee, &far, &near_ice, &far_ice)
+        };
+
+        let mut record = AttemptRecord::begun(
+            id.clone(),
+            app.clone(),
+            caller.peer.clone(),
+            callee.clone(),
+            clock::unix_millis(),
+        );
+        record.caller_nat = near_nat.map(NatSummary::from);
+        record.callee_nat = far_nat.map(NatSummary::from);
+        record.policy = connect.policy;
+        record.plan = plan;
+        // In the table first: the callee may answer before this call goes on.
+        let given = [near.published.candidates.len(), far.published.candidates.len()];
+        self.lock().insert(record, given, Instant::now());
+        self.earlier.notify_one();
+        let frame = ServerMessage::Attempt(Box::new(for_callee)).to_text();
+        if !self.registry.signal(app, callee, frame.into()).await.map_err(|e| e.problem())? {
+            self.lock().forget(&id);
+            return Err(away(callee));
+        }
+        debug!(attempt = %id, %app, caller = %caller.peer, %callee, "attempt begun");
+        Ok(ServerMessage::Attempt(Box::new(for_caller)))
+    }
+
+    /// Forwards a candidate to the other side.
+    pub(crate) async fn candidate(
+        &self,
+        app: &AppId,
+        from: &PeerId,
+        trickle: Trickle,
+    ) -> Result<(), Problem> {
+        self.addresses.check(&trickle.candidate)?;
+        let (to, policy) = self.lock().candidate(app, from, &trickle.attempt)?;
+        if !candidates::is_visible(&trickle.candidate, policy) {
+            debug!(attempt = %trickle.attempt, "a candidate is kept back by the relay policy");
+            return Ok(());
+        }
+        let Trickle { attempt, mut candidate } = trickle;
+        candidates::strip(&mut candidate, policy);
+        let frame = ServerMessage::Candidate(server::Trickle { attempt, candidate }).to_text();
+        // Whether the other side is there is for its session to notice, not for this one.
+        self.registry.signal(app, &to, frame.into()).await.map_err(|e| e.problem())?;
+        Ok(())
+    }
+
+    /// Takes in what a side tells.
+    pub(crate) async fn report(
+        &self,
+        app: &AppId,
+        from: &PeerId,
+        report: &Report,
+    ) -> Result<(), Problem> {
+        let effects = self.lock().report(app, from, report, Instant::now())?;
+        self.perform(effects).await;
+        self.earlier.notify_one();
+        Ok(())
+    }
+
+    /// A peer lost its connection; it has a while to come back.
+    pub(crate) fn peer_lost(&self, app: &AppId, peer: &PeerId) {
+        if self.lock().peer_lost(app, peer, Instant::now()) {
+            self.earlier.notify_one();
+        }
+    }
+
+    /// A peer took its session up again.
+    pub(crate) fn peer_back(&self, app: &AppId, peer: &PeerId) {
+        self.lock().peer_back(app, peer);
+    }
+
+    /// A peer said goodbye, or began a new session that knows nothing of its attempts.
+    pub(crate) async fn peer_gone(&self, app: &AppId, peer: &PeerId) {
+        let effects = self.lock().peer_gone(app, peer, Instant::now());
+        self.perform(effects).await;
+    }
+
+    /// Ends attempts whose time has passed. Never returns.
+    pub(crate) async fn watch(&self) {
+        loop {
+            let next = self.lock().next_due();
+            match next {
+                Some(at) => {
+                    tokio::select! {
+                        () = sleep_until(at) => {
+                            let effects = self.lock().expire(Instant::now());
+                            self.perform(effects).await;
+                        }
+                        () = self.earlier.notified() => {}
+                    }
+                }
+                None => self.earlier.notified().await,
+            }
+        }
+    }
+
+    async fn perform(&self, effects: Vec<Effect>) {
+        for effect in effects {
+            match effect {
+                Effect::Tell { app, peer, ended } => {
+                    let frame = ServerMessage::Ended(ended).to_text();
+                    if let Err(error) = self.registry.signal(&app, &peer, frame.into()).await {
+                        debug!(%error, "a peer was not told that its attempt ended");
+                    }
+                }
+                Effect::Record(record) => self.recorder.record(*record),
+                Effect::Decided(record) => count(&record),
+            }
+        }
+    }
+
+    async fn connected(&self, app: &AppId, peer: &PeerId) -> Result<PeerView, Problem> {
+        match self.registry.peer(app, peer).await.map_err(|e| e.problem())? {
+            Some(view) if view.state == PeerState::On => Ok(view),
+            Some(_) => Err(away(peer)),
+            None => Err(problem(
+                Code::PeerNotFound,
+                format!("no peer {peer} is connected"),
+                "check the id, and that the other program runs and uses the same server and app",
+            )),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().expect("no code panics while it holds the table's lock")
+    }
+}
+
+fn count(record: &AttemptRecord) {
+    let outcome = record.outcome.as_str();
+    ATTEMPTS.with([outcome, record.method.map_or("none", |m| m.as_str())]).increment(1);
+    if let Some(ms) = record.connected_ms {
+        TIME_TO_CONNECT_SECONDS.with([outcome]).record(ms as f64 / 1000.0);
+    }
+    if let Some(ms) = record.direct_ms {
+        TIME_TO_DIRECT_SECONDS.get().record(ms as f64 / 1000.0);
+    }
+    info!(
+        attempt = %record.attempt,
+        app = %record.app,
+        caller = %record.caller,
+        callee = %record.callee,
+        outcome,
+        connected_ms = record.connected_ms,
+        "attempt ended"
+    );
+}
+
+/// RFC 8445 §5.3: at least 24 bits of randomness in the fragment and 128 in the password.
+fn ice_credentials() -> IceCredentials {
+    IceCredentials { ufrag: random::ice_text::<6>(), pwd: Secret::new(random::ice_text::<18>()) }
+}
+
+/// A network without its address where the peers are not to learn each other's.
+fn told(nat: &NatProfile, policy: Policy) -> NatProfile {
+    let mut nat = nat.clone();
+    if policy == Policy::Relay {
+        nat.public_address = None;
+    }
+    nat
+}
+
+fn away(peer: &PeerId) -> Problem {
+    problem(
+        Code::PeerNotFound,
+        format!("{peer} has lost its connection to the coordinator"),
+        "try again in a few seconds: it may be reconnecting",
+    )
+}
+
+fn problem(code: Code, detail: String, fix: &str) -> Problem {
+    Problem::new(code, "Attempt refused", detail, fix)
+}
+
+/// Takes out the candidates that no peer may be sent to, and says what was wrong with the first.
+pub(crate) fn sift(
+    policy: AddressPolicy,
+    candidates: Vec<Candidate>,
+) -> (Vec<Candidate>, Option<Problem>) {
+    let mut refused = None;
+    let kept = candidates
+        .into_iter()
+        .filter(|candidate| match policy.check(candidate) {
+            Ok(()) => true,
+            Err(problem) => {
+                meters::limited("candidates");
+                refused.get_or_insert(problem);
+                false
+            }
+        })
+        .collect();
+    (kept, refused)
+}

@@ -1,0 +1,163 @@
+//! What an operator decides about an instance. Every field's default is in its documentation.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use p2p_auth::Verifier;
+use p2p_auth::turn_rest::TurnSecrets;
+use p2p_wire::limits::{ATTEMPT_TIMEOUT_MS, HEARTBEAT_MS, HELLO_DEADLINE_MS};
+
+/// The configuration of one signaling instance.
+#[derive(Debug, Clone)]
+pub struct SignalingConfig {
+    /// Where HTTP and WebSocket are served. Port 0 takes any free one.
+    pub listen: SocketAddr,
+    /// Where `/metrics` is served, with `/livez` and `/readyz`; `None` serves it on `listen`.
+    pub admin_listen: Option<SocketAddr>,
+    /// Who may come in.
+    pub verifier: Arc<Verifier>,
+    /// `stun:host:port` URIs for every client. None.
+    pub stun: Vec<String>,
+    /// The relays, in the order of preference. None.
+    pub relays: Vec<RelayOffer>,
+    /// The secrets shared with the relays; needed when there are any.
+    pub turn_secrets: TurnSecrets,
+    /// How long relay credentials are good for. 1 h.
+    pub turn_ttl: Duration,
+    /// From which web pages browsers may connect. Any.
+    pub origins: Origins,
+    /// Whether candidates may name loopback addresses. No; a demo on one machine needs it.
+    pub allow_loopback_candidates: bool,
+    /// Bounds.
+    pub limits: InstanceLimits,
+    /// Deadlines.
+    pub timing: Timing,
+}
+
+impl SignalingConfig {
+    /// Defaults: no relays, no STUN servers, one port for everything.
+    pub fn new(listen: SocketAddr, verifier: Verifier) -> Self {
+        Self {
+            listen,
+            admin_listen: None,
+            verifier: Arc::new(verifier),
+            stun: Vec::new(),
+            relays: Vec::new(),
+            turn_secrets: TurnSecrets::default(),
+            turn_ttl: Duration::from_secs(3600),
+            origins: Origins::Any,
+            allow_loopback_candidates: false,
+            limits: InstanceLimits::default(),
+            timing: Timing::default(),
+        }
+    }
+}
+
+/// One relay, as clients are told about it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RelayOffer {
+    /// `turn:host:port?transport=udp` URIs of the same relay.
+    pub urls: Vec<String>,
+}
+
+/// From which web pages browsers may open a WebSocket.
+///
+/// Tokens are not cookies, so a foreign page cannot ride on a user's session; the list keeps it
+/// from using a token that it came by. A page of the instance itself is always welcome, and so are
+/// clients that send no `Origin`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Origins {
+    /// Any page.
+    #[default]
+    Any,
+    /// Pages of these origins, such as `https://app.example.org`.
+    Only(Vec<String>),
+}
+
+/// Bounds of one instance. Reaching one is answered and counted (invariant I5).
+#[derive(Debug, Clone)]
+pub struct InstanceLimits {
+    /// WebSockets at once. 50,000.
+    pub connections: usize,
+    /// TCP connections at once, WebSockets among them. 60,000.
+    pub sockets: usize,
+    /// HTTP requests at once, WebSockets aside. 512.
+    pub requests: usize,
+    /// Messages a second and connection, sustained. 100.
+    pub messages_per_second: u32,
+    /// Messages that may come at once. 400.
+    pub message_burst: u32,
+    /// Messages refused as too fast before the connection is closed. 400.
+    pub too_fast_strikes: u32,
+    /// Frames that wait for one slow client. 512, which holds a full inbox and its events.
+    pub outbox: usize,
+    /// Attempts that are open or may still turn direct. 20,000.
+    pub attempts: usize,
+    /// Tickets not yet used. 10,000.
+    pub tickets: usize,
+    /// Statistics that wait for the store. 8,192.
+    pub records: usize,
+}
+
+impl Default for InstanceLimits {
+    fn default() -> Self {
+        Self {
+            connections: 50_000,
+            sockets: 60_000,
+            requests: 512,
+            messages_per_second: 100,
+            message_burst: 400,
+            too_fast_strikes: 400,
+            outbox: 512,
+            attempts: 20_000,
+            tickets: 10_000,
+            records: 8_192,
+        }
+    }
+}
+
+/// Deadlines of one instance.
+#[derive(Debug, Clone)]
+pub struct Timing {
+    /// How long a request's headers may take. 5 s.
+    pub headers: Duration,
+    /// How long an HTTP request may take. 10 s.
+    pub request: Duration,
+    /// How long a new WebSocket has to say hello. 5 s.
+    pub hello: Duration,
+    /// Between a client's pings; two and a half of them without a frame end the connection. 25 s.
+    pub heartbeat: Duration,
+    /// How long one frame may take to be written. 5 s.
+    pub write: Duration,
+    /// How long a closing connection has to answer. 1 s.
+    pub linger: Duration,
+    /// After which an attempt that nobody reported has failed. 30 s.
+    pub attempt: Duration,
+    /// How long a peer that lost its connection may be away from an open attempt. 5 s.
+    pub attempt_grace: Duration,
+    /// How long a relayed attempt may still be reported as direct. 10 min.
+    pub upgrade: Duration,
+    /// How long a ticket is good for. 60 s.
+    pub ticket: Duration,
+    /// Over which a drain spreads the reconnects. 10 s.
+    pub drain: Duration,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Self {
+            headers: Duration::from_secs(5),
+            request: Duration::from_secs(10),
+            hello: Duration::from_millis(HELLO_DEADLINE_MS),
+            heartbeat: Duration::from_millis(HEARTBEAT_MS),
+            write: Duration::from_secs(5),
+            linger: Duration::from_secs(1),
+            attempt: Duration::from_millis(ATTEMPT_TIMEOUT_MS),
+            attempt_grace: Duration::from_secs(5),
+            upgrade: Duration::from_secs(600),
+            ticket: Duration::from_secs(60),
+            drain: Duration::from_secs(10),
+        }
+    }
+}

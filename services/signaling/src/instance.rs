@@ -1,0 +1,126 @@
+//! Everything that the sessions and routes of one instance share.
+
+use std::sync::Arc;
+
+use p2p_registry::{Counts, Registry};
+use p2p_stats::{Recorder, Store};
+use p2p_telemetry::Shutdown;
+use p2p_telemetry::metrics::{
+    ATTEMPTS_OPEN, DRAINING, REGISTRY_PEERS, REGISTRY_ROOMS, SIGNALING_SESSIONS,
+};
+use p2p_telemetry::prometheus::{self, Exporter};
+use p2p_wire::Limits;
+use serde::Serialize;
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+use tokio_util::task::TaskTracker;
+
+use crate::attempt::Attempts;
+use crate::config::SignalingConfig;
+use crate::error::SignalingError;
+use crate::http::Tickets;
+use crate::meters::Meters;
+use crate::relays::Relays;
+
+/// One instance.
+pub(crate) struct Instance {
+    pub(crate) config: SignalingConfig,
+    pub(crate) registry: Arc<dyn Registry>,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) recorder: Recorder,
+    pub(crate) attempts: Attempts,
+    pub(crate) tickets: Tickets,
+    pub(crate) relays: Relays,
+    pub(crate) meters: Meters,
+    pub(crate) exporter: Exporter,
+    pub(crate) stop: Shutdown,
+    /// The WebSockets, so that a drain can wait for them.
+    pub(crate) sessions: TaskTracker,
+    /// Places for WebSockets.
+    pub(crate) places: Arc<Semaphore>,
+    started: Instant,
+}
+
+/// What an instance is doing.
+#[derive(Debug, Clone, Serialize)]
+pub struct Snapshot {
+    /// Seconds since it began.
+    pub uptime_secs: u64,
+    /// Whether it takes no new connections.
+    pub draining: bool,
+    /// Open WebSockets.
+    pub connections: usize,
+    /// Peers that are connected.
+    pub peers_on: usize,
+    /// Peers whose resume window is open.
+    pub peers_away: usize,
+    /// Rooms with at least one member.
+    pub rooms: usize,
+    /// Messages that wait for an acknowledgement.
+    pub queued_messages: usize,
+    /// Attempts that are not decided.
+    pub open_attempts: usize,
+    /// Statistics that were not kept, ever.
+    pub records_dropped: u64,
+}
+
+impl Instance {
+    pub(crate) fn new(
+        config: SignalingConfig,
+        registry: Arc<dyn Registry>,
+        store: Arc<dyn Store>,
+    ) -> Result<Self, SignalingError> {
+        let exporter = prometheus::install(env!("CARGO_PKG_VERSION"))?;
+        let recorder = Recorder::new(store.clone(), config.limits.records);
+        Ok(Self {
+            attempts: Attempts::new(&config, registry.clone(), recorder.clone()),
+            tickets: Tickets::new(config.limits.tickets, config.timing.ticket),
+            relays: Relays::new(&config)?,
+            meters: Meters::new(),
+            places: Arc::new(Semaphore::new(config.limits.connections)),
+            sessions: TaskTracker::new(),
+            stop: Shutdown::new(),
+            started: Instant::now(),
+            exporter,
+            recorder,
+            registry,
+            store,
+            config,
+        })
+    }
+
+    /// What clients are told to keep to.
+    pub(crate) fn client_limits(&self) -> Limits {
+        Limits {
+            messages_per_second: self.config.limits.messages_per_second,
+            message_burst: self.config.limits.message_burst,
+            ..Limits::default()
+        }
+    }
+
+    pub(crate) fn snapshot(&self) -> Snapshot {
+        let Counts { peers_on, peers_away, rooms, queued_messages, .. } = self.registry.counts();
+        Snapshot {
+            uptime_secs: self.started.elapsed().as_secs(),
+            draining: self.stop.is_draining(),
+            connections: self.sessions.len(),
+            peers_on,
+            peers_away,
+            rooms,
+            queued_messages,
+            open_attempts: self.attempts.open(),
+            records_dropped: self.recorder.dropped(),
+        }
+    }
+
+    /// The metrics, with the gauges set to what there is at this moment.
+    pub(crate) fn render_metrics(&self) -> String {
+        let now = self.snapshot();
+        SIGNALING_SESSIONS.get().set((now.peers_on + now.peers_away) as f64);
+        REGISTRY_PEERS.get().set((now.peers_on + now.peers_away) as f64);
+        REGISTRY_ROOMS.get().set(now.rooms as f64);
+        ATTEMPTS_OPEN.get().set(now.open_attempts as f64);
+        DRAINING.with(["signaling"]).set(f64::from(u8::from(now.draining)));
+        self.exporter.render()
+    }
+}

@@ -1,0 +1,391 @@
+//! One connection: hello, welcome, frames both ways, the end.
+//!
+//! One task holds everything. What makes it act is a frame from the client, a frame for the client,
+//! one timer, or the instance going away.
+
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::ws::Utf8Bytes;
+use p2p_auth::{Grant, LEEWAY_SECS, Scope, TokenError};
+use p2p_registry::{Claim, Claimed, Delivery, Feed, Link, Ownership};
+use p2p_telemetry::metrics::SIGNALING_RESUMED;
+use p2p_wire::client::Hello;
+use p2p_wire::server::{ErrorMessage, Goaway, Welcome};
+use p2p_wire::{ClientMessage, CloseCode, Code, Problem, Redacted, ServerMessage};
+use tokio::time::{Instant, sleep_until, timeout};
+use tracing::{debug, info};
+
+use super::closing::Closing;
+use super::rate::Bucket;
+use super::socket::{Inbound, Socket};
+use crate::clock;
+use crate::instance::Instance;
+use crate::meters::{self, OpenConnection};
+use crate::random;
+
+/// Frames in a row that may be no messages of the protocol before the connection is closed.
+const MAX_BAD_MESSAGES: u32 = 3;
+/// Far enough for any timer, near enough not to overflow.
+const FAR_FUTURE: Duration = Duration::from_secs(365 * 24 * 3600);
+
+/// A connection that has said hello.
+pub(super) struct Connection {
+    pub(super) instance: Arc<Instance>,
+    pub(super) grant: Arc<Grant>,
+    pub(super) owner: Ownership,
+    pub(super) bucket: Bucket,
+    pub(super) bad_messages: u32,
+    last_heard: Instant,
+    token_ends: Instant,
+    drained: Option<Instant>,
+}
+
+/// Serves a WebSocket to its end.
+pub(super) async fn run(
+    instance: Arc<Instance>,
+    mut socket: Socket,
+    grant: Arc<Grant>,
+    from: SocketAddr,
+) {
+    let mut open = OpenConnection::begin();
+    let mut connection = None;
+    let closing = match Connection::begin(instance, &mut socket, grant, from).await {
+        Ok((begun, mut feed)) => {
+            let closing = connection.insert(begun).serve(&mut socket, &mut feed).await;
+            // Nothing takes frames from here on; the registry keeps what must not be lost.
+            drop(feed);
+            closing
+        }
+        Err(closing) => closing,
+    };
+    open.code = closing.frame().map_or(open.code, |(code, _)| code);
+    say_goodbye(&mut socket, &closing).await;
+    if let Some(connection) = connection {
+        connection.end(&closing).await;
+    }
+    socket.linger().await;
+}
+
+/// Closes a connection that never became one.
+pub(super) async fn farewell(mut socket: Socket, closing: Closing) {
+    let mut open = OpenConnection::begin();
+    open.code = closing.frame().map_or(open.code, |(code, _)| code);
+    say_goodbye(&mut socket, &closing).await;
+    socket.linger().await;
+}
+
+async fn say_goodbye(socket: &mut Socket, closing: &Closing) {
+    if let Closing::Code(_, Some(problem)) = closing {
+        let error = ErrorMessage::new(None, problem.clone());
+        // The close frame says it again, shorter.
+        let _ = socket.send(&ServerMessage::Error(error)).await;
+    }
+    socket.close(closing).await;
+}
+
+impl Connection {
+    /// Waits for hello, registers, and sends welcome and what was missed.
+    async fn begin(
+        instance: Arc<Instance>,
+        socket: &mut Socket,
+        grant: Arc<Grant>,
+        from: SocketAddr,
+    ) -> Result<(Self, Feed), Closing> {
+        let hello = read_hello(&instance, socket).await?;
+        if !grant.may_be(&hello.peer) {
+            return Err(Closing::explained(
+                CloseCode::NotAllowed,
+                Problem::new(
+                    Code::NotAllowed,
+                    "Not this peer",
+                    format!("the token is for {}, not for {}", grant.subject(), hello.peer),
+                    "say hello as the token's `sub`, or mint a token for this peer",
+                ),
+            ));
+        }
+        let (link, feed) = Link::pair(instance.config.limits.outbox);
+        let claim = Claim {
+            app: grant.app().clone(),
+            peer: hello.peer,
+            meta: hello.meta,
+            key: hello.key,
+            resume: hello.resume,
+            link,
+        };
+        let Claimed { ownership: owner, secret, resumed, replay } =
+            instance.registry.claim(claim).await?;
+        let now = Instant::now();
+        let limits = &instance.config.limits;
+        let connection = Self {
+            bucket: Bucket::new(limits.messages_per_second, limits.message_burst, now),
+            bad_messages: 0,
+            last_heard: now,
+            token_ends: token_end(&grant, now),
+            drained: None,
+            owner,
+            grant,
+            instance,
+        };
+        connection.announce(resumed, from).await;
+        let welcome = connection.welcome(secret, resumed, from);
+        // From here on the peer is registered: an error must still end the registration.
+        if let Err(closing) = connection.greet(socket, &welcome, replay).await {
+            connection.end(&closing).await;
+            return Err(closing);
+        }
+        Ok((connection, feed))
+    }
+
+    async fn greet(
+        &self,
+        socket: &mut Socket,
+        welcome: &ServerMessage,
+        replay: Vec<p2p_registry::Frame>,
+    ) -> Result<(), Closing> {
+        socket.send(welcome).await?;
+        for frame in replay {
+            socket.send_text(Utf8Bytes::from(&*frame)).await?;
+        }
+        Ok(())
+    }
+
+    async fn announce(&self, resumed: bool, from: SocketAddr) {
+        let (app, peer) = (&self.owner.app, &self.owner.peer);
+        if resumed {
+            SIGNALING_RESUMED.get().increment(1);
+            self.instance.attempts.peer_back(app, peer);
+        } else {
+            self.instance.attempts.peer_gone(app, peer).await;
+        }
+        info!(%app, %peer, resumed, from = %Redacted::from(from), "peer connected");
+    }
+
+    fn welcome(&self, secret: p2p_wire::Secret, resumed: bool, from: SocketAddr) -> ServerMessage {
+        let instance = &self.instance;
+        ServerMessage::Welcome(Box::new(Welcome {
+            peer: self.owner.peer.clone(),
+            session: self.owner.session.clone(),
+            secret,
+            resumed,
+            heartbeat_ms: u64::try_from(instance.config.timing.heartbeat.as_millis())
+                .unwrap_or(u64::MAX),
+            limits: instance.client_limits(),
+            ice_servers: instance.relays.for_peer(
+                &self.owner.app,
+                &self.owner.peer,
+                self.grant.may(Scope::Relay),
+                clock::unix_seconds(),
+            ),
+            observed_address: SocketAddr::new(from.ip().to_canonical(), from.port()),
+        }))
+    }
+
+    /// Carries frames until there is a reason to stop.
+    async fn serve(&mut self, socket: &mut Socket, feed: &mut Feed) -> Closing {
+        let instance = self.instance.clone();
+        let mut draining = pin!(instance.stop.draining());
+        let mut forced = pin!(instance.stop.forced());
+        let mut timer = pin!(sleep_until(self.next_deadline()));
+        loop {
+            let outcome = tokio::select! {
+                inbound = socket.next() => self.on_inbound(socket, inbound).await,
+                delivery = feed.next() => self.on_delivery(socket, delivery).await,
+                () = &mut timer => {
+                    let checked = self.check_deadlines(Instant::now());
+                    timer.as_mut().reset(self.next_deadline());
+                    checked
+                }
+                () = &mut draining, if self.drained.is_none() => {
+                    let told = self.go_away(socket).await;
+                    timer.as_mut().reset(self.next_deadline());
+                    told
+                }
+                () = &mut forced => Err(Closing::code(CloseCode::Draining)),
+            };
+            if let Err(closing) = outcome {
+                return closing;
+            }
+        }
+    }
+
+    async fn on_delivery(
+        &mut self,
+        socket: &mut Socket,
+        delivery: Delivery,
+    ) -> Result<(), Closing> {
+        match delivery {
+            Delivery::Frame(frame) => {
+                self.bucket.delivered();
+                socket.send_text(Utf8Bytes::from(&*frame)).await
+            }
+            Delivery::End(end) => Err(end.into()),
+        }
+    }
+
+    async fn on_inbound(&mut self, socket: &mut Socket, inbound: Inbound) -> Result<(), Closing> {
+        let text = text_of(inbound)?;
+        let Some(text) = text else { return Ok(()) };
+        self.last_heard = Instant::now();
+        match ClientMessage::parse(&text) {
+            Ok(message) => {
+                self.bad_messages = 0;
+                self.instance.meters.message(&message);
+                self.on_message(socket, message).await
+            }
+            Err(rejected) => {
+                meters::rejected(rejected.problem.code);
+                self.bad_messages += 1;
+                if self.bad_messages >= MAX_BAD_MESSAGES {
+                    return Err(Closing::explained(CloseCode::BadMessage, rejected.problem));
+                }
+                let error = ErrorMessage::new(rejected.id, rejected.problem);
+                socket.send(&ServerMessage::Error(error)).await
+            }
+        }
+    }
+
+    fn next_deadline(&self) -> Instant {
+        let silent = self.last_heard + self.patience();
+        self.drained.into_iter().chain([silent, self.token_ends]).min().unwrap_or(silent)
+    }
+
+    fn check_deadlines(&self, now: Instant) -> Result<(), Closing> {
+        if self.drained.is_some_and(|at| at <= now) {
+            return Err(Closing::code(CloseCode::Draining));
+        }
+        if self.token_ends <= now {
+            let (exp, now) = (self.grant.expires_unix(), clock::unix_seconds());
+            let expired = TokenError::Expired { exp, now, ago: now.saturating_sub(exp) };
+            return Err(Closing::explained(CloseCode::Auth, expired.problem()));
+        }
+        if self.last_heard + self.patience() <= now {
+            return Err(Closing::code(CloseCode::HeartbeatLost));
+        }
+        Ok(())
+    }
+
+    /// A client that misses two heartbeats in a row is gone; half of one is for the network.
+    fn patience(&self) -> Duration {
+        self.instance.config.timing.heartbeat.mul_f64(2.5)
+    }
+
+    /// Spreads the reconnects of everybody over the drain's window (invariant I12).
+    async fn go_away(&mut self, socket: &mut Socket) -> Result<(), Closing> {
+        let window = self.instance.config.timing.drain.as_millis();
+        let after_ms = random::below(u64::try_from(window).unwrap_or(u64::MAX));
+        self.drained = Some(Instant::now() + Duration::from_millis(after_ms));
+        let reason = "this instance is shutting down".to_owned();
+        socket.send(&ServerMessage::Goaway(Goaway { after_ms, reason })).await
+    }
+
+    /// Ends the registration: for good after a goodbye, for a while after anything else.
+    async fn end(&self, closing: &Closing) {
+        let (app, peer) = (&self.owner.app, &self.owner.peer);
+        let ended = match closing {
+            Closing::Goodbye => self.instance.registry.release(&self.owner).await,
+            Closing::Code(..) | Closing::TryLater(_) | Closing::Lost => {
+                self.instance.registry.detach(&self.owner).await
+            }
+        };
+        // Where a newer connection owns the id, the attempts are its own.
+        match ended {
+            Ok(true) if matches!(closing, Closing::Goodbye) => {
+                self.instance.attempts.peer_gone(app, peer).await;
+            }
+            Ok(true) => self.instance.attempts.peer_lost(app, peer),
+            Ok(false) => {}
+            Err(error) => debug!(%app, %peer, %error, "the registry was not told of an end"),
+        }
+        let code = closing.frame().map(|(code, _)| code);
+        info!(%app, %peer, code, "peer disconnected");
+    }
+}
+
+async fn read_hello(instance: &Instance, socket: &mut Socket) -> Result<Hello, Closing> {
+    let read = async {
+        loop {
+            if let Some(text) = text_of(socket.next().await)? {
+                return Ok(text);
+            }
+        }
+    };
+    let text = tokio::select! {
+        read = timeout(instance.config.timing.hello, read) => read.unwrap_or_else(|_| {
+            meters::rejected(Code::Timeout);
+            Err(Closing::explained(
+                CloseCode::HeartbeatLost,
+                Problem::new(
+                    Code::Timeout,
+                    "No hello",
+                    format!("no hello within {} ms", instance.config.timing.hello.as_millis()),
+                    "send `hello` as the first frame, at once",
+                ),
+            ))
+        })?,
+        () = instance.stop.draining() => return Err(Closing::code(CloseCode::Draining)),
+    };
+    match ClientMessage::parse(&text) {
+        Ok(message @ ClientMessage::Hello(_)) => {
+            instance.meters.message(&message);
+            match message {
+                ClientMessage::Hello(hello) => Ok(hello),
+                _ => unreachable!("the arm above matched hello"),
+            }
+        }
+        Ok(_) => Err(Closing::explained(
+            CloseCode::BadMessage,
+            Problem::new(
+                Code::BadMessage,
+                "No hello",
+                "the first frame is not `hello`",
+                "send `hello` with the peer's id first",
+            ),
+        )),
+        Err(rejected) => {
+            meters::rejected(rejected.problem.code);
+            Err(Closing::explained(CloseCode::BadMessage, rejected.problem))
+        }
+    }
+}
+
+/// The text of a frame; `None` is a frame without one.
+fn text_of(inbound: Inbound) -> Result<Option<Utf8Bytes>, Closing> {
+    let bad = |code: Code, close: CloseCode, detail: &str, fix: &str| {
+        meters::rejected(code);
+        Err(Closing::explained(close, Problem::new(code, "Message rejected", detail, fix)))
+    };
+    match inbound {
+        Inbound::Text(text) => Ok(Some(text)),
+        Inbound::Control => Ok(None),
+        Inbound::Binary => bad(
+            Code::BadMessage,
+            CloseCode::BadMessage,
+            "a binary message",
+            "send JSON in text frames",
+        ),
+        Inbound::NotUtf8 => bad(
+            Code::BadMessage,
+            CloseCode::BadMessage,
+            "a text message that is not UTF-8",
+            "encode messages as UTF-8",
+        ),
+        Inbound::TooLarge => bad(
+            Code::TooLarge,
+            CloseCode::TooLarge,
+            "a message of more than 65536 bytes",
+            "keep messages at or under 65536 bytes",
+        ),
+        Inbound::Closed(code) => Err(Inbound::ending(code)),
+        Inbound::Broken => Err(Closing::Lost),
+    }
+}
+
+/// When the token ends, by the clock that timers use.
+fn token_end(grant: &Grant, now: Instant) -> Instant {
+    let left = (grant.expires_unix().saturating_add(LEEWAY_SECS + 1))
+        .saturating_sub(clock::unix_seconds());
+    now + Duration::from_secs(left).min(FAR_FUTURE)
+}

@@ -1,0 +1,169 @@
+//! The upgrade request: origin, subprotocol, token, a place.
+//!
+//! Whoever can read an HTTP answer gets a problem; a browser, which cannot, is let in to be told by
+//! an `error` frame and a close code.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::extract::rejection::QueryRejection;
+use axum::extract::ws::rejection::WebSocketUpgradeRejection;
+use axum::extract::ws::{WebSocket, WebSocketUpgrade};
+use axum::extract::{ConnectInfo, Query, State};
+use axum::response::{IntoResponse as _, Response};
+use http::{HeaderMap, header};
+use p2p_auth::{Grant, TokenError};
+use p2p_wire::limits::MAX_MESSAGE_BYTES;
+use p2p_wire::{CloseCode, Code, Problem, SUBPROTOCOL};
+use serde::Deserialize;
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::closing::Closing;
+use super::connection;
+use super::socket::Socket;
+use super::token::{Presented, protocols};
+use crate::config::Origins;
+use crate::http::ProblemResponse;
+use crate::instance::Instance;
+use crate::meters;
+
+/// Bytes of the WebSocket's own buffers. The library's defaults take 256 KiB per connection.
+const BUFFER_BYTES: usize = 4 * 1024;
+/// What may wait in the write buffer: one message of the largest size and its neighbours.
+const WRITE_BUFFER_BYTES: usize = 2 * MAX_MESSAGE_BYTES;
+
+#[derive(Deserialize)]
+pub(crate) struct UpgradeQuery {
+    ticket: Option<String>,
+}
+
+/// `GET /v1/ws`.
+pub(crate) async fn upgrade(
+    State(instance): State<Arc<Instance>>,
+    ConnectInfo(from): ConnectInfo<SocketAddr>,
+    query: Result<Query<UpgradeQuery>, QueryRejection>,
+    headers: HeaderMap,
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+) -> Response {
+    let ticket = query.ok().and_then(|Query(query)| query.ticket);
+    match prepare(&instance, ticket, &headers, upgrade) {
+        Ok(admission) => admission.accept(instance, from),
+        Err(problem) => problem.into_response(),
+    }
+}
+
+/// A request that will be upgraded.
+struct Admission {
+    upgrade: WebSocketUpgrade,
+    grant: Result<Arc<Grant>, TokenError>,
+    place: OwnedSemaphorePermit,
+}
+
+fn prepare(
+    instance: &Instance,
+    ticket: Option<String>,
+    headers: &HeaderMap,
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+) -> Result<Admission, ProblemResponse> {
+    if instance.stop.is_draining() {
+        return Err(refuse(
+            Code::Draining,
+            "this instance is shutting down".to_owned(),
+            "connect again: another instance, or this one restarted, will answer",
+        ));
+    }
+    check_origin(&instance.config.origins, headers)?;
+    check_protocol(headers)?;
+    let upgrade = upgrade.map_err(|rejection| {
+        refuse(
+            Code::BadMessage,
+            rejection.body_text(),
+            "open a WebSocket here: GET with `Upgrade: websocket`",
+        )
+    })?;
+    let presented = match Presented::in_headers(headers) {
+        Presented::Nothing => ticket.map_or(Presented::Nothing, Presented::Ticket),
+        found => found,
+    };
+    let grant = presented.verify(instance);
+    if let Err(error) = &grant
+        && presented.reads_http(headers)
+    {
+        return Err(error.problem().into());
+    }
+    let Ok(place) = instance.places.clone().try_acquire_owned() else {
+        meters::limited("connections");
+        return Err(refuse(
+            Code::Overloaded,
+            "this instance has all the connections it can have".to_owned(),
+            "try again in a few seconds, or at another instance",
+        ));
+    };
+    Ok(Admission { upgrade, grant, place })
+}
+
+impl Admission {
+    fn accept(self, instance: Arc<Instance>, from: SocketAddr) -> Response {
+        let Self { upgrade, grant, place } = self;
+        // Counted from here, so that a drain also waits for those that are being upgraded.
+        let counted = instance.sessions.token();
+        let task = move |socket: WebSocket| async move {
+            let timing = &instance.config.timing;
+            let socket = Socket::new(socket, timing.write, timing.linger);
+            match grant {
+                Ok(grant) => connection::run(instance, socket, grant, from).await,
+                Err(error) => turn_away(socket, &error).await,
+            }
+            drop((place, counted));
+        };
+        upgrade
+            .protocols([SUBPROTOCOL])
+            .read_buffer_size(BUFFER_BYTES)
+            .write_buffer_size(BUFFER_BYTES)
+            .max_write_buffer_size(WRITE_BUFFER_BYTES)
+            .max_message_size(MAX_MESSAGE_BYTES)
+            .max_frame_size(MAX_MESSAGE_BYTES)
+            .on_upgrade(task)
+    }
+}
+
+/// Tells a browser why it may not come in.
+async fn turn_away(socket: Socket, error: &TokenError) {
+    let problem = error.problem();
+    meters::rejected(problem.code);
+    connection::farewell(socket, Closing::explained(CloseCode::Auth, problem)).await;
+}
+
+/// A client that names subprotocols must name ours; one that names none is taken to mean it.
+fn check_protocol(headers: &HeaderMap) -> Result<(), ProblemResponse> {
+    let offered = headers.contains_key(header::SEC_WEBSOCKET_PROTOCOL);
+    if !offered || protocols(headers).any(|protocol| protocol == SUBPROTOCOL) {
+        return Ok(());
+    }
+    Err(refuse(
+        Code::BadMessage,
+        format!("the subprotocol {SUBPROTOCOL} is not among those offered"),
+        "offer it in `Sec-WebSocket-Protocol`, next to any `bearer.<JWT>`",
+    ))
+}
+
+fn check_origin(origins: &Origins, headers: &HeaderMap) -> Result<(), ProblemResponse> {
+    let Origins::Only(allowed) = origins else { return Ok(()) };
+    let Some(origin) = headers.get(header::ORIGIN).and_then(|value| value.to_str().ok()) else {
+        return Ok(());
+    };
+    let host = headers.get(header::HOST).and_then(|value| value.to_str().ok());
+    let own = origin.split_once("://").map(|(_, rest)| rest);
+    if (own.is_some() && own == host) || allowed.iter().any(|a| a == origin) {
+        return Ok(());
+    }
+    Err(refuse(
+        Code::NotAllowed,
+        "pages of this origin may not connect here".to_owned(),
+        "add the page's origin to the allowed ones of this service",
+    ))
+}
+
+fn refuse(code: Code, detail: String, fix: &str) -> ProblemResponse {
+    Problem::new(code, "Connection refused", detail, fix).into()
+}

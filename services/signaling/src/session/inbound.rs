@@ -1,0 +1,258 @@
+//! What a client's frame asks for, and the answer.
+
+use p2p_auth::Scope;
+use p2p_registry::{Outgoing, Published, RegistryError, Sent, Target};
+use p2p_telemetry::metrics::SIGNALING_RECEIPTS;
+use p2p_wire::client::{Connect, Join, Nat, Send, Trickle};
+use p2p_wire::server::{ErrorMessage, Joined, Pong, Receipt, ReceiptStatus};
+use p2p_wire::{
+    ClientMessage, CloseCode, Code, Problem, Report, RequestId, RoomName, ServerMessage,
+};
+use tokio::time::Instant;
+
+use super::closing::Closing;
+use super::connection::Connection;
+use super::rate::Pace;
+use super::socket::Socket;
+use crate::attempt;
+use crate::meters;
+
+/// What a frame is answered with. Most need no answer.
+type Reply = Option<ServerMessage>;
+
+impl Connection {
+    pub(super) async fn on_message(
+        &mut self,
+        socket: &mut Socket,
+        message: ClientMessage,
+    ) -> Result<(), Closing> {
+        let id = request_id(&message).cloned();
+        if let Pace::TooFast(strikes) = self.pace(&message) {
+            return self.slow_down(socket, id, strikes).await;
+        }
+        let reply = match message {
+            ClientMessage::Hello(_) => Err(Refusal::Problem(Problem::new(
+                Code::BadMessage,
+                "Message rejected",
+                "this connection has said hello already",
+                "open another connection for another peer",
+            ))),
+            ClientMessage::Nat(nat) => self.publish(nat).await,
+            ClientMessage::Meta(update) => Ok(self
+                .instance
+                .registry
+                .set_meta(&self.owner, update.meta)
+                .await
+                .map(|()| None)?),
+            ClientMessage::Join(join) => self.join(join).await,
+            ClientMessage::Leave(leave) => {
+                Ok(self.instance.registry.leave(&self.owner, &leave.room).await.map(|()| None)?)
+            }
+            ClientMessage::Send(send) => self.send(send).await,
+            ClientMessage::Ack(ack) => {
+                Ok(self.instance.registry.ack(&self.owner, ack.seq).await.map(|()| None)?)
+            }
+            // Boxed: an attempt's state is large, and every connection would reserve it.
+            ClientMessage::Connect(connect) => Box::pin(self.connect(connect)).await,
+            ClientMessage::Candidate(trickle) => Box::pin(self.candidate(trickle)).await,
+            ClientMessage::Report(report) => Box::pin(self.report(report)).await,
+            ClientMessage::Ping(ping) => Ok(Some(ServerMessage::Pong(Pong { id: ping.id }))),
+        };
+        match reply {
+            Ok(None) => Ok(()),
+            Ok(Some(reply)) => socket.send(&reply).await,
+            Err(Refusal::Problem(problem)) => {
+                meters::rejected(problem.code);
+                socket.send(&ServerMessage::Error(ErrorMessage::new(id, problem))).await
+            }
+            Err(Refusal::Closing(closing)) => Err(closing),
+        }
+    }
+
+    fn pace(&mut self, message: &ClientMessage) -> Pace {
+        let now = Instant::now();
+        match message {
+            ClientMessage::Ack(_) => self.bucket.take_ack(now),
+            _ => self.bucket.take(now),
+        }
+    }
+
+    async fn slow_down(
+        &self,
+        socket: &mut Socket,
+        id: Option<RequestId>,
+        strikes: u32,
+    ) -> Result<(), Closing> {
+        let limits = &self.instance.config.limits;
+        meters::limited("messages");
+        let problem = Problem::new(
+            Code::TooFast,
+            "Too fast",
+            format!(
+                "more than {} messages a second after a burst of {}; this one is dropped",
+                limits.messages_per_second, limits.message_burst
+            ),
+            format!("wait {} ms before the next message", self.bucket.wait().as_millis().max(1)),
+        );
+        if strikes > limits.too_fast_strikes {
+            return Err(Closing::explained(CloseCode::TooFast, problem));
+        }
+        socket.send(&ServerMessage::Error(ErrorMessage::new(id, problem))).await
+    }
+
+    /// Keeps the candidates that may be passed on, and names the first that may not.
+    async fn publish(&self, nat: Nat) -> Result<Reply, Refusal> {
+        let (candidates, refused) =
+            attempt::sift(self.instance.attempts.addresses(), nat.candidates);
+        let published = Published { nat: Some(nat.profile), candidates };
+        self.instance.registry.publish(&self.owner, published).await?;
+        refused.map_or(Ok(None), |problem| Err(problem.into()))
+    }
+
+    async fn join(&self, join: Join) -> Result<Reply, Refusal> {
+        if !self.grant.may_join(&join.room) {
+            return Err(room_not_granted(&join.room).into());
+        }
+        let room = join.room.clone();
+        let view = self.instance.registry.join(&self.owner, join.room, join.role).await?;
+        Ok(Some(ServerMessage::Joined(Joined {
+            id: join.id,
+            room,
+            members: view.members,
+            version: view.version,
+        })))
+    }
+
+    /// Every `send` is answered by a receipt, whatever becomes of it; some later, by the registry.
+    async fn send(&self, send: Send) -> Result<Reply, Refusal> {
+        let id = send.id.clone();
+        let target = match (send.to, send.room) {
+            (_, Some(room)) if !self.grant.may_send_to(&room) => {
+                return Ok(Some(rejected(id, &room_not_granted(&room))));
+            }
+            (_, Some(room)) => Target::Room(room),
+            (Some(peer), None) => Target::Peer(peer),
+            (None, None) => {
+                return Err(Refusal::Problem(Problem::new(
+                    Code::BadMessage,
+                    "Message rejected",
+                    "`send` names neither `to` nor `room`",
+                    "name exactly one of them",
+                )));
+            }
+        };
+        let outgoing = Outgoing { id: send.id, target, kind: send.kind, payload: send.payload };
+        match self.instance.registry.send(&self.owner, outgoing).await {
+            Ok(Sent::OnItsWay) => Ok(None),
+            Ok(Sent::Receipt { status, reason }) => Ok(Some(receipt(id, status, reason))),
+            Err(RegistryError::NotOwner) => Err(RegistryError::NotOwner.into()),
+            Err(error) => Ok(Some(rejected(id, &error.problem()))),
+        }
+    }
+
+    async fn connect(&self, connect: Connect) -> Result<Reply, Refusal> {
+        if !self.grant.may(Scope::Connect) {
+            return Err(scope_not_granted(Scope::Connect).into());
+        }
+        let instance = &self.instance;
+        if instance.stop.is_draining() {
+            return Err(Refusal::Problem(Problem::new(
+                Code::Draining,
+                "Attempt refused",
+                "this instance is shutting down",
+                "reconnect, resume, and connect again",
+            )));
+        }
+        let relays = self.grant.may(Scope::Relay).then_some(&instance.relays);
+        Ok(Some(instance.attempts.connect(&self.owner, connect, relays).await?))
+    }
+
+    async fn candidate(&self, trickle: Trickle) -> Result<Reply, Refusal> {
+        let (app, peer) = (&self.owner.app, &self.owner.peer);
+        self.instance.attempts.candidate(app, peer, trickle).await?;
+        Ok(None)
+    }
+
+    async fn report(&self, report: Report) -> Result<Reply, Refusal> {
+        let (app, peer) = (&self.owner.app, &self.owner.peer);
+        self.instance.attempts.report(app, peer, &report).await?;
+        Ok(None)
+    }
+}
+
+/// Why a frame is not done: an answer, or the end of the connection.
+enum Refusal {
+    Problem(Problem),
+    Closing(Closing),
+}
+
+impl From<Problem> for Refusal {
+    fn from(problem: Problem) -> Self {
+        Self::Problem(problem)
+    }
+}
+
+impl From<RegistryError> for Refusal {
+    fn from(error: RegistryError) -> Self {
+        match error {
+            RegistryError::NotOwner => Self::Closing(error.into()),
+            RegistryError::SessionExpired
+            | RegistryError::PeerTaken
+            | RegistryError::RoomNotFound
+            | RegistryError::RoomFull
+            | RegistryError::TooManyRooms
+            | RegistryError::Full(_)
+            | RegistryError::Unavailable(_) => Self::Problem(error.problem()),
+        }
+    }
+}
+
+fn request_id(message: &ClientMessage) -> Option<&RequestId> {
+    match message {
+        ClientMessage::Join(join) => Some(&join.id),
+        ClientMessage::Send(send) => Some(&send.id),
+        ClientMessage::Connect(connect) => Some(&connect.id),
+        ClientMessage::Ping(ping) => ping.id.as_ref(),
+        ClientMessage::Hello(_)
+        | ClientMessage::Nat(_)
+        | ClientMessage::Meta(_)
+        | ClientMessage::Leave(_)
+        | ClientMessage::Ack(_)
+        | ClientMessage::Candidate(_)
+        | ClientMessage::Report(_) => None,
+    }
+}
+
+fn receipt(id: RequestId, status: ReceiptStatus, reason: Option<String>) -> ServerMessage {
+    let name = match status {
+        ReceiptStatus::Delivered => "delivered",
+        ReceiptStatus::Queued => "queued",
+        ReceiptStatus::Gone => "gone",
+        ReceiptStatus::Rejected => "rejected",
+    };
+    SIGNALING_RECEIPTS.with([name]).increment(1);
+    ServerMessage::Receipt(Receipt { id, status, reason })
+}
+
+fn rejected(id: RequestId, problem: &Problem) -> ServerMessage {
+    let reason = format!("{}: {}", problem.code.as_str(), problem.detail);
+    receipt(id, ReceiptStatus::Rejected, Some(reason))
+}
+
+fn room_not_granted(room: &RoomName) -> Problem {
+    Problem::new(
+        Code::NotAllowed,
+        "Not this room",
+        format!("the token does not grant the room {room}"),
+        "mint a token with this room in `rooms`",
+    )
+}
+
+fn scope_not_granted(scope: Scope) -> Problem {
+    Problem::new(
+        Code::NotAllowed,
+        "Not granted",
+        format!("the token does not have the scope {scope}"),
+        format!("mint a token with `{scope}` in `scope`"),
+    )
+}

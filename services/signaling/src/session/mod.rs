@@ -1,0 +1,14 @@
+//! One WebSocket, from the upgrade request to its close code.
+//!
+//! [`handshake`] finds the token and upgrades, [`connection`] says who it is and carries frames
+//! until it ends, [`inbound`] does what a frame asks for.
+
+mod closing;
+mod connection;
+mod handshake;
+mod inbound;
+mod rate;
+mod socket;
+pub(crate) mod token;
+
+pub(crate) use handshake::upgrade;

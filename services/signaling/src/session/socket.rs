@@ -1,0 +1,115 @@
+//! The WebSocket as sessions see it: text in, text out, and every other thing has a name.
+
+use std::time::Duration;
+
+use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket};
+use p2p_wire::ServerMessage;
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
+use tokio_tungstenite::tungstenite::Error as WebSocketError;
+
+use super::closing::{Closing, NORMAL};
+
+/// What comes out of a WebSocket.
+#[derive(Debug)]
+pub(super) enum Inbound {
+    /// A frame of the protocol.
+    Text(Utf8Bytes),
+    /// A binary message, which the protocol does not have.
+    Binary,
+    /// A WebSocket ping or pong; the library answers pings.
+    Control,
+    /// A message over the size limit.
+    TooLarge,
+    /// A text message that is not UTF-8.
+    NotUtf8,
+    /// The client closed, with this code if it gave one.
+    Closed(Option<u16>),
+    /// The connection broke.
+    Broken,
+}
+
+/// A WebSocket with deadlines.
+pub(super) struct Socket {
+    socket: WebSocket,
+    write_deadline: Duration,
+    linger: Duration,
+}
+
+impl Socket {
+    pub(super) fn new(socket: WebSocket, write_deadline: Duration, linger: Duration) -> Self {
+        Self { socket, write_deadline, linger }
+    }
+
+    /// The next thing that arrives. Safe to drop and call again.
+    pub(super) async fn next(&mut self) -> Inbound {
+        match self.socket.recv().await {
+            Some(Ok(Message::Text(text))) => Inbound::Text(text),
+            Some(Ok(Message::Binary(_))) => Inbound::Binary,
+            Some(Ok(Message::Ping(_) | Message::Pong(_))) => Inbound::Control,
+            Some(Ok(Message::Close(frame))) => Inbound::Closed(frame.map(|frame| frame.code)),
+            Some(Err(error)) => name(error),
+            None => Inbound::Broken,
+        }
+    }
+
+    /// Sends a frame.
+    pub(super) async fn send(&mut self, message: &ServerMessage) -> Result<(), Closing> {
+        self.send_text(message.to_text().into()).await
+    }
+
+    /// Sends a frame's text. One that is not taken within the deadline ends the connection.
+    pub(super) async fn send_text(&mut self, text: Utf8Bytes) -> Result<(), Closing> {
+        match timeout(self.write_deadline, self.socket.send(Message::Text(text))).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) => Err(Closing::Lost),
+            Err(_) => Err(Closing::TryLater("frames were taken too slowly; reconnect and resume")),
+        }
+    }
+
+    /// Sends the close frame, if this side is the one that closes.
+    pub(super) async fn close(&mut self, closing: &Closing) {
+        let Some((code, reason)) = closing.frame() else { return };
+        let frame = CloseFrame { code, reason: reason.into() };
+        let close = Message::Close(Some(frame));
+        // The connection ends either way; whoever does not take the frame sees it break.
+        let _ = timeout(self.linger, self.socket.send(close)).await;
+    }
+
+    /// Waits a moment for the client to close as well. A socket that is dropped with bytes still
+    /// unread resets the connection, and the client may then never see the close frame.
+    pub(super) async fn linger(mut self) {
+        let until = Instant::now() + self.linger;
+        loop {
+            match timeout_at(until, self.socket.recv()).await {
+                Ok(Some(Ok(_))) => {}
+                Ok(None) | Err(_) => return,
+                // What the client is still sending cannot be read past the error.
+                Ok(Some(Err(error))) => match name(error) {
+                    Inbound::TooLarge | Inbound::NotUtf8 => {
+                        sleep_until(until).await;
+                        return;
+                    }
+                    _ => return,
+                },
+            }
+        }
+    }
+}
+
+impl Inbound {
+    /// What the end of a connection means for its session.
+    pub(super) fn ending(code: Option<u16>) -> Closing {
+        match code {
+            Some(NORMAL) => Closing::Goodbye,
+            _ => Closing::Lost,
+        }
+    }
+}
+
+fn name(error: axum::Error) -> Inbound {
+    match error.into_inner().downcast::<WebSocketError>().map(|error| *error) {
+        Ok(WebSocketError::Capacity(_)) => Inbound::TooLarge,
+        Ok(WebSocketError::Utf8(_)) => Inbound::NotUtf8,
+        _ => Inbound::Broken,
+    }
+}
