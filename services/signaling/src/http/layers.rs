@@ -25,7 +25,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::sensitive_headers::SetSensitiveRequestHeadersLayer;
 use tracing::{debug, error};
 
-use super::problem::ProblemResponse;
+use super::problem::{self, ProblemResponse};
 use crate::config::SignalingConfig;
 use crate::instance::Instance;
 use crate::meters;
@@ -46,7 +46,7 @@ pub(super) fn bounded(
     router.layer(layers).layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
 }
 
-/// Logs, measures, and catches panics.
+/// Answers what no route answers, logs, measures, and catches panics.
 pub(super) fn observed(router: Router<Arc<Instance>>) -> Router<Arc<Instance>> {
     let layers = ServiceBuilder::new()
         .layer(SetSensitiveRequestHeadersLayer::new([
@@ -55,7 +55,10 @@ pub(super) fn observed(router: Router<Arc<Instance>>) -> Router<Arc<Instance>> {
         ]))
         .layer(middleware::from_fn(observe))
         .layer(CatchPanicLayer::custom(on_panic));
-    router.layer(layers)
+    router
+        .fallback(problem::not_found)
+        .method_not_allowed_fallback(problem::method_not_allowed)
+        .layer(layers)
 }
 
 /// The path is logged as its route: what a client put into it is its own affair (invariant I10).
@@ -91,11 +94,11 @@ async fn refuse(error: BoxError) -> ProblemResponse {
 }
 
 fn on_panic(panic: Box<dyn Any + Send>) -> Response {
-    let text = panic
-        .downcast_ref::<&str>()
-        .map(|text| (*text).to_owned())
-        .or_else(|| panic.downcast_ref::<String>().cloned());
-    error!(panic = text.as_deref().unwrap_or("?"), "a request panicked: this is a bug");
+    let text = match panic.downcast::<String>() {
+        Ok(text) => *text,
+        Err(panic) => (*panic.downcast_ref::<&str>().unwrap_or(&"?")).to_owned(),
+    };
+    error!(panic = text, "a request panicked: this is a bug");
     ProblemResponse::new(
         Code::Internal,
         "Internal error",

@@ -40,13 +40,12 @@ pub(crate) fn routes(instance: Arc<Instance>) -> Router {
     if instance.config.admin_listen.is_none() {
         router = router.merge(metrics_routes());
     }
-    layers::observed(router.fallback(problem::not_found)).with_state(instance)
+    layers::observed(router).with_state(instance)
 }
 
 /// What is served on the admin port, where there is one.
 pub(crate) fn admin_routes(instance: Arc<Instance>) -> Router {
-    let router = health_routes().merge(metrics_routes()).fallback(problem::not_found);
-    layers::observed(router).with_state(instance)
+    layers::observed(health_routes().merge(metrics_routes())).with_state(instance)
 }
 
 fn health_routes() -> Router<Arc<Instance>> {

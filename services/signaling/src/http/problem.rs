@@ -2,7 +2,7 @@
 //! and `fix`.
 
 use axum::response::{IntoResponse, Response};
-use http::{HeaderValue, StatusCode, Uri, header};
+use http::{HeaderValue, Method, StatusCode, Uri, header};
 use p2p_auth::TokenError;
 use p2p_registry::RegistryError;
 use p2p_stats::StatsError;
@@ -81,6 +81,18 @@ pub(super) async fn not_found(uri: Uri) -> ProblemResponse {
         format!("there is nothing at {path}"),
         "GET / lists what there is",
     )
+}
+
+/// Answers a method that the path does not have.
+pub(super) async fn method_not_allowed(method: Method, uri: Uri) -> Response {
+    let path: String = uri.path().chars().take(80).collect();
+    let problem = ProblemResponse::new(
+        Code::NotFound,
+        "No such method",
+        format!("{path} has no method {method}"),
+        "GET / lists what there is",
+    );
+    (StatusCode::METHOD_NOT_ALLOWED, problem).into_response()
 }
 
 fn status(code: Code) -> StatusCode {

@@ -38,20 +38,15 @@ impl Connection {
                 "open another connection for another peer",
             ))),
             ClientMessage::Nat(nat) => self.publish(nat).await,
-            ClientMessage::Meta(update) => Ok(self
-                .instance
-                .registry
-                .set_meta(&self.owner, update.meta)
-                .await
-                .map(|()| None)?),
+            ClientMessage::Meta(update) => {
+                done(self.instance.registry.set_meta(&self.owner, update.meta).await)
+            }
             ClientMessage::Join(join) => self.join(join).await,
             ClientMessage::Leave(leave) => {
-                Ok(self.instance.registry.leave(&self.owner, &leave.room).await.map(|()| None)?)
+                done(self.instance.registry.leave(&self.owner, &leave.room).await)
             }
             ClientMessage::Send(send) => self.send(send).await,
-            ClientMessage::Ack(ack) => {
-                Ok(self.instance.registry.ack(&self.owner, ack.seq).await.map(|()| None)?)
-            }
+            ClientMessage::Ack(ack) => done(self.instance.registry.ack(&self.owner, ack.seq).await),
             // Boxed: an attempt's state is large, and every connection would reserve it.
             ClientMessage::Connect(connect) => Box::pin(self.connect(connect)).await,
             ClientMessage::Candidate(trickle) => Box::pin(self.candidate(trickle)).await,
@@ -205,6 +200,11 @@ impl From<RegistryError> for Refusal {
             | RegistryError::Unavailable(_) => Self::Problem(error.problem()),
         }
     }
+}
+
+/// An act that is answered only where it fails.
+fn done(result: Result<(), RegistryError>) -> Result<Reply, Refusal> {
+    result.map(|()| None).map_err(Refusal::from)
 }
 
 fn request_id(message: &ClientMessage) -> Option<&RequestId> {

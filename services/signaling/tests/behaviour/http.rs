@@ -1,0 +1,135 @@
+//! The HTTP API.
+
+use p2p_auth::Scope;
+use p2p_signaling::RelayOffer;
+use serde_json::json;
+
+use crate::support::{World, all_for, claims, raw_request};
+
+#[tokio::test]
+async fn health_checks_and_pages_need_no_token_and_load_nothing_from_elsewhere() {
+    let world = World::start().await;
+    for (path, expected) in
+        [("/livez", "ok"), ("/readyz", "ready"), ("/", "/v1/ice-servers"), ("/test", "WebSocket")]
+    {
+        let answer = world.get(path, None).await;
+        assert_eq!(answer.status, 200, "{path}");
+        assert!(answer.body.contains(expected), "{path}: {}", answer.body);
+        assert!(!answer.body.contains("https://") && !answer.body.contains("{{"), "{path}");
+    }
+    let page = world.get("/", None).await;
+    assert!(page.headers.contains("content-security-policy"), "{}", page.headers);
+}
+
+#[tokio::test]
+async fn metrics_are_prometheus_text() {
+    let world = World::start().await;
+    let _alice = world.client("alice").await;
+    let metrics = world.get("/metrics", None).await;
+    assert!(metrics.headers.contains("text/plain; version=0.0.4"), "{}", metrics.headers);
+    for name in ["p2p_signaling_connections", "p2p_signaling_messages_total", "p2p_build_info"] {
+        assert!(metrics.body.contains(name), "{name}:\n{}", metrics.body);
+    }
+}
+
+#[tokio::test]
+async fn with_an_admin_port_metrics_are_served_only_there() {
+    let world =
+        World::with(|config| config.admin_listen = Some("127.0.0.1:0".parse().unwrap())).await;
+    let main = world.get("/metrics", None).await;
+    assert_eq!((main.status, main.problem().as_str()), (404, "not_found"));
+    let admin = world.signaling.admin_addr().unwrap();
+    assert_eq!(raw_request(admin, "GET", "/metrics", "").await.status, 200);
+    assert_eq!(raw_request(admin, "GET", "/readyz", "").await.status, 200);
+    assert_eq!(raw_request(admin, "GET", "/v1/stats", "").await.status, 404);
+}
+
+#[tokio::test]
+async fn ice_servers_are_usable_as_they_are() {
+    let world = World::with(|config| {
+        config.stun = vec!["stun:192.0.2.9:3478".to_owned()];
+        config.relays = vec![RelayOffer { urls: vec!["turn:192.0.2.9:3478".to_owned()] }];
+        config.turn_secrets = secrecy::SecretString::from("a secret of the relay").into();
+    })
+    .await;
+    let answer = world.get("/v1/ice-servers", Some(&claims("alice"))).await;
+    assert!(answer.headers.contains("no-store"), "{}", answer.headers);
+    let servers = answer.json();
+    assert_eq!(servers["ttl"], 3600);
+    assert_eq!(servers["iceServers"][0], json!({ "urls": ["stun:192.0.2.9:3478"] }));
+    let relay = &servers["iceServers"][1];
+    assert!(relay["username"].as_str().unwrap().ends_with(":default:alice"), "{relay}");
+    assert!(relay["credential"].is_string());
+
+    let without = claims("alice").with_scopes([Scope::Connect]);
+    let servers = world.get("/v1/ice-servers", Some(&without)).await.json();
+    assert_eq!(servers["iceServers"].as_array().unwrap().len(), 1, "no relay without its scope");
+    assert_eq!(world.get("/v1/ice-servers", None).await.problem(), "token_missing");
+}
+
+#[tokio::test]
+async fn discovery_is_off_unless_the_token_grants_it() {
+    let world = World::start().await;
+    let hello = json!({ "type": "hello", "peer": "alice", "meta": { "name": "A" } });
+    let mut alice = world.client_with(&all_for("alice"), hello).await;
+    let _bob = world.client("bob").await;
+    alice.join("demo").await;
+    let plain = claims("carol");
+    for path in ["/v1/peers", "/v1/rooms", "/v1/rooms/demo"] {
+        let refused = world.get(path, Some(&plain)).await;
+        assert_eq!((refused.status, refused.problem().as_str()), (403, "not_allowed"), "{path}");
+    }
+    let discoverer = claims("carol").with_scopes([Scope::Discover]);
+    let peers = world.get("/v1/peers?limit=1", Some(&discoverer)).await.json();
+    assert_eq!(peers["peers"][0]["peer"], "alice");
+    assert_eq!(peers["peers"][0]["meta"]["name"], "A");
+    assert_eq!(peers["next"], "alice");
+    let peers = world.get("/v1/peers?limit=1&after=alice", Some(&discoverer)).await.json();
+    assert_eq!((&peers["peers"][0]["peer"], &peers["next"]), (&json!("bob"), &json!(null)));
+    let rooms = world.get("/v1/rooms", Some(&discoverer)).await.json();
+    assert_eq!(rooms["rooms"], json!([{ "room": "demo", "members": 1 }]));
+    let room = world.get("/v1/rooms/demo", Some(&discoverer)).await.json();
+    assert_eq!(room["members"][0]["peer"], "alice");
+    let nobody = world.get("/v1/rooms/empty", Some(&discoverer)).await;
+    assert_eq!((nobody.status, nobody.problem().as_str()), (404, "room_not_found"));
+    let bad = world.get("/v1/peers?limit=many", Some(&discoverer)).await;
+    assert_eq!((bad.status, bad.problem().as_str()), (400, "bad_message"));
+}
+
+#[tokio::test]
+async fn statistics_are_for_admins_and_of_their_own_app() {
+    let world = World::start().await;
+    for path in ["/v1/stats", "/v1/stats/nat-matrix", "/v1/attempts/x"] {
+        assert_eq!(world.get(path, Some(&claims("a"))).await.problem(), "not_allowed", "{path}");
+        assert_eq!(world.get(path, None).await.status, 401, "{path}");
+    }
+    let (mut alice, mut bob) = (world.client("alice").await, world.client("bob").await);
+    alice.send(json!({ "type": "connect", "id": "a", "to": "bob" })).await;
+    let attempt = alice.expect("attempt").await["attempt"].as_str().unwrap().to_owned();
+    bob.expect("attempt").await;
+    bob.goodbye().await;
+    alice.expect("ended").await;
+    world.signaling.flush_stats().await;
+
+    let admin = claims("admin").with_scopes([Scope::Admin]);
+    let stats = world.get("/v1/stats", Some(&admin)).await.json();
+    assert_eq!((&stats["attempts"], &stats["failed"]), (&json!(1), &json!(1)), "{stats}");
+    assert_eq!(stats["live"]["peers_on"], 1);
+    let path = format!("/v1/attempts/{attempt}");
+    assert_eq!(world.get(&path, Some(&admin)).await.json()["callee"], "bob");
+
+    let stranger = admin.clone().with_app("other".parse().unwrap());
+    assert_eq!(world.get("/v1/stats", Some(&stranger)).await.json()["attempts"], 0);
+    let refused = world.get(&path, Some(&stranger)).await;
+    assert_eq!((refused.status, refused.problem().as_str()), (404, "attempt_not_found"));
+}
+
+#[tokio::test]
+async fn an_unknown_path_or_method_is_answered_in_kind() {
+    let world = World::start().await;
+    let answer = world.get("/v2/nothing", None).await;
+    assert_eq!((answer.status, answer.problem().as_str()), (404, "not_found"));
+    assert!(answer.headers.contains("application/problem+json"), "{}", answer.headers);
+    let answer = world.request("DELETE", "/v1/tickets", Some(&claims("a"))).await;
+    assert_eq!((answer.status, answer.problem().as_str()), (405, "not_found"));
+}

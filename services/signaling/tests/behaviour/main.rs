@@ -1,0 +1,13 @@
+//! What the signaling service does, over real WebSockets on loopback.
+// The helpers of tests are tests; JSON values are written where they are used.
+#![allow(clippy::unwrap_used, clippy::needless_pass_by_value)]
+
+mod attempts;
+mod bad_input;
+mod documentation;
+mod drain;
+mod http;
+mod messages;
+mod rooms;
+mod sessions;
+mod support;
