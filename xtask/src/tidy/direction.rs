@@ -119,6 +119,17 @@ mod tests {
     }
 
     #[test]
+    fn the_tests_of_a_client_may_use_a_service_and_those_of_a_core_may_not() {
+        let for_tests = |folder: &str| {
+            let mut package = package(folder, &["services/relay"]);
+            package.dependencies[0].kind = Some("dev".into());
+            check(&[package], Path::new("/repository")).len()
+        };
+        assert_eq!(for_tests("clients/rust"), 0);
+        assert_eq!(for_tests("crates/traversal"), 1);
+    }
+
+    #[test]
     fn nothing_depends_on_tests() {
         assert_eq!(messages("clients/cli", &["tests/natlab"]).len(), 1);
         assert_eq!(messages("tests/sim", &["tests/natlab"]).len(), 1);
