@@ -8,15 +8,19 @@ use std::time::{Duration, Instant};
 
 use crate::addr::PeerAddr;
 
-/// A channel number in the range clients may use, 0x4000–0x4FFF (RFC 8656 §12).
+/// A channel number that a client may bind: 0x4000–0x7FFF.
+///
+/// RFC 8656 §12 narrows the range to 0x4000–0x4FFF, to tell TURN from other protocols on one
+/// socket. Nothing but TURN comes to this one, and clients of RFC 5766 (coturn's among them) pick
+/// from the whole range it gave them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ChannelNumber(u16);
 
 impl ChannelNumber {
-    /// `None` outside 0x4000–0x4FFF.
+    /// `None` outside 0x4000–0x7FFF.
     #[must_use]
     pub fn new(number: u16) -> Option<Self> {
-        (0x4000..=0x4fff).contains(&number).then_some(Self(number))
+        (0x4000..=0x7fff).contains(&number).then_some(Self(number))
     }
 
     #[must_use]
@@ -168,9 +172,9 @@ mod tests {
     const REST: Duration = Duration::from_secs(300);
 
     #[test]
-    fn only_0x4000_to_0x4fff_are_channel_numbers() {
+    fn only_0x4000_to_0x7fff_are_channel_numbers() {
         for (number, ok) in
-            [(0x3fff, false), (0x4000, true), (0x4fff, true), (0x5000, false), (0x7fff, false)]
+            [(0x3fff, false), (0x4000, true), (0x4fff, true), (0x7fff, true), (0x8000, false)]
         {
             assert_eq!(ChannelNumber::new(number).is_some(), ok, "{number:#x}");
         }

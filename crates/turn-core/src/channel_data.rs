@@ -6,13 +6,9 @@ use crate::channel::ChannelNumber;
 
 pub(crate) const HEADER_LEN: usize = 4;
 
-/// Why a datagram that starts like ChannelData is not.
+/// A datagram that starts like ChannelData and is shorter than it says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Malformed {
-    TooShort,
-    /// 0x5000–0x7FFF are reserved and never bound.
-    ReservedNumber,
-}
+pub(crate) struct Malformed;
 
 /// Whether the first byte is that of a ChannelData message (RFC 8656 §12, RFC 7983).
 pub(crate) fn looks_like(first_byte: u8) -> bool {
@@ -22,13 +18,13 @@ pub(crate) fn looks_like(first_byte: u8) -> bool {
 /// Finds the payload. Over UDP, bytes behind it are padding and ignored (§12.5).
 pub(crate) fn parse(datagram: &[u8]) -> Result<(ChannelNumber, Range<usize>), Malformed> {
     let [n0, n1, l0, l1, payload @ ..] = datagram else {
-        return Err(Malformed::TooShort);
+        return Err(Malformed);
     };
     let number = u16::from_be_bytes([*n0, *n1]);
-    let number = ChannelNumber::new(number).ok_or(Malformed::ReservedNumber)?;
+    let number = ChannelNumber::new(number).ok_or(Malformed)?;
     let length = usize::from(u16::from_be_bytes([*l0, *l1]));
     if length > payload.len() {
-        return Err(Malformed::TooShort);
+        return Err(Malformed);
     }
     Ok((number, HEADER_LEN..HEADER_LEN + length))
 }
@@ -53,9 +49,8 @@ mod tests {
 
     #[test]
     fn a_length_beyond_the_datagram_is_malformed() {
-        assert_eq!(parse(&[0x40, 0x01, 0, 4, 1, 2, 3]), Err(Malformed::TooShort));
-        assert_eq!(parse(&[0x40, 0x01, 0]), Err(Malformed::TooShort));
-        assert_eq!(parse(&[0x50, 0x00, 0, 0]), Err(Malformed::ReservedNumber));
+        assert_eq!(parse(&[0x40, 0x01, 0, 4, 1, 2, 3]), Err(Malformed));
+        assert_eq!(parse(&[0x40, 0x01, 0]), Err(Malformed));
     }
 
     #[test]

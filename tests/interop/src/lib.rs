@@ -1,1 +1,1 @@
-//! Other people's clients and servers against ours.
+//! Other people's clients and servers against ours; everything is in `tests/`.

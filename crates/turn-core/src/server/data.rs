@@ -22,10 +22,8 @@ impl Server {
         now: Instant,
     ) -> Result<ClientAction, Reason> {
         let id = self.allocations.id_of(tuple).ok_or(Reason::DataWithoutAllocation)?;
-        let (number, payload) = channel_data::parse(datagram).map_err(|error| match error {
-            channel_data::Malformed::TooShort => Reason::MalformedChannelData,
-            channel_data::Malformed::ReservedNumber => Reason::ChannelNotBound,
-        })?;
+        let (number, payload) =
+            channel_data::parse(datagram).map_err(|_| Reason::MalformedChannelData)?;
         let allocation = self.allocations.get_mut(id).ok_or(Reason::DataWithoutAllocation)?;
         let peer = allocation.channels.peer(number, now).ok_or(Reason::ChannelNotBound)?;
         // A channel lives ten minutes and its permission five: the permission decides.
