@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;
 
+use p2p_telemetry::metrics::{REGISTRY_INBOX_DROPPED, SIGNALING_RECEIPTS};
 use p2p_wire::limits::{MAX_MESSAGE_BYTES, MAX_ROOM_MEMBERS, MAX_ROOMS_PER_PEER};
 use p2p_wire::server::{Member, PeerState, ReceiptStatus, RoomChange, RoomEvent};
 use p2p_wire::{Meta, PeerId, RoomName, ServerMessage};
@@ -145,7 +146,11 @@ impl App {
             .filter(|id| self.peers.get(*id).is_some_and(|peer| !peer.inbox.is_full()))
             .cloned()
             .collect();
-        self.counts.inbox_full += (receivers.len() - open.len()) as u64;
+        let full = (receivers.len() - open.len()) as u64;
+        if full > 0 {
+            self.counts.inbox_full += full;
+            REGISTRY_INBOX_DROPPED.with(["full"]).increment(full);
+        }
         let to_room = room.is_some();
         if open.is_empty() {
             return Ok((nobody(&message.target, receivers.len()), Vec::new()));
@@ -283,6 +288,7 @@ impl App {
 
     /// A receipt goes to the session that sent the message, and to no later one of its peer.
     fn push_receipt(&mut self, parcel: &Parcel, receipt: Frame) {
+        SIGNALING_RECEIPTS.with([parcel.status_name()]).increment(1);
         if self.peers.get(&parcel.sender).is_some_and(|peer| peer.session == parcel.session) {
             self.push(&parcel.sender, receipt);
         }

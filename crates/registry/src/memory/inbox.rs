@@ -129,24 +129,36 @@ impl Parcel {
 
     /// What is known by now.
     pub(super) fn status(&self) -> Sent {
-        let reached = self.reached.load(Relaxed);
-        let status = match (self.waiting.load(Relaxed), reached) {
+        Sent::Receipt { status: self.receipt_status(), reason: self.reason() }
+    }
+
+    /// The name of that in a receipt, for metrics.
+    pub(super) fn status_name(&self) -> &'static str {
+        match self.receipt_status() {
+            ReceiptStatus::Delivered => "delivered",
+            ReceiptStatus::Queued => "queued",
+            ReceiptStatus::Gone => "gone",
+            ReceiptStatus::Rejected => "rejected",
+        }
+    }
+
+    fn receipt_status(&self) -> ReceiptStatus {
+        match (self.waiting.load(Relaxed), self.reached.load(Relaxed)) {
             (0, 0) => ReceiptStatus::Gone,
             (0, _) => ReceiptStatus::Delivered,
             _ => ReceiptStatus::Queued,
-        };
-        let reason = self.to_room.then(|| format!("{reached} of {} members", self.receivers));
-        Sent::Receipt { status, reason }
+        }
+    }
+
+    /// How many of a room it reached.
+    fn reason(&self) -> Option<String> {
+        let reached = self.reached.load(Relaxed);
+        self.to_room.then(|| format!("{reached} of {} members", self.receivers))
     }
 
     fn receipt(&self) -> Frame {
-        match self.status() {
-            Sent::Receipt { status, reason } => {
-                let receipt = Receipt { id: self.id.clone(), status, reason };
-                ServerMessage::Receipt(receipt).to_text().into()
-            }
-            Sent::OnItsWay => unreachable!("a parcel's status is always a receipt"),
-        }
+        let (status, reason) = (self.receipt_status(), self.reason());
+        ServerMessage::Receipt(Receipt { id: self.id.clone(), status, reason }).to_text().into()
     }
 }
 

@@ -15,13 +15,22 @@ pub(super) enum Closing {
     Code(CloseCode, Option<Problem>),
     /// The instance cannot serve it at the moment; another try is welcome.
     TryLater(&'static str),
-    /// The client said goodbye: code 1000. Its session ends.
+    /// The client said goodbye: code 1000 or none. Its session ends.
     Goodbye,
     /// The client closed with another code, or the connection broke. Its session can be resumed.
     Lost,
 }
 
 impl Closing {
+    /// What a client's close frame means. A page that is left (1001) may come back, and so may
+    /// every client that breaks off.
+    pub(super) fn by_client(code: Option<u16>) -> Self {
+        match code {
+            Some(NORMAL) | None => Self::Goodbye,
+            Some(_) => Self::Lost,
+        }
+    }
+
     pub(super) fn code(code: CloseCode) -> Self {
         Self::Code(code, None)
     }

@@ -226,8 +226,11 @@ impl Connection {
     }
 
     async fn on_inbound(&mut self, socket: &mut Socket, inbound: Inbound) -> Result<(), Closing> {
-        let text = text_of(inbound)?;
-        let Some(text) = text else { return Ok(()) };
+        // A client that was told to move closes in order to resume elsewhere.
+        if self.drained.is_some() && matches!(inbound, Inbound::Closed(None)) {
+            return Err(Closing::Lost);
+        }
+        let Some(text) = text_of(inbound)? else { return Ok(()) };
         self.last_heard = Instant::now();
         match ClientMessage::parse(&text) {
             Ok(message) => {
@@ -327,15 +330,14 @@ async fn read_hello(instance: &Instance, socket: &mut Socket) -> Result<Hello, C
         })?,
         () = instance.stop.draining() => return Err(Closing::code(CloseCode::Draining)),
     };
-    match ClientMessage::parse(&text) {
-        Ok(message @ ClientMessage::Hello(_)) => {
-            instance.meters.message(&message);
-            match message {
-                ClientMessage::Hello(hello) => Ok(hello),
-                _ => unreachable!("the arm above matched hello"),
-            }
-        }
-        Ok(_) => Err(Closing::explained(
+    let message = ClientMessage::parse(&text).map_err(|rejected| {
+        meters::rejected(rejected.problem.code);
+        Closing::explained(CloseCode::BadMessage, rejected.problem)
+    })?;
+    instance.meters.message(&message);
+    match message {
+        ClientMessage::Hello(hello) => Ok(hello),
+        _ => Err(Closing::explained(
             CloseCode::BadMessage,
             Problem::new(
                 Code::BadMessage,
@@ -344,10 +346,6 @@ async fn read_hello(instance: &Instance, socket: &mut Socket) -> Result<Hello, C
                 "send `hello` with the peer's id first",
             ),
         )),
-        Err(rejected) => {
-            meters::rejected(rejected.problem.code);
-            Err(Closing::explained(CloseCode::BadMessage, rejected.problem))
-        }
     }
 }
 
@@ -378,7 +376,7 @@ fn text_of(inbound: Inbound) -> Result<Option<Utf8Bytes>, Closing> {
             "a message of more than 65536 bytes",
             "keep messages at or under 65536 bytes",
         ),
-        Inbound::Closed(code) => Err(Inbound::ending(code)),
+        Inbound::Closed(code) => Err(Closing::by_client(code)),
         Inbound::Broken => Err(Closing::Lost),
     }
 }

@@ -7,7 +7,7 @@ use p2p_wire::ServerMessage;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use tokio_tungstenite::tungstenite::Error as WebSocketError;
 
-use super::closing::{Closing, NORMAL};
+use super::closing::Closing;
 
 /// What comes out of a WebSocket.
 #[derive(Debug)]
@@ -92,16 +92,6 @@ impl Socket {
                     _ => return,
                 },
             }
-        }
-    }
-}
-
-impl Inbound {
-    /// What the end of a connection means for its session.
-    pub(super) fn ending(code: Option<u16>) -> Closing {
-        match code {
-            Some(NORMAL) => Closing::Goodbye,
-            _ => Closing::Lost,
         }
     }
 }

@@ -128,17 +128,29 @@ async fn a_session_whose_window_has_passed_is_not_resumed() {
 
 #[tokio::test]
 async fn a_goodbye_ends_the_session_at_once() {
+    for code in [Some(1000), None] {
+        let world = World::start().await;
+        let (mut alice, mut bob) = (world.client("alice").await, world.client("bob").await);
+        alice.join("demo").await;
+        bob.join("demo").await;
+        alice.expect("room").await;
+        let resume = bob.resume(0);
+        bob.close(code).await;
+        assert_eq!(alice.expect("room").await["event"], "leave");
+        let mut back = world.connect(&all_for("bob")).await;
+        back.send(resume).await;
+        assert_eq!(back.closed().await.0, 4410);
+    }
+}
+
+#[tokio::test]
+async fn a_page_that_is_left_may_come_back() {
     let world = World::start().await;
-    let (mut alice, mut bob) = (world.client("alice").await, world.client("bob").await);
-    alice.join("demo").await;
-    bob.join("demo").await;
-    alice.expect("room").await;
-    let resume = bob.resume(0);
-    bob.goodbye().await;
-    assert_eq!(alice.expect("room").await["event"], "leave");
-    let mut back = world.connect(&all_for("bob")).await;
-    back.send(resume).await;
-    assert_eq!(back.closed().await.0, 4410);
+    let alice = world.client("alice").await;
+    let resume = alice.resume(0);
+    alice.close(Some(1001)).await;
+    let alice = world.client_with(&all_for("alice"), resume).await;
+    assert_eq!(alice.welcome["resumed"], true);
 }
 
 #[tokio::test]

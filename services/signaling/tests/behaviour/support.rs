@@ -15,6 +15,7 @@ use tokio::time::timeout;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::http::HeaderValue;
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::{Error, Message};
 
 /// Longer than anything here takes; only a hang reaches it.
@@ -253,12 +254,14 @@ impl Client {
     }
 
     /// Leaves as a program does that ends on purpose.
-    pub(crate) async fn goodbye(mut self) {
-        let close = tokio_tungstenite::tungstenite::protocol::CloseFrame {
-            code: 1000.into(),
-            reason: "".into(),
-        };
-        self.socket.close(Some(close)).await.unwrap();
+    pub(crate) async fn goodbye(self) {
+        self.close(Some(1000)).await;
+    }
+
+    /// Closes with this code, or without one, and waits until the server has closed as well.
+    pub(crate) async fn close(mut self, code: Option<u16>) {
+        let frame = code.map(|code| CloseFrame { code: code.into(), reason: "".into() });
+        self.socket.close(frame).await.unwrap();
         while let Some(Ok(_)) = self.socket.next().await {}
     }
 
