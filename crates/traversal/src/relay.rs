@@ -17,7 +17,7 @@ use rtc_turn::client::{Client, ClientConfig, Event as TurnEvent};
 use rtc_turn::crypto::providers::AwsLcRsProvider;
 use sansio::Protocol;
 
-use crate::stun::TransactionId;
+use crate::stun::{self, TransactionId};
 use crate::transmit::Transmit;
 
 /// Peers with a permission; a TURN server has a bound too.
@@ -29,6 +29,8 @@ const MAX_WAITING: usize = 16;
 const RTO_MS: u64 = 200;
 /// The wait before an allocation is asked for again.
 const RETRY: Duration = Duration::from_secs(5);
+/// The same where the relay is there and has merely forgotten.
+const REMAKE: Duration = Duration::from_millis(250);
 /// How often the allocation is refreshed at least: well inside its lifetime, so that a lost or stale
 /// refresh leaves time for another.
 const REFRESH: Duration = Duration::from_secs(120);
@@ -78,6 +80,8 @@ pub struct RelayLeg {
     /// Which peer each open CreatePermission is for.
     asks: HashMap<TransactionId, SocketAddr>,
     changed: bool,
+    /// An answer to a refresh is awaited.
+    verifying: bool,
     /// Packets dropped because a bound was reached or the relay was not ready.
     dropped: u64,
 }
@@ -99,6 +103,7 @@ impl RelayLeg {
             peers: HashMap::new(),
             asks: HashMap::new(),
             changed: false,
+            verifying: false,
             dropped: 0,
         };
         leg.allocate(now);
@@ -193,10 +198,18 @@ impl RelayLeg {
             transport: TransportContext { peer_addr: self.config.server, ..Default::default() },
             message: BytesMut::from(datagram),
         };
-        if let Err(error) = self.client.handle_read(message) {
+        let refresh = stun::refresh_answer(datagram);
+        self.verifying &= refresh.is_none();
+        let read = self.client.handle_read(message);
+        if refresh == Some(stun::RefreshAnswer::StaleNonce) {
+            // The client has taken the fresh nonce and would use it with its next refresh. That
+            // may be too late: only the answer to this one says whether there is an allocation.
+            let _ = self.client.refresh_allocations(now);
+        }
+        if let Err(error) = read {
             // 437: the relay knows no such allocation, so there is none.
             if error.to_string().contains("437") {
-                self.fail("the relay has dropped the allocation", now);
+                self.forgotten(now);
             }
             return None;
         }
@@ -236,6 +249,15 @@ impl RelayLeg {
         })
     }
 
+    /// Asks the relay whether the allocation is still there: nothing comes through it.
+    pub fn verify(&mut self, now: Instant) {
+        if self.relayed().is_some() && !self.verifying {
+            self.verifying = true;
+            // What cannot be sent is sent again with the next refresh.
+            let _ = self.client.refresh_allocations(now);
+        }
+    }
+
     /// Gives the allocation back (RFC 8656 §8: a lifetime of zero).
     pub fn close(&mut self, now: Instant) {
         if let Some(relayed) = self.relayed() {
@@ -251,10 +273,18 @@ impl RelayLeg {
         }
     }
 
+    fn forgotten(&mut self, now: Instant) {
+        self.fail("the relay has dropped the allocation", now);
+        if let Allocation::Failed { retry, .. } = &mut self.allocation {
+            *retry = now + REMAKE;
+        }
+    }
+
     fn fail(&mut self, reason: &str, now: Instant) {
         self.changed |= self.relayed().is_some();
         self.peers.clear();
         self.asks.clear();
+        self.verifying = false;
         self.allocation = Allocation::Failed { reason: reason.to_owned(), retry: now + RETRY };
     }
 
@@ -280,6 +310,7 @@ impl RelayLeg {
                 }
                 TurnEvent::AllocateError(_, error) => self.fail(&error.to_string(), now),
                 TurnEvent::TransactionTimeout(id) => {
+                    self.verifying = false;
                     if self.allocation == Allocation::Pending {
                         self.fail("the relay does not answer", now);
                     } else if let Some(peer) = self.asks.remove(&id.0) {
@@ -316,7 +347,7 @@ impl RelayLeg {
         if *error == Error::ErrTryAgain {
             self.ask(relayed, peer, now);
         } else if error.to_string().contains("437") {
-            self.fail("the relay has dropped the allocation", now);
+            self.forgotten(now);
         } else {
             self.peers.insert(peer, Permission::Denied);
         }

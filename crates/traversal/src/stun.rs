@@ -3,7 +3,7 @@
 
 use std::net::SocketAddr;
 
-use stun_types::attribute::{Username, XorMappedAddress};
+use stun_types::attribute::{ErrorCode, Username, XorMappedAddress};
 use stun_types::message::Message;
 
 /// A STUN transaction id (RFC 8489 §5).
@@ -51,6 +51,26 @@ pub(crate) fn mapped_address(datagram: &[u8]) -> Option<SocketAddr> {
     let message = Message::from_bytes(datagram).ok()?;
     let mapped = message.attribute::<XorMappedAddress>().ok()?;
     Some(mapped.addr(message.transaction_id()))
+}
+
+/// What a relay said to a Refresh (RFC 8656 §7.3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum RefreshAnswer {
+    /// 438: the same again, with the nonce that came along (RFC 8489 §9.2.5).
+    StaleNonce,
+    /// Anything else.
+    Other,
+}
+
+/// The answer to a Refresh, if it is one.
+pub(crate) fn refresh_answer(datagram: &[u8]) -> Option<RefreshAnswer> {
+    // Method 0x004, class success or error.
+    if !matches!(datagram.get(..2), Some([0x01, 0x04 | 0x14])) {
+        return None;
+    }
+    let message = Message::from_bytes(datagram).ok()?;
+    let code = message.attribute::<ErrorCode>().map(|error| error.code());
+    Some(if code == Ok(438) { RefreshAnswer::StaleNonce } else { RefreshAnswer::Other })
 }
 
 /// The username fragment that a check is addressed to (RFC 8445 §7.2.2: `theirs:ours`).
