@@ -14,13 +14,15 @@ use p2p_wire::{Outcome, PeerId, Policy, Report, Step, StepResult, limits};
 use rtc_shared::error::Error;
 
 use crate::ice::{Check, DIRECT_WINDOW, IceAgent, Pair};
-use crate::path::{Path, PathKind, Via, choose};
+use crate::liveness::{Abandoned, Consent, Finding, SILENCE};
+use crate::path::{Path, PathKind, Through, Usable, Via, choose};
 use crate::schedule;
+use crate::stun::{self, Class};
 
-/// A path with traffic out and none in for this long is left for another.
-pub const SILENCE: Duration = Duration::from_millis(1_500);
-/// How long a path that was left has to answer before it is trusted again.
-const PROBATION: Duration = Duration::from_secs(2);
+/// How often a settled pair is checked while there is a doubt about it.
+const DOUBT: Duration = Duration::from_millis(500);
+/// Checks of the other side's that follow each other this fast show that it has a doubt.
+const THEIR_DOUBT: Duration = Duration::from_secs(2);
 
 /// What the coordinator said about the attempt.
 #[derive(Debug, Clone)]
@@ -73,9 +75,19 @@ pub(crate) struct Attempt {
     started: Instant,
     next_round: Instant,
     keep_alive: Duration,
+    next_opening: Instant,
     active: Option<Path>,
-    /// The path that fell silent, and since when it has been left.
-    left: Option<(Path, Instant)>,
+    consent: Consent,
+    abandoned: Abandoned,
+    /// When the other side last checked.
+    asked: Option<Instant>,
+    doubts_relay: bool,
+    /// Since when the path in use has been in use.
+    since: Instant,
+    /// The local address of a host candidate.
+    base: Option<IpAddr>,
+    /// Whether any path has answered.
+    verified: bool,
     known_sources: usize,
     connected: Option<Duration>,
     direct: Option<(Duration, Method)>,
@@ -100,8 +112,15 @@ impl Attempt {
             started: now,
             next_round: now,
             keep_alive,
+            next_opening: now + keep_alive,
             active: None,
-            left: None,
+            consent: Consent::default(),
+            abandoned: Abandoned::default(),
+            asked: None,
+            doubts_relay: false,
+            since: now,
+            base: None,
+            verified: false,
             known_sources: 0,
             connected: None,
             direct: None,
@@ -139,6 +158,9 @@ impl Attempt {
         if relay {
             self.local_relay = Some(candidate.address);
         }
+        if candidate.kind == CandidateKind::Host && candidate.address.is_ipv4() {
+            self.base.get_or_insert(candidate.address.ip());
+        }
         // A reflexive candidate is checked from its base, which is among the host candidates.
         if matches!(candidate.kind, CandidateKind::Host | CandidateKind::Relay) {
             let _ = self.agent.add_local(candidate);
@@ -169,6 +191,13 @@ impl Attempt {
         now: Instant,
     ) {
         self.agent.handle(local, remote, datagram, now);
+        if self.agent.settled() && matches!(stun::peek(datagram), Some((Class::Request, _))) {
+            // What the other side doubts may be dead in our direction only.
+            let last = self.asked.replace(now);
+            if last.is_some_and(|last| now.saturating_duration_since(last) < THEIR_DOUBT) {
+                self.next_round = self.next_round.min(now);
+            }
+        }
         // Settling takes one more check, which must not wait for the next round.
         if self.config.controlling && !self.agent.settled() {
             self.next_round = self.next_round.min(now + Duration::from_millis(5));
@@ -189,7 +218,8 @@ impl Attempt {
         (!self.given_up).then(|| {
             let unreported = self.reported.is_none();
             let deadline = self.started + self.config.timeout;
-            if unreported { self.next_round.min(deadline) } else { self.next_round }
+            let next = self.next_round.min(self.next_opening);
+            if unreported { next.min(deadline) } else { next }
         })
     }
 
@@ -199,29 +229,48 @@ impl Attempt {
         }
         self.agent.round(now);
         self.agent.drop_events();
-        self.next_round = if self.agent.settled() && self.left.is_none() {
+        self.next_round = if self.agent.settled() && self.abandoned.is_empty() {
             now + self.keep_alive
         } else if self.agent.settled() {
-            now + Duration::from_millis(500)
+            now + DOUBT
         } else {
             schedule::next_round(self.started, now)
         };
     }
 
+    /// The ways whose mapping is to be kept open at the moment: those to the other side's relay,
+    /// because a settled pair is the only one that is still checked, and the relay has to be there
+    /// when that one fails.
+    pub(crate) fn take_openings(&mut self, now: Instant) -> Vec<Path> {
+        if self.given_up || now < self.next_opening {
+            return Vec::new();
+        }
+        self.next_opening = now + self.keep_alive;
+        let pairs = self.agent.pairs(now);
+        let ways = pairs.iter().filter(|p| p.answered).map(|p| self.usable_pair(p));
+        ways.filter(|u| u.through == Through::Theirs).map(|u| u.path).collect()
+    }
+
+    /// Whether the relay has fallen silent since this was asked last.
+    pub(crate) fn take_relay_doubt(&mut self) -> bool {
+        std::mem::take(&mut self.doubts_relay)
+    }
+
+    /// Every address of the other side's.
+    pub(crate) fn remote_addresses(&self) -> Vec<SocketAddr> {
+        self.agent.remotes().map(|candidate| candidate.address).collect()
+    }
+
     /// Leaves the active path if it has fallen silent under traffic.
     pub(crate) fn traffic(&mut self, traffic: Traffic, now: Instant) {
         let Some(active) = self.active else { return };
-        if active.kind != PathKind::Direct || self.left.is_some() {
-            return;
-        }
         let Some(sent) = traffic.sent else { return };
-        let heard = traffic.received.unwrap_or(self.started);
+        let heard = traffic.received.unwrap_or(self.started).max(self.since);
         // Silence only counts while this side is talking: an idle path is not a dead one.
         let talking = now.saturating_duration_since(sent) < SILENCE;
         let patience = SILENCE.max(3 * active.rtt);
         if talking && sent > heard && now.saturating_duration_since(heard) >= patience {
-            self.left = Some((active, now));
-            self.next_round = now;
+            self.leave(active, now);
         }
     }
 
@@ -233,18 +282,25 @@ impl Attempt {
         }
         let pairs = self.agent.pairs(now);
         self.readmit(&pairs, now);
-        let path = choose(self.active.as_ref(), &self.usable(&pairs));
+        self.doubt(&pairs, now);
+        let chosen = choose(self.active.as_ref(), &self.usable(&pairs));
+        let path = chosen.map(|usable| usable.path);
         if path.map(way) != self.active.map(way) {
-            self.note(path, now);
+            self.since = now;
             changes.push(Change::Path(path));
         }
         self.active = path;
-        let sources: Vec<_> = self.agent.remotes().collect();
+        self.note(&pairs, now);
+        let sources = self.remote_addresses();
         if sources.len() != self.known_sources {
             self.known_sources = sources.len();
             changes.push(Change::Sources(sources));
         }
-        changes.extend(self.verdict(now).map(Change::Verdict));
+        let verdict = self.verdict(now);
+        if self.given_up && self.active.take().is_some() {
+            changes.push(Change::Path(None));
+        }
+        changes.extend(verdict.map(Change::Verdict));
         changes
     }
 
@@ -262,16 +318,56 @@ impl Attempt {
         self.active
     }
 
-    fn usable(&self, pairs: &[Pair]) -> Vec<Path> {
-        let trusted = |path: &Path| self.left.is_none_or(|(left, _)| !left.same_way(path));
-        let paths = |answered: bool| -> Vec<Path> {
+    fn usable(&self, pairs: &[Pair]) -> Vec<Usable> {
+        let ways = |answered: bool| -> Vec<Usable> {
             let pairs = pairs.iter().filter(|p| p.answered == answered);
-            pairs.map(|p| self.path(p)).filter(trusted).collect()
+            pairs.map(|p| self.usable_pair(p)).collect()
         };
-        let answered = paths(true);
+        let trusted = |usable: &Usable| !self.abandoned.holds(&usable.path);
+        let answered = ways(true);
         // A pair that only the other side has checked still carries an answer to it: its first
         // packets must not wait for our own check's round trip.
-        if answered.is_empty() { paths(false) } else { answered }
+        for ways in [&answered, &ways(false), &self.untried(pairs)] {
+            let ways: Vec<_> = ways.iter().copied().filter(trusted).collect();
+            if !ways.is_empty() {
+                return ways;
+            }
+        }
+        // Nothing is trusted any more. The way in use is as good as any other.
+        answered.into_iter().filter(|u| self.active.is_some_and(|a| a.same_way(&u.path))).collect()
+    }
+
+    /// Once everything that was checked has fallen silent, the other side's relay is worth a packet:
+    /// it may be one that the other side has turned to since checks ended.
+    fn untried(&self, pairs: &[Pair]) -> Vec<Usable> {
+        let Some(base) = self.base.filter(|_| !self.abandoned.is_empty()) else {
+            return Vec::new();
+        };
+        let relays = self.agent.remotes().filter(|c| c.kind == CandidateKind::Relay);
+        let unknown = relays.filter(|c| pairs.iter().all(|p| p.remote.address != c.address));
+        let way = |remote: Candidate| Usable {
+            path: Path {
+                kind: PathKind::Relay,
+                method: Method::Relay,
+                via: Via::Socket(base),
+                remote: remote.address,
+                rtt: Duration::ZERO,
+            },
+            through: Through::Theirs,
+        };
+        unknown.map(way).collect()
+    }
+
+    fn usable_pair(&self, pair: &Pair) -> Usable {
+        let ours = pair.local.kind == CandidateKind::Relay;
+        let theirs = pair.remote.kind == CandidateKind::Relay;
+        let through = match (ours, theirs) {
+            (false, false) => Through::Nothing,
+            (false, true) => Through::Theirs,
+            (true, true) => Through::Both,
+            (true, false) => Through::Ours,
+        };
+        Usable { path: self.path(pair), through }
     }
 
     fn path(&self, pair: &Pair) -> Path {
@@ -292,21 +388,53 @@ impl Attempt {
         Path { kind, method, via, remote: pair.remote.address, rtt: pair.rtt }
     }
 
-    /// A path that was left is used again once its peer has been heard after its probation.
+    fn pair_of<'a>(&self, way: &Path, pairs: &'a [Pair]) -> Option<&'a Pair> {
+        pairs.iter().find(|pair| self.path(pair).same_way(way))
+    }
+
+    /// A path that was left is used again once it has answered after its probation.
     fn readmit(&mut self, pairs: &[Pair], now: Instant) {
-        let Some((left, since)) = self.left else { return };
-        let heard =
-            pairs.iter().filter(|p| self.path(p).same_way(&left)).filter_map(|p| p.last_received);
-        if heard.max().is_some_and(|heard| heard > since + PROBATION) {
-            self.left = None;
-            self.next_round = now;
+        let mut abandoned = std::mem::take(&mut self.abandoned);
+        abandoned.readmit(|way| self.pair_of(way, pairs).map_or(0, |pair| pair.answers), now);
+        self.abandoned = abandoned;
+    }
+
+    /// Looks whether the checks of the path in use are answered.
+    fn doubt(&mut self, pairs: &[Pair], now: Instant) {
+        let Some(active) = self.active.filter(|_| self.agent.settled()) else { return };
+        let Some(pair) = self.pair_of(&active, pairs) else { return };
+        match self.consent.observe(&active, pair.requests, pair.answers, now) {
+            Finding::Good => {}
+            Finding::Doubtful => {
+                self.next_round = self.next_round.min(now + DOUBT.max(2 * active.rtt));
+            }
+            Finding::Reassured if self.abandoned.is_empty() => {
+                self.next_round = now + self.keep_alive;
+            }
+            Finding::Reassured => {}
+            Finding::Dead => self.leave(active, now),
         }
     }
 
-    fn note(&mut self, path: Option<Path>, now: Instant) {
-        let Some(path) = path else { return };
+    fn leave(&mut self, way: Path, now: Instant) {
+        if self.abandoned.holds(&way) {
+            return;
+        }
+        self.doubts_relay |= way.kind == PathKind::Relay;
+        self.abandoned.leave(way, now);
+        self.next_round = now;
+    }
+
+    /// What counts for the report is a path that has answered: one that was only heard from may
+    /// carry in one direction.
+    fn note(&mut self, pairs: &[Pair], now: Instant) {
+        let Some(path) = self.active else { return };
         let age = now.saturating_duration_since(self.started);
         self.connected.get_or_insert(age);
+        if !self.pair_of(&path, pairs).is_some_and(|pair| pair.answered) {
+            return;
+        }
+        self.verified = true;
         if path.kind == PathKind::Direct {
             self.direct.get_or_insert((age, path.method));
         }
@@ -315,8 +443,8 @@ impl Attempt {
     /// A verdict is told when it is first known and when it becomes better.
     fn verdict(&mut self, now: Instant) -> Option<Report> {
         let age = now.saturating_duration_since(self.started);
-        let outcome = match self.active {
-            Some(path) if path.kind == PathKind::Direct => Outcome::Direct,
+        let outcome = match self.active.filter(|_| self.verified) {
+            Some(_) if self.direct.is_some() => Outcome::Direct,
             Some(_) => Outcome::Relay,
             None if age >= self.config.timeout => Outcome::Failed,
             None => return None,

@@ -44,7 +44,10 @@ pub(crate) struct Pair {
     /// A check of theirs arrived: packets come this way at least.
     pub(crate) asked: bool,
     pub(crate) rtt: Duration,
-    pub(crate) last_received: Option<Instant>,
+    /// Checks of ours.
+    pub(crate) requests: u64,
+    /// Answers to them.
+    pub(crate) answers: u64,
 }
 
 /// One check or answer to send.
@@ -139,30 +142,30 @@ impl IceAgent {
     }
 
     /// The remote candidates, those learnt from checks included.
-    pub(crate) fn remotes(&self) -> impl Iterator<Item = SocketAddr> {
-        self.agent.get_remote_candidates().iter().map(IceCandidate::addr)
+    pub(crate) fn remotes(&self) -> impl Iterator<Item = Candidate> {
+        self.agent.get_remote_candidates().iter().map(from_ice)
     }
 
     /// Every pair that has something to say.
     pub(crate) fn pairs(&self, now: Instant) -> Vec<Pair> {
-        let by_id = |candidates: &[IceCandidate]| -> HashMap<String, (Candidate, Option<Instant>)> {
-            let entry = |c: &IceCandidate| (c.id().to_owned(), (from_ice(c), c.last_received()));
-            candidates.iter().map(entry).collect()
+        let by_id = |candidates: &[IceCandidate]| -> HashMap<String, Candidate> {
+            candidates.iter().map(|c| (c.id().to_owned(), from_ice(c))).collect()
         };
         let locals = by_id(self.agent.get_local_candidates());
         let remotes = by_id(self.agent.get_remote_candidates());
         let stats = self.agent.get_candidate_pairs_stats(now).into_iter();
         stats
             .filter_map(|pair| {
-                let (local, _) = locals.get(&pair.local_candidate_id)?;
-                let (remote, last_received) = remotes.get(&pair.remote_candidate_id)?;
+                let local = locals.get(&pair.local_candidate_id)?;
+                let remote = remotes.get(&pair.remote_candidate_id)?;
                 Some(Pair {
                     local: *local,
                     remote: *remote,
                     answered: pair.state == CandidatePairState::Succeeded,
                     asked: pair.requests_received > 0,
                     rtt: Duration::from_secs_f64(pair.current_round_trip_time.max(0.0)),
-                    last_received: *last_received,
+                    requests: pair.requests_sent,
+                    answers: pair.responses_received,
                 })
             })
             .filter(|pair| pair.answered || pair.asked)

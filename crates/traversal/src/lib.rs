@@ -17,6 +17,7 @@ pub mod attempt;
 pub mod demux;
 pub mod detect;
 mod ice;
+pub mod liveness;
 pub mod node;
 pub mod path;
 pub mod relay;

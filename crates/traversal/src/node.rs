@@ -137,7 +137,7 @@ impl Node {
             }
             Kind::ChannelData => Input::Consumed,
         };
-        self.flush_relay();
+        self.flush_relay(now);
         input
     }
 
@@ -157,7 +157,7 @@ impl Node {
             }
         }
         self.checks.retain(|_, (_, sent)| now.saturating_duration_since(*sent) < CHECK_LIFETIME);
-        self.flush_relay();
+        self.flush_relay(now);
     }
 
     /// When [`Node::handle_timeout`] is due.
@@ -186,7 +186,7 @@ impl Node {
             }
             Some(_) | None => self.relay = Some(RelayLeg::new(config, now)),
         }
-        self.flush_relay();
+        self.flush_relay(now);
     }
 
     /// Names the STUN servers and measures anew.
@@ -228,7 +228,7 @@ impl Node {
             attempt.handle_timeout(now);
         }
         self.after(&id, now);
-        self.flush_relay();
+        self.flush_relay(now);
         true
     }
 
@@ -244,7 +244,7 @@ impl Node {
         {
             relay.permit(candidate.address, now);
         }
-        self.flush_relay();
+        self.flush_relay(now);
     }
 
     /// Ends an attempt that has no path yet: the other side is gone.
@@ -265,7 +265,7 @@ impl Node {
         if let Some(attempt) = self.attempts.get_mut(id) {
             attempt.traffic(traffic, now);
             self.after(id, now);
-            self.flush_relay();
+            self.flush_relay(now);
         }
     }
 
@@ -274,7 +274,7 @@ impl Node {
         if let Some(relay) = &mut self.relay {
             relay.send(peer, payload, now);
         }
-        self.flush_relay();
+        self.flush_relay(now);
     }
 
     /// A Binding indication to this address: keeps a mapping open, asks for nothing.
@@ -283,7 +283,7 @@ impl Node {
         self.rng.fill_bytes(&mut id);
         let payload = Bytes::copy_from_slice(&stun::binding_indication(id));
         self.transmit(path.via, path.remote, payload, now);
-        self.flush_relay();
+        self.flush_relay(now);
     }
 
     /// What the last round of detection found.
@@ -331,7 +331,7 @@ impl Node {
         if let Some(relay) = &mut self.relay {
             relay.close(now);
         }
-        self.flush_relay();
+        self.flush_relay(now);
     }
 
     fn detect(&mut self, now: Instant) {
@@ -390,6 +390,8 @@ impl Node {
             checks.push(check);
         }
         let changes = attempt.review(now);
+        let openings = attempt.take_openings(now);
+        let doubts_relay = attempt.take_relay_doubt();
         for (via, check) in checks {
             if let Some((Class::Request, transaction)) = stun::peek(&check.payload)
                 && self.checks.len() < MAX_CHECKS
@@ -397,6 +399,12 @@ impl Node {
                 self.checks.insert(transaction, (id.clone(), now));
             }
             self.transmit(via, check.remote, check.payload, now);
+        }
+        for path in openings {
+            self.keep_open(&path, now);
+        }
+        if doubts_relay && let Some(relay) = &mut self.relay {
+            relay.verify(now);
         }
         for change in changes {
             self.events.push_back(match change {
@@ -432,12 +440,10 @@ impl Node {
     }
 
     /// Moves the relay's datagrams out and tells when the allocation has changed.
-    fn flush_relay(&mut self) {
+    fn flush_relay(&mut self, now: Instant) {
         let Some(relay) = &mut self.relay else { return };
-        while let Some(transmit) = relay.poll_transmit() {
-            self.transmits.push_back(transmit);
-        }
         if !relay.take_changed() {
+            self.transmits.extend(std::iter::from_fn(|| relay.poll_transmit()));
             return;
         }
         let allocation = relay.allocation().clone();
@@ -445,8 +451,14 @@ impl Node {
             let candidate = Candidate::udp(CandidateKind::Relay, addr);
             for attempt in self.attempts.values_mut() {
                 attempt.add_local(&candidate);
+                if attempt.uses_relay() {
+                    for peer in attempt.remote_addresses() {
+                        relay.permit(peer, now);
+                    }
+                }
             }
         }
+        self.transmits.extend(std::iter::from_fn(|| relay.poll_transmit()));
         self.events.push_back(Event::Relay(allocation));
         self.events.push_back(Event::Candidates(self.candidates()));
     }
