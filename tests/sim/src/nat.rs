@@ -115,6 +115,11 @@ impl NatBox {
         self.public
     }
 
+    /// Forgets every mapping.
+    pub(crate) fn restart(&mut self) {
+        self.mappings.clear();
+    }
+
     /// A packet out: the address it leaves from, or nothing where it does not leave.
     pub(crate) fn outbound(
         &mut self,

@@ -132,6 +132,12 @@ impl Network {
         self.cut.remove(&(from, to));
     }
 
+    pub(crate) fn restart_nat(&mut self, peer: PeerIndex) {
+        if let Some(nat) = &mut self.sites[peer.0].nat {
+            nat.restart();
+        }
+    }
+
     pub(crate) fn set_relay_down(&mut self, down: bool) {
         self.relay_down = down;
     }

@@ -74,9 +74,9 @@ impl Relay {
         let listener = listeners().iter().position(|listener| *listener == to);
         if let Some(listener) = listener {
             let listener = ListenerId(u16::try_from(listener).expect("three listeners"));
-            self.from_client(FiveTuple { listener, client: ClientAddr(from) }, payload, now);
+            self.take_from_client(FiveTuple { listener, client: ClientAddr(from) }, payload, now);
         } else if let Some(id) = self.sockets.get(&to).copied() {
-            self.from_peer(id, from, payload, now);
+            self.take_from_peer(id, from, payload, now);
         }
         self.execute(now);
     }
@@ -94,7 +94,7 @@ impl Relay {
         std::mem::take(&mut self.out)
     }
 
-    fn from_client(&mut self, tuple: FiveTuple, datagram: &Bytes, now: Now) {
+    fn take_from_client(&mut self, tuple: FiveTuple, datagram: &Bytes, now: Now) {
         let FiveTuple { listener, client } = tuple;
         let action = self.server.handle_client(listener, client, datagram, now);
         let ClientAction::Relay { allocation, peer, payload } = action else { return };
@@ -103,7 +103,7 @@ impl Relay {
         self.out.push(Outgoing { from, to: peer.0, payload: datagram.slice(payload) });
     }
 
-    fn from_peer(&mut self, id: AllocationId, from: SocketAddr, payload: &Bytes, now: Now) {
+    fn take_from_peer(&mut self, id: AllocationId, from: SocketAddr, payload: &Bytes, now: Now) {
         let route = self.server.handle_peer(id, PeerAddr(from), payload.len(), now);
         let Some(route) = route else { return };
         let mut datagram = route.header().to_vec();

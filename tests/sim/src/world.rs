@@ -169,6 +169,12 @@ impl World {
         self.network.host_mut(peer).loss = loss;
     }
 
+    /// Starts a peer's NAT again: it has forgotten every mapping.
+    pub fn restart_nat(&mut self, peer: &str) {
+        let peer = self.index(peer);
+        self.network.restart_nat(peer);
+    }
+
     /// Starts the relay's process again: it has forgotten everything.
     pub fn restart_relay(&mut self) {
         self.relay.restart();
