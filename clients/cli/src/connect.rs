@@ -17,7 +17,7 @@ pub struct Args {
     #[arg(long, default_value = "auto", value_parser = session::policy)]
     pub policy: Policy,
     #[command(flatten)]
-    pub session: session::Args,
+    pub session: session::SessionArgs,
 }
 
 /// Connects and pipes.

@@ -35,7 +35,7 @@ pub struct Args {
     #[arg(long, default_value = "auto", value_parser = session::policy)]
     pub policy: Policy,
     #[command(flatten)]
-    pub session: session::Args,
+    pub session: session::SessionArgs,
 }
 
 /// Forwards until stopped.

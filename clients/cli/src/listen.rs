@@ -24,7 +24,7 @@ pub struct Args {
     #[arg(long, value_name = "HOST:PORT", value_parser = host_and_port)]
     pub to: Option<String>,
     #[command(flatten)]
-    pub session: session::Args,
+    pub session: session::SessionArgs,
 }
 
 /// Listens.

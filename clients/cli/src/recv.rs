@@ -29,7 +29,7 @@ pub struct Args {
     #[arg(long = "loop")]
     pub forever: bool,
     #[command(flatten)]
-    pub session: session::Args,
+    pub session: session::SessionArgs,
 }
 
 /// Receives. Prints the path of every file that is there.

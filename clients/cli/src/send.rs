@@ -32,7 +32,7 @@ pub struct Args {
     #[arg(long, value_name = "N", default_value_t = 10)]
     pub retries: u32,
     #[command(flatten)]
-    pub session: session::Args,
+    pub session: session::SessionArgs,
 }
 
 /// Sends, again and again where the connection breaks, each time from where it stopped.

@@ -19,7 +19,7 @@ const GOODBYE: Duration = Duration::from_secs(2);
 
 /// Server, token, and this program's place in the network
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub struct SessionArgs {
     /// The coordinator: ws://HOST:PORT or wss://HOST
     #[arg(long, env = "P2P_SERVER", value_name = "URL", hide_env_values = true)]
     pub server: Option<String>,
@@ -65,7 +65,7 @@ pub struct Args {
     pub json: bool,
 }
 
-impl Args {
+impl SessionArgs {
     fn config(&self) -> Result<Config, Failure> {
         let server = self.server.clone().filter(|server| !server.trim().is_empty());
         let server = server.ok_or_else(|| {
@@ -126,7 +126,7 @@ impl Ended {
 
 /// Starts a client, does the work, and says goodbye, whatever ends the work.
 pub async fn with_client(
-    args: &Args,
+    args: &SessionArgs,
     talk: &Talk,
     work: impl AsyncFnOnce(&Client) -> Result<(), Failure>,
 ) -> Result<Ended, Failure> {

@@ -93,7 +93,7 @@ fn banner(embedded: &Embedded, keeps: bool) -> Result<String, Failure> {
     let statistics = if keeps { "statistics on disk" } else { "statistics in memory" };
     Ok(format!(
         "coordinator {VERSION}  dev mode: loopback only, keys of this run, {statistics}\n\n{}\n\
-         Stop with Ctrl-C.\n",
+         Ctrl-C stops it.\n",
         urls_and_tokens(embedded)?
     ))
 }
@@ -105,16 +105,17 @@ pub fn urls_and_tokens(embedded: &Embedded) -> Result<String, Failure> {
     let mut text = format!(
         "  signaling  {signaling:<28}  dashboard  {dashboard}\n\
          \x20 STUN/TURN  {relay:<28}  test page  {test_page}\n\n\
-         In every terminal:\n\n  export P2P_SERVER={signaling}\n\n\
-         Tokens (room {ROOM:?}, 24 h):\n"
+         Paste into every terminal (tokens of this run, room {ROOM:?}, 24 h):\n\n\
+         export P2P_SERVER={signaling}\n"
     );
     for peer in PEERS {
         let token = embedded.token(peer)?;
-        text.push_str(&format!("\n  export P2P_TOKEN={}  # {peer}\n", token.expose()));
+        text.push_str(&format!("export {}={}\n", peer.to_uppercase(), token.expose()));
     }
     text.push_str(
-        "\nThen `p2p listen` as bob in one terminal, and `p2p connect bob` or `p2p ping bob` as alice in \
-         another.\n",
+        "\nThen, each in a terminal of its own:\n\n\
+         \x20 P2P_TOKEN=$BOB p2p listen\n\
+         \x20 P2P_TOKEN=$ALICE p2p connect bob\n",
     );
     Ok(text)
 }

@@ -81,13 +81,12 @@ type Shown = (Embedded, [Client; 2], Value);
 
 async fn show(args: &Args, story: &mut Story) -> Result<Shown, Failure> {
     let started = Instant::now();
-    story.line(&format!("P2P Coordinator {VERSION}: two peers find each other and connect"));
+    story.line(&format!("P2P Coordinator {VERSION}: two peers find each other and connect."));
 
-    story.heading("Services, all in this process");
+    story.heading("Signaling, relay, registry and statistics, all in this process");
     story.begin("start", "signaling, relay, registry, statistics");
     let embedded = Embedded::start(Listen::anywhere(), None).await?;
-    let (signaling, relay) = (embedded.signaling_url(), embedded.relay_url());
-    story.done(&format!("signaling {signaling}, relay {relay}, registry and statistics in memory"));
+    story.done(&format!("{}, {}", embedded.signaling_url(), embedded.relay_url()));
 
     story.heading("Two peers detect their network and register");
     let alice = start_peer(PEERS[0], &embedded, story).await?;
@@ -137,7 +136,11 @@ fn seen_as(nat: &NatProfile) -> String {
 
 fn tell_statistics(summary: &Summary, records: &[AttemptRecord], story: &mut Story) {
     story.heading("Statistics, read back from the store");
-    let ms = |value: Option<u64>| value.map_or("-".to_owned(), |ms| format!("{ms} ms"));
+    let ms = |value: Option<u64>| match value {
+        None => "-".to_owned(),
+        Some(0) => "< 1 ms".to_owned(),
+        Some(ms) => format!("{ms} ms"),
+    };
     let row = |cells: [&str; 6]| {
         let [from, to, policy, outcome, connected, direct] = cells;
         format!("    {from:<8} {to:<8} {policy:<8} {outcome:<9} {connected:>10} {direct:>10}")

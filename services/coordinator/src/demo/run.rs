@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use p2p_client::{Client, Connection, Path, PathKind, PeerId, Policy, Report};
+use p2p_client::{Client, Connection, Path, PathKind, PeerId, Policy};
 use p2p_stats::{AttemptRecord, Store as _};
 use p2p_wire::Outcome;
 use serde::Serialize;
@@ -27,9 +27,9 @@ pub struct Run {
     pub path: &'static str,
     /// What made it possible.
     pub method: &'static str,
-    /// Milliseconds to the first usable path.
+    /// Milliseconds from the attempt's start to a connection that takes streams.
     pub connected_ms: u64,
-    /// Milliseconds to a verified direct path.
+    /// Milliseconds from the attempt's start to a verified direct path.
     pub direct_ms: Option<u64>,
     /// Bytes that arrived.
     pub bytes: u64,
@@ -67,15 +67,16 @@ pub async fn run(
         accept(pair.bob),
     )?;
     let first = near.path();
-    story.done(&format!("alice reached bob: {}", words(first)));
+    let connected_ms = near.started().elapsed().as_millis() as u64;
+    story.done(&format!("alice reaches bob {}", words(first)));
 
     let path = wanted_path(&near, first, policy, story).await?;
 
-    story.begin("data", "8 MiB from alice to bob, SHA-256 on both ends");
+    story.begin("move", "8 MiB from alice to bob, SHA-256 on both ends");
     let moved = payload::move_over(&near, &far).await?;
     check(&moved)?;
     let rate = format!("{:.0} Mbit/s", moved.mbit_per_s());
-    story.done(&format!("8 MiB, SHA-256 matches on both ends, {rate}, {}", words(near.path())));
+    story.done(&format!("8 MiB to bob at {rate}, SHA-256 the same on both ends"));
     let relayed_bytes = embedded.relayed_bytes()?.saturating_sub(relayed_before);
     check_relay(policy, relayed_bytes)?;
 
@@ -84,14 +85,12 @@ pub async fn run(
     story.done(&record.verdict);
     near.close("the demo's run is over");
 
-    let report = near.verdict();
-    let of_report = |read: fn(&Report) -> Option<u64>| report.as_ref().and_then(read);
     let run = Run {
         policy,
         path: kind(path),
         method: path.method.as_str(),
-        connected_ms: of_report(|r| Some(r.ms)).or(record.connected_ms).unwrap_or_default(),
-        direct_ms: of_report(|r| r.direct_ms).or(record.direct_ms),
+        connected_ms,
+        direct_ms: near.verdict().and_then(|report| report.direct_ms).or(record.direct_ms),
         bytes: moved.bytes,
         sha256_ok: moved.sha256_ok,
         mbit_per_s: (moved.mbit_per_s() * 10.0).round() / 10.0,
@@ -135,7 +134,7 @@ async fn wanted_path(
         ));
     };
     let after = near.started().elapsed();
-    story.done(&format!("the direct path took over after {}: {}", time(after), words(Some(path))));
+    story.done(&format!("took over after {}: {}", time(after), words(Some(path))));
     Ok(path)
 }
 
@@ -196,7 +195,7 @@ fn words(path: Option<Path>) -> String {
     match path {
         None => "no path".to_owned(),
         Some(path) => match path.kind {
-            PathKind::Direct => format!("direct to {} ({})", path.remote, path.method),
+            PathKind::Direct => format!("directly, at {}", path.remote),
             PathKind::Relay => "through the relay".to_owned(),
         },
     }

@@ -4,8 +4,8 @@ use std::io::{IsTerminal as _, Write};
 use std::time::{Duration, Instant};
 
 /// Columns of a step's name and of its text, before the time.
-const NAME: usize = 12;
-const TEXT: usize = 72;
+const NAME: usize = 9;
+const TEXT: usize = 62;
 
 /// A terminal, or a log that reads like one.
 pub struct Story {

@@ -1,5 +1,5 @@
 //! Runs the real `coordinator` and talks HTTP to it.
-#![allow(dead_code, reason = "each test file uses its part")]
+#![allow(dead_code, unreachable_pub, reason = "every test file is a crate and uses its part")]
 
 use std::ffi::OsStr;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -96,6 +96,14 @@ impl Service {
             let _ = self.stderr.read_to_string(&mut said);
             panic!("the service ended: {said}");
         }
+        line.trim_end().to_owned()
+    }
+
+    /// The next line on stdout, which may be empty.
+    pub fn line_or_blank(&mut self) -> String {
+        let mut line = String::new();
+        let read = self.stdout.read_line(&mut line).expect("stdout");
+        assert!(read > 0, "the service ended");
         line.trim_end().to_owned()
     }
 

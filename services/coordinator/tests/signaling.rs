@@ -1,0 +1,100 @@
+//! `coordinator signaling` as an operator meets it.
+
+mod support;
+
+use std::net::TcpListener;
+
+use support::{Service, get, private_file, run, text};
+
+const SECRET: &str = "0123456789-0123456789-0123456789-north";
+
+#[test]
+fn signaling_says_where_it_is_ready_and_takes_minted_tokens() {
+    let dir = tempfile::tempdir().unwrap();
+    let jwt = private_file(dir.path(), "jwt", SECRET);
+    let turn = private_file(dir.path(), "turn", "north");
+    let mut signaling = Service::start([
+        "signaling",
+        "--listen",
+        "127.0.0.1:0",
+        "--admin-listen",
+        "127.0.0.1:0",
+        "--jwt-secret-file",
+        text(&jwt),
+        "--turn-secret-file",
+        text(&turn),
+        "--relay",
+        "turn:192.0.2.1:3478",
+        "--stun",
+        "192.0.2.2",
+        "--data",
+        text(dir.path()),
+    ]);
+    let line = signaling.line_with("signaling ready");
+    let http = line.split("ready on ").nth(1).unwrap().to_owned();
+    let line = signaling.line_with("admin ready");
+    let admin = line.split("ready on ").nth(1).unwrap().to_owned();
+    assert_eq!(run(["healthcheck", &http]).data(), "ready");
+    assert_eq!(run(["healthcheck", &format!("{admin}/livez")]).data(), "ready");
+    assert!(get(&format!("{admin}/metrics"), None).1.contains("build_info"));
+
+    let token = run(["token", "--peer", "alice", "--jwt-secret-file", text(&jwt)]);
+    let (status, servers) = get(&format!("{http}/v1/ice-servers"), Some(token.data()));
+    assert_eq!(status, 200, "{servers}");
+    for server in
+        ["turn:192.0.2.1:3478?transport=udp", "stun:192.0.2.1:3478", "stun:192.0.2.2:3478"]
+    {
+        assert!(servers.contains(server), "{server} in {servers}");
+    }
+    let (status, problem) = get(&format!("{http}/v1/ice-servers"), Some("nonsense"));
+    assert!(status == 401 && problem.contains("\"fix\""), "{status}: {problem}");
+
+    signaling.terminate();
+    assert!(signaling.wait().success(), "SIGTERM drains (invariant I12)");
+}
+
+#[test]
+fn a_taken_port_is_an_error_with_a_fix() {
+    let dir = tempfile::tempdir().unwrap();
+    let holder = TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = holder.local_addr().unwrap();
+    let cause = format!("Port {} already in use", taken.port());
+    run([
+        "signaling",
+        "--listen",
+        &taken.to_string(),
+        "--jwt-secret",
+        SECRET,
+        "--data",
+        text(dir.path()),
+    ])
+    .failed_with(2, &["error (port_taken)", &cause, "fix:", "--listen"]);
+}
+
+#[test]
+fn relays_without_a_secret_are_an_error_and_not_relays_that_fail() {
+    run(["signaling", "--jwt-secret", SECRET, "--relay", "relay.example.org"])
+        .failed_with(2, &["no secret to make credentials", "--turn-secret-file"]);
+}
+
+#[test]
+fn a_database_that_is_none_is_an_error_with_a_fix() {
+    let dir = tempfile::tempdir().unwrap();
+    let noise = "this is not SQLite, and long enough to tell. ".repeat(40);
+    private_file(dir.path(), "stats.sqlite", &noise);
+    run([
+        "signaling",
+        "--listen",
+        "127.0.0.1:0",
+        "--jwt-secret",
+        SECRET,
+        "--data",
+        text(dir.path()),
+    ])
+    .failed_with(2, &["error (stats_not_a_database)", "move"]);
+}
+
+#[test]
+fn without_a_secret_nobody_could_come_in() {
+    run(["signaling"]).failed_with(2, &["no jwt-secret", "/dev/urandom"]);
+}
