@@ -38,6 +38,10 @@ struct Arguments {
     #[arg(long, global = true, default_value_t = 2)]
     jobs: usize,
 
+    /// Keep the logs of a run without failures too.
+    #[arg(long, global = true)]
+    keep: bool,
+
     /// Run only the cases whose name contains this.
     #[arg(long, global = true)]
     only: Option<String>,
@@ -159,7 +163,7 @@ fn run(mut cases: Vec<Case>, matrix: &Matrix, arguments: &Arguments) -> Result<b
     if let Some(path) = &arguments.write {
         write(path, &report::markdown(&report, &table))?;
     }
-    if report.failed == 0 {
+    if report.failed == 0 && !arguments.keep {
         fs::remove_dir_all(&logs).with_context(|| format!("cannot remove {}", logs.display()))?;
     } else {
         println!("logs of all programs: {}", logs.display());

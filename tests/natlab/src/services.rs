@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::SocketAddrV4;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -100,5 +101,6 @@ fn start_signaling(
 fn write_secret(path: &Path) -> Result<PathBuf> {
     let secret = to_hex(&random_bytes(32)?);
     fs::write(path, secret).with_context(|| format!("cannot write {}", path.display()))?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
     Ok(path.to_owned())
 }
