@@ -103,17 +103,20 @@ impl Attempts {
     pub(crate) async fn run(mut self, mut inputs: Inputs) {
         let mut sweep = tokio::time::interval(SWEEP);
         loop {
+            // The node's news first: what it has decided about an attempt is to be known before the
+            // connection that came of it is handed out.
             tokio::select! {
-                _ = sweep.tick() => self.sweep(),
+                biased;
+                Some(event) = inputs.node.recv() => self.on_node(event),
+                Some(dialled) = inputs.dialled.recv() => self.on_dialled(dialled),
+                Some(arrival) = inputs.arrivals.recv() => self.on_arrival(arrival),
+                Some((attempt, cause)) = inputs.ended.recv() => self.on_ended(&attempt, cause),
+                Some(signal) = inputs.signals.recv() => self.on_signal(signal).await,
                 command = inputs.commands.recv() => match command {
                     Some(Command::Connect { to, policy, reply }) => self.ask(to, policy, reply),
                     None => return,
                 },
-                Some(signal) = inputs.signals.recv() => self.on_signal(signal).await,
-                Some(event) = inputs.node.recv() => self.on_node(event),
-                Some(arrival) = inputs.arrivals.recv() => self.on_arrival(arrival),
-                Some(dialled) = inputs.dialled.recv() => self.on_dialled(dialled),
-                Some((attempt, cause)) = inputs.ended.recv() => self.on_ended(&attempt, cause),
+                _ = sweep.tick() => self.sweep(),
             }
         }
     }
