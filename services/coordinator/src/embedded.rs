@@ -116,19 +116,24 @@ impl Embedded {
 
     /// A token for a peer, with everything that a peer may do and the room of this run.
     pub fn token(&self, peer: &str) -> Result<Token, Failure> {
-        self.mint(peer, &[Scope::Connect, Scope::Relay, Scope::Discover])
+        self.token_for(peer, TOKEN_TTL)
+    }
+
+    /// Such a token for a time of the caller's.
+    pub fn token_for(&self, peer: &str, ttl: Duration) -> Result<Token, Failure> {
+        self.mint(peer, &[Scope::Connect, Scope::Relay, Scope::Discover], ttl)
     }
 
     /// A token that may also read statistics.
     pub fn admin_token(&self) -> Result<Token, Failure> {
-        self.mint("admin", &Scope::ALL)
+        self.mint("admin", &Scope::ALL, TOKEN_TTL)
     }
 
-    fn mint(&self, peer: &str, scopes: &[Scope]) -> Result<Token, Failure> {
+    fn mint(&self, peer: &str, scopes: &[Scope], ttl: Duration) -> Result<Token, Failure> {
         let bug = |error: &dyn std::fmt::Display| Failure::bug(error.to_string());
         let subject = peer.parse().map_err(|error| bug(&error))?;
-        let mut claims = Claims::new(subject, unix_now() + TOKEN_TTL.as_secs())
-            .with_scopes(scopes.iter().copied());
+        let mut claims =
+            Claims::new(subject, unix_now() + ttl.as_secs()).with_scopes(scopes.iter().copied());
         claims.rooms = vec![RoomGrant::all(ROOM.parse().map_err(|error| bug(&error))?)];
         mint(&claims, &self.secret).map_err(|error| bug(&error))
     }

@@ -1,0 +1,87 @@
+//! The server: every role is a subcommand, and this file is their table of contents. The binary is
+//! [`main`]; [`embedded`] is the same roles for programs that have them in their own process.
+#![allow(
+    unreachable_pub,
+    reason = "beyond the two public modules, `pub` means visible to the other files"
+)]
+
+mod admin;
+mod cli;
+mod config;
+mod demo;
+mod dev;
+pub mod embedded;
+pub mod failure;
+mod healthcheck;
+mod listening;
+mod ports;
+mod relay;
+mod settings;
+mod signaling;
+mod token;
+mod turn_credentials;
+mod version;
+
+use std::process::ExitCode;
+
+use clap::ArgMatches;
+use p2p_telemetry::logs;
+
+use crate::cli::{Cli, Verb};
+use crate::failure::{Failure, exit};
+use crate::settings::{NotParsed, SettingsFile};
+
+/// Runs the command line of this process to its end.
+pub fn main() -> ExitCode {
+    let parsed = match settings::parse(std::env::args_os().collect()) {
+        Ok(parsed) => parsed,
+        Err(NotParsed::File(failure)) => return failure.report(),
+        Err(NotParsed::Clap(error)) => {
+            // Help and version go to stdout with 0, usage errors to stderr with 2.
+            let shown = error.print();
+            return if error.use_stderr() || shown.is_err() {
+                ExitCode::from(exit::USAGE)
+            } else {
+                ExitCode::SUCCESS
+            };
+        }
+    };
+    match run(&parsed.cli, &parsed.matches, parsed.file.as_ref()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}
+
+fn run(cli: &Cli, matches: &ArgMatches, file: Option<&SettingsFile>) -> Result<(), Failure> {
+    match &cli.command {
+        Verb::Demo(args) => with_runtime(cli, "off", demo::run(args)),
+        Verb::Dev(args) => with_runtime(cli, "warn", dev::run(args)),
+        Verb::Signaling(args) => with_runtime(cli, "info", signaling::run(args, matches)),
+        Verb::Relay(args) => with_runtime(cli, "info", relay::run(args, matches)),
+        Verb::Token(args) => token::run(args, matches),
+        Verb::TurnCredentials(args) => turn_credentials::run(args, matches),
+        Verb::Healthcheck(args) => with_runtime(cli, "warn", healthcheck::run(args)),
+        Verb::Ports(args) => ports::run(args),
+        Verb::Config(args) => config::run(args, file),
+        Verb::Version(args) => {
+            version::run(args);
+            Ok(())
+        }
+    }
+}
+
+/// Starts logging, at `filter` unless the settings say otherwise, and runs on a Tokio runtime.
+fn with_runtime(
+    cli: &Cli,
+    filter: &str,
+    work: impl Future<Output = Result<(), Failure>>,
+) -> Result<(), Failure> {
+    logs::init_with(cli.log_format, cli.log.as_deref().unwrap_or(filter)).map_err(|error| {
+        let text = error.to_string();
+        let (cause, fix) = text.split_once("; ").unwrap_or((&text, "see --help"));
+        Failure::usage(cause, fix)
+    })?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| Failure::bug(format!("no runtime: {error}")))?;
+    runtime.block_on(work)
+}
