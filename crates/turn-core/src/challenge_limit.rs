@@ -8,7 +8,7 @@
 //! The table has a fixed size (I5). Sources share a bucket when their keyed hashes collide, so the
 //! limit holds however many sources there are, and nobody can choose whom to share with.
 
-use std::hash::{BuildHasher, RandomState};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
@@ -26,7 +26,8 @@ pub struct ChallengeRate {
 
 pub(crate) struct ChallengeLimiter {
     rate: ChallengeRate,
-    hasher: RandomState,
+    /// Unpredictable, so that nobody can choose whom to share a bucket with.
+    key: u64,
     buckets: Vec<Option<Bucket>>,
 }
 
@@ -38,8 +39,8 @@ struct Bucket {
 }
 
 impl ChallengeLimiter {
-    pub(crate) fn new(rate: ChallengeRate) -> Self {
-        Self { rate, hasher: RandomState::new(), buckets: vec![None; BUCKETS] }
+    pub(crate) fn new(rate: ChallengeRate, key: u64) -> Self {
+        Self { rate, key, buckets: vec![None; BUCKETS] }
     }
 
     /// Whether one more answer may go to this source now.
@@ -49,7 +50,9 @@ impl ChallengeLimiter {
             return true;
         }
         let full = self.rate.burst.max(1).saturating_mul(1000);
-        let slot = self.hasher.hash_one(source_network(client)) as usize % BUCKETS;
+        let mut hasher = DefaultHasher::new();
+        (self.key, source_network(client)).hash(&mut hasher);
+        let slot = hasher.finish() as usize % BUCKETS;
         let bucket = self.buckets[slot].get_or_insert(Bucket { tokens: full, filled: now });
         let elapsed = now.saturating_duration_since(bucket.filled).as_millis() as u64;
         // What is left of the millisecond counts next time, or a flood would slow the refill.
@@ -119,7 +122,7 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     fn limiter() -> (ChallengeLimiter, Instant) {
-        (ChallengeLimiter::new(ChallengeRate { per_second: 2, burst: 5 }), Instant::now())
+        (ChallengeLimiter::new(ChallengeRate { per_second: 2, burst: 5 }, 7), Instant::now())
     }
 
     fn v4(source: u32) -> ClientAddr {

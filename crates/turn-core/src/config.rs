@@ -1,6 +1,6 @@
 //! What the operator decides, as the core needs it.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
@@ -14,6 +14,25 @@ pub struct RelayIp {
     pub local: IpAddr,
     /// Same family as `local`.
     pub advertised: IpAddr,
+}
+
+impl RelayIp {
+    /// Where a packet for a relayed address of this server really goes: a one-to-one NAT seldom
+    /// sends back in what came from behind it.
+    pub(crate) fn inside(ips: &[Self], addr: SocketAddr) -> SocketAddr {
+        let own = ips.iter().find(|ip| ip.is_behind_nat() && ip.advertised == addr.ip());
+        own.map_or(addr, |ip| SocketAddr::new(ip.local, addr.port()))
+    }
+
+    /// The address that clients know the sender of a packet by.
+    pub(crate) fn outside(ips: &[Self], addr: SocketAddr) -> SocketAddr {
+        let own = ips.iter().find(|ip| ip.is_behind_nat() && ip.local == addr.ip());
+        own.map_or(addr, |ip| SocketAddr::new(ip.advertised, addr.port()))
+    }
+
+    fn is_behind_nat(&self) -> bool {
+        self.local != self.advertised && !self.local.is_unspecified()
+    }
 }
 
 /// Bounds on everything a remote party can make the server keep (I5).

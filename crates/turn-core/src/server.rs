@@ -101,12 +101,12 @@ impl Server {
         credentials: Credentials,
         policy: PeerPolicy,
         nonce_key: NonceKey,
-        rng: Box<dyn CryptoRng + Send>,
+        mut rng: Box<dyn CryptoRng + Send>,
     ) -> Result<Self, ServerError> {
         check(&config, &credentials)?;
         Ok(Self {
             nonces: Nonces::new(nonce_key, config.lifetimes.nonce),
-            challenges: ChallengeLimiter::new(config.limits.challenges),
+            challenges: ChallengeLimiter::new(config.limits.challenges, rng.next_u64()),
             allocations: Allocations::default(),
             quotas: UserQuotas::new(config.limits.allocations_per_user),
             pools: config.relay_ips.iter().map(|_| PortPool::new(&config.relay_ports)).collect(),

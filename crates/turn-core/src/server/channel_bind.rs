@@ -3,6 +3,7 @@
 use super::{ChannelRoute, Command, Refusal, Server};
 use crate::addr::{AllocationId, FiveTuple, Now, PeerAddr};
 use crate::channel::ChannelNumber;
+use crate::config::RelayIp;
 use crate::message::{Inbound, Reply};
 
 impl Server {
@@ -72,7 +73,7 @@ impl Server {
             client: allocation.tuple.client,
             number,
             relayed: allocation.relayed.local,
-            peer,
+            peer: PeerAddr(RelayIp::inside(&self.config.relay_ips, peer.0)),
         })
     }
 }

@@ -8,6 +8,7 @@ use super::{ClientAction, ClientRoute, HEADROOM, Server};
 use crate::addr::{AllocationId, FiveTuple, PeerAddr};
 use crate::canonical::canonical_socket_addr;
 use crate::channel_data;
+use crate::config::RelayIp;
 use crate::counters::Reason;
 use crate::message::{self, AddressFamily, Inbound};
 
@@ -32,6 +33,7 @@ impl Server {
         }
         allocation.usage.client_to_peer.add(payload.len());
         self.counters.client_to_peer.add(payload.len());
+        let peer = PeerAddr(RelayIp::inside(&self.config.relay_ips, peer.0));
         Ok(ClientAction::Relay { allocation: id, peer, payload })
     }
 
@@ -62,6 +64,7 @@ impl Server {
         self.policy.check(peer).map_err(|_| Reason::PeerDenied)?;
         allocation.usage.client_to_peer.add(payload.len());
         self.counters.client_to_peer.add(payload.len());
+        let peer = PeerAddr(RelayIp::inside(&self.config.relay_ips, peer.0));
         Ok(ClientAction::Relay { allocation: id, peer, payload })
     }
 
@@ -72,7 +75,8 @@ impl Server {
         payload_len: usize,
         now: Instant,
     ) -> Result<ClientRoute, Reason> {
-        let peer = PeerAddr(canonical_socket_addr(peer.0));
+        let peer = canonical_socket_addr(peer.0);
+        let peer = PeerAddr(RelayIp::outside(&self.config.relay_ips, peer));
         let allocation = self.allocations.get_mut(id).ok_or(Reason::PeerDataWithoutAllocation)?;
         if !allocation.permissions.permits(peer.0.ip(), now) {
             return Err(Reason::PeerWithoutPermission);

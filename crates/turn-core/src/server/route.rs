@@ -92,6 +92,7 @@ pub struct ChannelRoute {
     pub number: ChannelNumber,
     /// The local address of the relay socket.
     pub relayed: RelayedAddr,
+    /// Where packets to the peer go and come from.
     pub peer: PeerAddr,
 }
 

@@ -62,6 +62,33 @@ fn an_ipv6_peer_fits_the_room_in_front() {
     assert_eq!(datagram.len(), p2p_turn_core::HEADROOM + 5 + TAILROOM);
 }
 
+/// Behind a one-to-one NAT, clients name each other by public addresses, but the packets between
+/// two relay sockets never leave the host.
+#[test]
+fn two_allocations_behind_a_nat_reach_each_other_inside() {
+    let mut world = World::with(|setup| {
+        setup.relay_ips = vec![p2p_turn_core::RelayIp {
+            local: "10.0.0.9".parse().unwrap(),
+            advertised: "198.51.100.9".parse().unwrap(),
+        }];
+    });
+    let (mut alice, mut bob) = (Client::alice(), Client::bob());
+    let alice_at = alice.allocate(&mut world).unwrap().to_string();
+    let bob_at = bob.allocate(&mut world).unwrap().to_string();
+    let bob_id = world.id_of(bob_at.parse().unwrap());
+    alice.bind(&mut world, CHANNEL, &bob_at).unwrap();
+    bob.bind(&mut world, CHANNEL, &alice_at).unwrap();
+
+    let inside = |public: &str| public.replace("198.51.100.9", "10.0.0.9");
+    let sent = alice.send_on(&mut world, CHANNEL, b"hello");
+    assert_eq!(sent, Some((peer(&inside(&bob_at)), b"hello".to_vec())));
+    let (_, delivered) = world.peer_sends(bob_id, &inside(&alice_at), b"hello").unwrap();
+    assert_eq!(delivered, channel_data(CHANNEL, b"hello"));
+    let sent = alice.send(&mut world, &bob_at, b"hello");
+    assert_eq!(sent, Some((peer(&inside(&bob_at)), b"hello".to_vec())));
+    assert!(world.fast_path.values().any(|route| route.peer == peer(&inside(&bob_at))));
+}
+
 #[test]
 fn data_without_an_allocation_goes_nowhere() {
     let mut world = World::new();
