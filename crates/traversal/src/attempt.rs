@@ -70,6 +70,7 @@ pub(crate) struct Attempt {
     config: AttemptConfig,
     agent: IceAgent,
     near: NatProfile,
+    local_hosts: Vec<SocketAddr>,
     local_relay: Option<SocketAddr>,
     remotes: usize,
     started: Instant,
@@ -82,10 +83,10 @@ pub(crate) struct Attempt {
     /// When the other side last checked.
     asked: Option<Instant>,
     doubts_relay: bool,
-    /// Since when the path in use has been in use.
-    since: Instant,
-    /// The local address of a host candidate.
-    base: Option<IpAddr>,
+    /// When data came last, as far as told.
+    heard: Option<Instant>,
+    /// Since when what this side sends on the path in use has gone unanswered.
+    unanswered: Option<Instant>,
     /// Whether any path has answered.
     verified: bool,
     known_sources: usize,
@@ -107,6 +108,7 @@ impl Attempt {
         let mut attempt = Self {
             agent,
             near,
+            local_hosts: Vec::new(),
             local_relay: None,
             remotes: 0,
             started: now,
@@ -118,8 +120,8 @@ impl Attempt {
             abandoned: Abandoned::default(),
             asked: None,
             doubts_relay: false,
-            since: now,
-            base: None,
+            heard: None,
+            unanswered: None,
             verified: false,
             known_sources: 0,
             connected: None,
@@ -158,8 +160,8 @@ impl Attempt {
         if relay {
             self.local_relay = Some(candidate.address);
         }
-        if candidate.kind == CandidateKind::Host && candidate.address.is_ipv4() {
-            self.base.get_or_insert(candidate.address.ip());
+        if candidate.kind == CandidateKind::Host {
+            self.local_hosts.push(candidate.address);
         }
         // A reflexive candidate is checked from its base, which is among the host candidates.
         if matches!(candidate.kind, CandidateKind::Host | CandidateKind::Relay) {
@@ -205,13 +207,16 @@ impl Attempt {
     }
 
     pub(crate) fn poll_check(&mut self) -> Option<(Via, Check)> {
-        let check = self.agent.poll_check()?;
-        let via = if Some(check.local) == self.local_relay {
-            Via::Relay
-        } else {
-            Via::Socket(check.local.ip())
-        };
-        Some((via, check))
+        loop {
+            let check = self.agent.poll_check()?;
+            if Some(check.local) == self.local_relay {
+                return Some((Via::Relay, check));
+            }
+            if self.local_hosts.contains(&check.local) {
+                return Some((Via::Socket(check.local.ip()), check));
+            }
+            // From an allocation that is gone.
+        }
     }
 
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
@@ -246,7 +251,7 @@ impl Attempt {
             return Vec::new();
         }
         self.next_opening = now + self.keep_alive;
-        let pairs = self.agent.pairs(now);
+        let pairs = self.pairs(now);
         let ways = pairs.iter().filter(|p| p.answered).map(|p| self.usable_pair(p));
         ways.filter(|u| u.through == Through::Theirs).map(|u| u.path).collect()
     }
@@ -264,13 +269,28 @@ impl Attempt {
     /// Leaves the active path if it has fallen silent under traffic.
     pub(crate) fn traffic(&mut self, traffic: Traffic, now: Instant) {
         let Some(active) = self.active else { return };
-        let Some(sent) = traffic.sent else { return };
-        let heard = traffic.received.unwrap_or(self.started).max(self.since);
-        // Silence only counts while this side is talking: an idle path is not a dead one.
-        let talking = now.saturating_duration_since(sent) < SILENCE;
-        let patience = SILENCE.max(3 * active.rtt);
-        if talking && sent > heard && now.saturating_duration_since(heard) >= patience {
-            self.leave(active, now);
+        // Silence only counts while this side is talking: an idle path is not a dead one. And it
+        // counts from the first unanswered packet on, not from the last answer, which may have come
+        // before an idle hour.
+        let talking = |sent| now.saturating_duration_since(sent) < SILENCE;
+        if traffic.received != self.heard || !traffic.sent.is_some_and(talking) {
+            self.heard = traffic.received;
+            self.unanswered = None;
+        } else if traffic.sent > traffic.received {
+            let since = *self.unanswered.get_or_insert(now);
+            if now.saturating_duration_since(since) >= SILENCE.max(3 * active.rtt) {
+                self.leave(active, now);
+            }
+        }
+    }
+
+    /// A handshake has gone both ways over the path in use: that is an answer too.
+    pub(crate) fn confirm(&mut self, now: Instant) {
+        let Some(path) = self.active else { return };
+        self.verified = true;
+        if path.kind == PathKind::Direct {
+            let age = now.saturating_duration_since(self.started);
+            self.direct.get_or_insert((age, path.method));
         }
     }
 
@@ -280,13 +300,13 @@ impl Attempt {
         if self.given_up {
             return changes;
         }
-        let pairs = self.agent.pairs(now);
+        let pairs = self.pairs(now);
         self.readmit(&pairs, now);
         self.doubt(&pairs, now);
         let chosen = choose(self.active.as_ref(), &self.usable(&pairs));
         let path = chosen.map(|usable| usable.path);
         if path.map(way) != self.active.map(way) {
-            self.since = now;
+            self.unanswered = None;
             changes.push(Change::Path(path));
         }
         self.active = path;
@@ -318,6 +338,15 @@ impl Attempt {
         self.active
     }
 
+    /// The pairs that can still be used: those of an allocation that is gone cannot.
+    fn pairs(&self, now: Instant) -> Vec<Pair> {
+        let mut pairs = self.agent.pairs(now);
+        pairs.retain(|pair| {
+            pair.local.kind != CandidateKind::Relay || Some(pair.local.address) == self.local_relay
+        });
+        pairs
+    }
+
     fn usable(&self, pairs: &[Pair]) -> Vec<Usable> {
         let ways = |answered: bool| -> Vec<Usable> {
             let pairs = pairs.iter().filter(|p| p.answered == answered);
@@ -340,22 +369,26 @@ impl Attempt {
     /// Once everything that was checked has fallen silent, the other side's relay is worth a packet:
     /// it may be one that the other side has turned to since checks ended.
     fn untried(&self, pairs: &[Pair]) -> Vec<Usable> {
-        let Some(base) = self.base.filter(|_| !self.abandoned.is_empty()) else {
+        if self.abandoned.is_empty() {
             return Vec::new();
-        };
+        }
         let relays = self.agent.remotes().filter(|c| c.kind == CandidateKind::Relay);
         let unknown = relays.filter(|c| pairs.iter().all(|p| p.remote.address != c.address));
-        let way = |remote: Candidate| Usable {
-            path: Path {
-                kind: PathKind::Relay,
-                method: Method::Relay,
-                via: Via::Socket(base),
-                remote: remote.address,
-                rtt: Duration::ZERO,
-            },
-            through: Through::Theirs,
+        let way = |remote: Candidate| {
+            let same_family = |host: &&SocketAddr| host.is_ipv4() == remote.address.is_ipv4();
+            // By our relay where there is one: the other side knows that address, while a NAT may
+            // give what leaves the socket one that nobody has heard of.
+            let (via, through) = match self.local_relay {
+                Some(_) => (Via::Relay, Through::Both),
+                None => {
+                    let base = self.local_hosts.iter().find(same_family)?;
+                    (Via::Socket(base.ip()), Through::Theirs)
+                }
+            };
+            let (kind, method, rtt) = (PathKind::Relay, Method::Relay, Duration::ZERO);
+            Some(Usable { path: Path { kind, method, via, remote: remote.address, rtt }, through })
         };
-        unknown.map(way).collect()
+        unknown.filter_map(way).collect()
     }
 
     fn usable_pair(&self, pair: &Pair) -> Usable {

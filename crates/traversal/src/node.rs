@@ -247,6 +247,14 @@ impl Node {
         self.flush_relay(now);
     }
 
+    /// The connection of an attempt is there: its handshake has proven the path in use.
+    pub fn confirm(&mut self, id: &AttemptId, now: Instant) {
+        if let Some(attempt) = self.attempts.get_mut(id) {
+            attempt.confirm(now);
+            self.after(id, now);
+        }
+    }
+
     /// Ends an attempt that has no path yet: the other side is gone.
     pub fn give_up(&mut self, id: &AttemptId, now: Instant) {
         if let Some(report) = self.attempts.get_mut(id).and_then(|a| a.give_up(now)) {

@@ -1,0 +1,138 @@
+//! The allocation: it outlives nonces and idle hours, and is made again when the relay forgets it.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use p2p_sim::seed::seed;
+use p2p_sim::{Call, Nat, World};
+use p2p_traversal::PathKind;
+use p2p_traversal::relay::Allocation;
+use p2p_turn_core::{RequestMethod, RequestResult};
+use p2p_wire::CandidateKind;
+
+const SIDES: [&str; 2] = ["alice", "bob"];
+const SECOND: Duration = Duration::from_secs(1);
+
+/// Two peers that only the relay connects.
+fn relayed() -> (World, Call) {
+    let mut world =
+        World::new(seed(6)).peer("alice", Nat::symmetric()).peer("bob", Nat::symmetric());
+    world.settle();
+    let call = world.connect("alice", "bob");
+    world.run_for(10 * SECOND);
+    for side in SIDES {
+        assert_eq!(world.path(side, &call).map(|path| path.kind), Some(PathKind::Relay));
+    }
+    (world, call)
+}
+
+fn ready(world: &World, peer: &str) -> Vec<SocketAddr> {
+    let addr = |allocation: &Allocation| match allocation {
+        Allocation::Ready(addr) => Some(*addr),
+        Allocation::Pending | Allocation::Failed { .. } => None,
+    };
+    world.allocations(peer).iter().filter_map(addr).collect()
+}
+
+/// Runs and returns how much of what was sent arrived at each side, in percent.
+fn arrived(world: &mut World, call: &Call, every: Duration, time: Duration) -> [u64; 2] {
+    let count = |world: &World| SIDES.map(|side| world.side(side, call).received.len() as u64);
+    let before = count(world);
+    world.talk(call, every);
+    world.run_for(time);
+    world.hush();
+    world.run_for(SECOND);
+    let sent = (time.as_millis() / every.as_millis()) as u64;
+    let after = count(world);
+    [0, 1].map(|side| (after[side] - before[side]) * 100 / sent)
+}
+
+fn stale_nonces(world: &World, method: RequestMethod) -> u64 {
+    let answers = world.relay().counters().requests();
+    let stale = answers.filter(|(m, r, _)| *m == method && *r == RequestResult::Error(438));
+    stale.map(|(_, _, count)| count).sum()
+}
+
+#[test]
+fn an_allocation_and_its_permissions_outlive_two_hours_and_their_nonces() {
+    let (mut world, call) = relayed();
+    let every = 5 * SECOND;
+    for half_hour in 1..=4 {
+        let arrived = arrived(&mut world, &call, every, 1800 * SECOND);
+        assert!(arrived.iter().all(|share| *share >= 99), "half hour {half_hour}: {arrived:?} %");
+    }
+    assert!(stale_nonces(&world, RequestMethod::Refresh) > 0, "the nonces went stale");
+    for side in SIDES {
+        assert_eq!(ready(&world, side).len(), 1, "{side} has the allocation of the beginning");
+        assert_eq!(world.unexpected(side), 0);
+    }
+    assert_eq!(world.allocations_at_relay(), 2);
+}
+
+#[test]
+fn an_allocation_that_nobody_uses_lives_on_and_works_two_hours_later() {
+    let (mut world, call) = relayed();
+    world.run_for(7200 * SECOND);
+    let arrived = arrived(&mut world, &call, SECOND / 20, 10 * SECOND);
+    assert!(arrived.iter().all(|share| *share >= 99), "{arrived:?} %");
+    for side in SIDES {
+        assert_eq!(ready(&world, side).len(), 1);
+    }
+}
+
+#[test]
+fn a_relay_that_forgot_everything_is_asked_for_a_new_allocation() {
+    let mut world = World::new(seed(6)).peer("alice", Nat::symmetric());
+    world.settle();
+    world.run_for(30 * SECOND);
+    world.restart_relay();
+    world.run_for(125 * SECOND);
+    assert_eq!(world.allocations_at_relay(), 1);
+    let ready = ready(&world, "alice");
+    assert_eq!(ready.len(), 2);
+    assert_ne!(ready[0], ready[1]);
+    let told = world.candidates("alice").last().expect("candidates");
+    let relays = told.iter().filter(|candidate| candidate.kind == CandidateKind::Relay);
+    assert_eq!(relays.map(|candidate| candidate.address).collect::<Vec<_>>(), [ready[1]]);
+}
+
+#[test]
+fn a_relayed_connection_outlives_its_relay_process() {
+    let (mut world, call) = relayed();
+    for restart in 1..=3 {
+        world.talk(&call, SECOND / 20);
+        world.run_for(5 * SECOND);
+        world.restart_relay();
+        world.run_for(6 * SECOND);
+        world.hush();
+        let arrived = arrived(&mut world, &call, SECOND / 20, 5 * SECOND);
+        assert!(arrived.iter().all(|share| *share >= 95), "restart {restart}: {arrived:?} %");
+        for side in SIDES {
+            assert_eq!(ready(&world, side).len(), restart + 1);
+        }
+    }
+}
+
+#[test]
+fn a_direct_connection_does_not_notice_that_the_relay_is_gone_and_falls_back_to_the_next_one() {
+    let mut world = World::new(seed(6))
+        .peer("alice", Nat::port_restricted())
+        .peer("bob", Nat::port_restricted());
+    world.settle();
+    let call = world.connect("alice", "bob");
+    world.run_for(10 * SECOND);
+    let paths = SIDES.map(|side| world.side(side, &call).paths.len());
+    world.set_relay_down(true);
+    let through = arrived(&mut world, &call, SECOND / 20, 30 * SECOND);
+    assert!(through.iter().all(|share| *share >= 99), "{through:?} %");
+    world.restart_relay();
+    world.set_relay_down(false);
+    world.run_for(240 * SECOND);
+    assert_eq!(SIDES.map(|side| world.side(side, &call).paths.len()), paths);
+    world.cut("alice", "bob");
+    world.talk(&call, SECOND / 20);
+    world.run_for(12 * SECOND);
+    world.hush();
+    let through = arrived(&mut world, &call, SECOND / 20, 5 * SECOND);
+    assert!(through.iter().all(|share| *share >= 95), "{through:?} %");
+}
