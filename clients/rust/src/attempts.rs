@@ -77,6 +77,7 @@ pub(crate) struct Entry {
     budget: Duration,
     dialling: bool,
     connected: bool,
+    ready: Option<Connection>,
     reply: Option<Reply>,
     path: watch::Sender<Option<Path>>,
     report: watch::Sender<Option<Report>>,
@@ -242,6 +243,7 @@ impl Attempts {
             budget,
             dialling: false,
             connected: false,
+            ready: None,
             reply,
             path: watch::Sender::new(None),
             report: watch::Sender::new(None),
@@ -373,6 +375,18 @@ impl Attempts {
             let cause = cause(&quic.closed().await);
             let _ = ended.send((id, cause)).await;
         });
+        entry.ready = Some(connection);
+        self.socket.with_node(|node, now| node.confirm(attempt, now));
+        self.hand_out(attempt);
+    }
+
+    /// A connection is handed out with its verdict, whichever of both comes later.
+    fn hand_out(&mut self, attempt: &AttemptId) {
+        let Some(entry) = self.entries.get_mut(attempt) else { return };
+        if entry.report.borrow().is_none() {
+            return;
+        }
+        let Some(connection) = entry.ready.take() else { return };
         let refused = match entry.reply.take() {
             Some(reply) => reply.send(Ok(connection.clone())).is_err(),
             None => self.accepted.try_send(connection.clone()).is_err(),
@@ -392,6 +406,8 @@ impl Attempts {
         if report.outcome == Outcome::Failed {
             let error = self.verdict_error(&report);
             self.end(&report.attempt, Some(error));
+        } else {
+            self.hand_out(&report.attempt);
         }
         self.tell(ClientEvent::Verdict { peer, report });
     }
