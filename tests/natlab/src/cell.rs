@@ -20,7 +20,8 @@ use crate::process::Running;
 use crate::services::Services;
 use crate::topology::{Lab, Site};
 
-const PINGS: u32 = 20;
+/// At one every 50 ms: 5 s for a direct path to appear.
+const PINGS: u32 = 100;
 const PAYLOAD_BYTES: usize = 1024 * 1024;
 
 /// Of the payload, what is written at once and what is kept for after the switch to the direct path.

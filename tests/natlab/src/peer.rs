@@ -20,7 +20,9 @@ use crate::topology::{Lab, Site};
 const READY_LIMIT: Duration = Duration::from_secs(20);
 /// The client gives an attempt up after 30 s; a command that takes longer hangs.
 pub const ATTEMPT_LIMIT: Duration = Duration::from_secs(45);
-/// Twenty pongs at one a second, after an attempt.
+/// Often enough to time the first pong over a new path.
+const PING_EVERY_SECS: &str = "0.05";
+/// An attempt that uses its whole time, and the pings after it.
 const PING_LIMIT: Duration = Duration::from_secs(60);
 const NETCHECK_LIMIT: Duration = Duration::from_secs(30);
 
@@ -65,7 +67,8 @@ impl<'a> Peer<'a> {
     /// `p2p ping PEER --until-direct`, to its end.
     pub fn ping(&self, peer: &str, count: u32) -> Result<Ping> {
         let mut command = self.command("ping");
-        command.args([peer, "--until-direct", "-c", &count.to_string(), "--json"]);
+        command.args([peer, "--until-direct", "-c", &count.to_string()]);
+        command.args(["--interval", PING_EVERY_SECS, "--json"]);
         Ping::read(self.start("ping", &mut command)?.finish(PING_LIMIT)?)
     }
 

@@ -16,7 +16,9 @@ const TRANSFER_BYTES: u64 = 8 * 1024 * 1024;
 /// The part of `demo --json` that claims the main job was done.
 #[derive(Debug, Deserialize)]
 struct Demo {
+    ok: bool,
     runs: Vec<Run>,
+    stats: Stats,
 }
 
 /// Two peers connected once and moved data.
@@ -24,7 +26,16 @@ struct Demo {
 struct Run {
     path: String,
     bytes: u64,
-    checksum_ok: bool,
+    sha256_ok: bool,
+    /// What the relay counted while the data moved.
+    relayed_bytes: u64,
+}
+
+/// What was read back from the store.
+#[derive(Debug, Deserialize)]
+struct Stats {
+    direct: u64,
+    relay: u64,
 }
 
 pub(super) fn tier(workspace: &Workspace) -> Result<Outcome> {
@@ -36,15 +47,22 @@ pub(super) fn tier(workspace: &Workspace) -> Result<Outcome> {
     Ok(Outcome::Counted(Tally::one(true)))
 }
 
-/// One run was direct, one went by the relay, and both moved the data whole.
+/// One run was direct and one went by the relay, both moved the data whole, the relay's own count
+/// agrees, and the store knows of both.
 fn check(document: &str) -> Result<()> {
     let demo: Demo = serde_json::from_str(document).context("the JSON of `demo --json`")?;
+    ensure!(demo.ok, "the demo says that it failed");
     for path in ["direct", "relay"] {
         let run = demo.runs.iter().find(|run| run.path == path);
         let run = run.with_context(|| format!("the demo has no {path} run"))?;
         ensure!(run.bytes >= TRANSFER_BYTES, "the {path} run moved {} bytes", run.bytes);
-        ensure!(run.checksum_ok, "the data of the {path} run arrived changed");
+        ensure!(run.sha256_ok, "the data of the {path} run arrived changed");
+        let relayed = run.relayed_bytes >= TRANSFER_BYTES;
+        let counted = run.relayed_bytes;
+        ensure!(relayed == (path == "relay"), "the relay counted {counted} bytes: {path} run");
     }
+    let Stats { direct, relay } = demo.stats;
+    ensure!(direct >= 1 && relay >= 1, "the store has {direct} direct, {relay} relayed attempts");
     Ok(())
 }
 
@@ -52,24 +70,26 @@ fn check(document: &str) -> Result<()> {
 mod tests {
     use super::*;
 
-    fn document(relay_path: &str, relay_ok: bool) -> String {
+    fn document(relay_path: &str, relay_ok: bool, relayed_bytes: u64) -> String {
         format!(
-            r#"{{"runs": [
-                {{"path": "direct", "bytes": 8388608, "checksum_ok": true}},
-                {{"path": "{relay_path}", "bytes": 8388608, "checksum_ok": {relay_ok}}}
+            r#"{{"ok": true, "stats": {{"direct": 1, "relay": 1}}, "runs": [
+                {{"path": "direct", "bytes": 8388608, "sha256_ok": true, "relayed_bytes": 4424}},
+                {{"path": "{relay_path}", "bytes": 8388608, "sha256_ok": {relay_ok},
+                  "relayed_bytes": {relayed_bytes}}}
             ]}}"#
         )
     }
 
     #[test]
     fn both_paths_with_all_their_data_are_accepted() {
-        assert!(check(&document("relay", true)).is_ok());
+        assert!(check(&document("relay", true, 17_000_000)).is_ok());
     }
 
     #[test]
-    fn a_missing_path_or_changed_data_is_an_error() {
-        assert!(check(&document("direct", true)).is_err());
-        assert!(check(&document("relay", false)).is_err());
+    fn a_missing_path_changed_data_or_an_idle_relay_is_an_error() {
+        assert!(check(&document("direct", true, 17_000_000)).is_err());
+        assert!(check(&document("relay", false, 17_000_000)).is_err());
+        assert!(check(&document("relay", true, 4424)).is_err());
         assert!(check("{}").is_err());
     }
 }
