@@ -1,4 +1,5 @@
 //! `ping`: one line a pong, and an exit status that says whether it is direct.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails where it stands")]
 
 mod support;
 
@@ -14,7 +15,7 @@ fn pings_until_direct_end_with_0_and_a_summary() {
     assert_eq!(last["path"], "direct");
     assert!(last["rtt_ms"].is_f64() && last["since_start_ms"].is_u64(), "{last}");
     assert!(last["remote"].as_str().unwrap().contains(':'), "{last}");
-    assert_eq!(pongs.iter().map(|p| p["pong"].as_u64().unwrap()).last(), Some(pongs.len() as u64));
+    assert_eq!(last["pong"], pongs.len());
     let summary = &summary["summary"];
     assert_eq!(summary["received"], pongs.len());
     assert_eq!((&summary["path"], summary["direct_ms"].is_u64()), (&"direct".into(), true));

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 
 use crate::{
-    config, demo, dev, healthcheck, ports, relay, signaling, token, turn_credentials, version,
+    config, demo, dev, healthcheck, ports, relay, secret, signaling, token, turn_credentials,
+    version,
 };
 
 /// Heads the flags that every command takes.
@@ -59,6 +60,8 @@ pub enum Verb {
     Signaling(signaling::Args),
     /// Serve STUN and TURN over UDP
     Relay(relay::Args),
+    /// Make a secret for --jwt-secret-file or --turn-secret-file
+    Secret(secret::Args),
     /// Mint a token for a peer
     Token(token::Args),
     /// Mint a TURN username and password

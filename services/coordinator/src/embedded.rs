@@ -15,7 +15,7 @@ use secrecy::SecretString;
 
 use crate::failure::Failure;
 use crate::token::unix_now;
-use crate::{relay, signaling};
+use crate::{relay, secret, signaling};
 
 /// How long the tokens of a run are valid.
 pub const TOKEN_TTL: Duration = Duration::from_secs(24 * 3600);
@@ -58,9 +58,9 @@ pub struct Embedded {
 impl Embedded {
     /// Binds and starts everything. Statistics go to a file in `data`, or to memory.
     pub async fn start(listen: Listen, data: Option<&Path>) -> Result<Self, Failure> {
-        let secret =
-            SigningSecret::new(&random_text()?).map_err(|error| Failure::bug(error.to_string()))?;
-        let turn = TurnSecrets::from(SecretString::from(random_text()?));
+        let signing = SigningSecret::new(&secret::random()?)
+            .map_err(|error| Failure::bug(error.to_string()))?;
+        let turn = TurnSecrets::from(SecretString::from(secret::random()?));
         let store = Arc::new(signaling::open_store(data).await?);
 
         let loopback = ["127.0.0.0/8", "::1/128"].map(|block| block.parse());
@@ -76,7 +76,7 @@ impl Embedded {
         .map_err(|error| relay::failure(&error, "--relay"))?;
         let relay_address = relay.local_addrs()[0];
 
-        let verifier = Verifier::hs256([secret.clone()]);
+        let verifier = Verifier::hs256([signing.clone()]);
         let mut config = SignalingConfig::new(listen.signaling, verifier);
         config.relays =
             vec![RelayOffer { urls: vec![format!("turn:{relay_address}?transport=udp")] }];
@@ -90,7 +90,7 @@ impl Embedded {
             .await
             .map_err(|error| signaling::failure(&error, listen.signaling, "--signaling"))?
             .start();
-        Ok(Self { signaling, relay, store, secret })
+        Ok(Self { signaling, relay, store, secret: signing })
     }
 
     /// What clients take as their server.
@@ -160,12 +160,4 @@ impl Embedded {
         signaling.shutdown().await;
         store.close().await;
     }
-}
-
-/// 256 bits of randomness as text.
-fn random_text() -> Result<String, Failure> {
-    let mut bytes = [0_u8; 32];
-    aws_lc_rs::rand::fill(&mut bytes)
-        .map_err(|_| Failure::bug("the system gives no randomness"))?;
-    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }

@@ -16,6 +16,7 @@ mod healthcheck;
 mod listening;
 mod ports;
 mod relay;
+mod secret;
 mod settings;
 mod signaling;
 mod token;
@@ -58,6 +59,7 @@ fn run(cli: &Cli, matches: &ArgMatches, file: Option<&SettingsFile>) -> Result<(
         Verb::Dev(args) => with_runtime(cli, "warn", dev::run(args)),
         Verb::Signaling(args) => with_runtime(cli, "info", signaling::run(args, matches)),
         Verb::Relay(args) => with_runtime(cli, "info", relay::run(args, matches)),
+        Verb::Secret(args) => secret::run(args),
         Verb::Token(args) => token::run(args, matches),
         Verb::TurnCredentials(args) => turn_credentials::run(args, matches),
         Verb::Healthcheck(args) => with_runtime(cli, "warn", healthcheck::run(args)),

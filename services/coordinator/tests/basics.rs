@@ -23,6 +23,7 @@ fn every_verb_explains_itself() {
         "relay",
         "token",
         "turn-credentials",
+        "secret",
         "healthcheck",
         "ports",
         "config",

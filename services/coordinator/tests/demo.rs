@@ -1,4 +1,5 @@
 //! `coordinator demo`: what it says has happened.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails where it stands")]
 
 mod support;
 
@@ -27,7 +28,7 @@ fn the_document_says_that_both_runs_moved_their_bytes_over_their_paths() {
         assert!(run["connected_ms"].is_u64() && run["mbit_per_s"].as_f64().unwrap() > 0.0);
         assert!(run["verdict"].as_str().unwrap().starts_with(path), "{run}");
     }
-    assert_eq!(runs[0]["direct_ms"].is_u64(), true);
+    assert!(runs[0]["direct_ms"].is_u64());
     assert_eq!(runs[1]["direct_ms"], Value::Null);
     assert!(runs[0]["relayed_bytes"].as_u64().unwrap() < MOVED, "not by the relay");
     assert!(runs[1]["relayed_bytes"].as_u64().unwrap() >= MOVED, "all by the relay");

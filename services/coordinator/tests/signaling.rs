@@ -96,5 +96,5 @@ fn a_database_that_is_none_is_an_error_with_a_fix() {
 
 #[test]
 fn without_a_secret_nobody_could_come_in() {
-    run(["signaling"]).failed_with(2, &["no jwt-secret", "/dev/urandom"]);
+    run(["signaling"]).failed_with(2, &["no jwt-secret", "coordinator secret"]);
 }

@@ -1,7 +1,10 @@
 //! Addresses as flags write them: listeners, port ranges, server names.
 
-use std::net::SocketAddr;
+use std::net::{Ipv6Addr, SocketAddr};
 use std::ops::RangeInclusive;
+
+/// Of STUN and TURN (RFC 8489 §18.6).
+const DEFAULT_PORT: u16 = 3478;
 
 /// Reads `udp://IP:PORT`, or `IP:PORT` for short.
 ///
@@ -56,16 +59,19 @@ fn server_uri(scheme: &str, text: &str) -> Result<String, String> {
     let rest = text.strip_prefix(scheme).and_then(|rest| rest.strip_prefix(':')).unwrap_or(text);
     let rest = rest.trim_start_matches("//");
     let wrong = || format!("{text:?} is not a server: write {scheme}:HOST:PORT");
-    let (host, port) = match rest.rsplit_once(':') {
-        Some((host, port))
-            if !host.ends_with(':') && !(host.contains(':') && !host.starts_with('[')) =>
-        {
-            (host, port.parse().map_err(|_| wrong())?)
-        }
-        _ => (rest, 3478_u16),
+    // RFC 3986 §3.2.2: an IPv6 address stands in brackets.
+    let host_ends = rest.find(']').map_or(0, |bracket| bracket + 1);
+    let (host, port) = match rest[host_ends..].split_once(':') {
+        Some((name, port)) => (&rest[..host_ends + name.len()], port.parse().map_err(|_| wrong())?),
+        None => (rest, DEFAULT_PORT),
     };
-    let good = |c: char| c.is_ascii_alphanumeric() || ".-_:[]%".contains(c);
-    if host.is_empty() || !host.chars().all(good) || port == 0 {
+    let good = |c: char| c.is_ascii_alphanumeric() || ".-_".contains(c);
+    let address = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    let is_host = match address {
+        Some(address) => address.parse::<Ipv6Addr>().is_ok(),
+        None => !host.is_empty() && host.chars().all(good),
+    };
+    if !is_host || port == 0 {
         return Err(wrong());
     }
     Ok(format!("{scheme}:{host}:{port}"))
@@ -124,7 +130,18 @@ mod tests {
         ] {
             assert_eq!(turn_uri(text).as_deref(), Ok(uri), "{text}");
         }
-        for text in ["", "turn:", "turns:a:5349", "turn:a:b", "turn:a b:1", "turn:a:0"] {
+        for text in [
+            "",
+            "turn:",
+            "turns:a:5349",
+            "turn:a:b",
+            "turn:a b:1",
+            "turn:a:0",
+            "2001:db8::1",
+            "[::1",
+            "[x]:1",
+            "a]:1",
+        ] {
             assert!(turn_uri(text).is_err(), "{text:?}");
         }
     }

@@ -61,8 +61,7 @@ pub fn require(matches: &ArgMatches, flag: &str) -> Result<Vec<SecretString>, Fa
         return Err(Failure::usage(
             format!("no {flag}: neither --{flag}-file, {variable}_FILE nor {variable} is set"),
             format!(
-                "make one with `(umask 077; head -c 32 /dev/urandom | base64 > {flag}.txt)` \
-                 and pass --{flag}-file {flag}.txt"
+                "make one with `coordinator secret {flag}.txt` and pass --{flag}-file {flag}.txt"
             ),
         ));
     }
@@ -111,7 +110,7 @@ fn read_file(path: &Path, flag: &str) -> Result<Vec<SecretString>, Failure> {
     if secrets.is_empty() {
         return Err(Failure::usage(
             format!("--{flag}: {place} is empty"),
-            format!("fill it with `(umask 077; head -c 32 /dev/urandom | base64 > {place})`"),
+            format!("remove it, and make a new one with `coordinator secret {place}`"),
         ));
     }
     Ok(secrets)
@@ -127,7 +126,7 @@ fn check_permissions(metadata: &std::fs::Metadata, path: &Path, flag: &str) -> R
     if mode & 0o002 != 0 {
         return Err(Failure::usage(
             format!("--{flag}: {place} can be changed by every user (mode {mode:04o})"),
-            format!("run `chmod 600 {place}` and make a new secret"),
+            format!("remove it, and make a new one with `coordinator secret {place}`"),
         ));
     }
     if mode & 0o004 != 0 {
