@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use p2p_traversal::{AttemptConfig, Event, Path};
+use p2p_traversal::{AttemptConfig, Event, Path, PathKind};
 use p2p_wire::client::{Connect, Nat, Trickle};
 use p2p_wire::server::EndReason;
 use p2p_wire::{
@@ -289,9 +289,10 @@ impl Attempts {
         let _ = self.signaling.try_send(ClientMessage::Nat(Nat { profile, candidates }));
     }
 
-    /// Tells the other sides of the attempts that are still looking for a path.
+    /// Tells the other sides of the attempts that are still looking for a direct path.
     fn trickle(&self, candidates: &[Candidate]) {
-        for (attempt, _) in self.entries.iter().filter(|(_, entry)| !entry.connected) {
+        let direct = |path: &Option<Path>| path.is_some_and(|p| p.kind == PathKind::Direct);
+        for (attempt, _) in self.entries.iter().filter(|(_, e)| !direct(&e.path.borrow())) {
             for candidate in candidates {
                 let trickle = Trickle { attempt: attempt.clone(), candidate: *candidate };
                 let _ = self.signaling.try_send(ClientMessage::Candidate(trickle));
