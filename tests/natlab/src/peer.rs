@@ -140,6 +140,8 @@ pub fn netcheck(
 
 fn p2p(site: &Site, program: &std::path::Path, verb: &str) -> Command {
     let mut command = site.host.command(program);
+    // Logs are read in files.
+    command.env("NO_COLOR", "1");
     if std::env::var_os("P2P_LOG").is_none() {
         command.env("P2P_LOG", LOG_FILTER);
     }

@@ -42,16 +42,16 @@ impl<'a> Report<'a> {
 
 /// The matrix for a terminal: a row for each caller, a column for each listener.
 pub fn terminal_table(table: &Table) -> String {
-    let mut text = format!("{:<20}", "caller \\ listener");
+    let mut text = format!("{:<24}", "caller \\ listener");
     for listener in NatKind::MATRIX {
-        let _ = write!(text, "{listener:<20}");
+        let _ = write!(text, "{listener:<24}");
     }
     text.push('\n');
     for caller in NatKind::MATRIX {
-        let _ = write!(text, "{caller:<20}");
+        let _ = write!(text, "{caller:<24}");
         for listener in NatKind::MATRIX {
             let cell = cell(table.get(&(caller, listener)), expected_path(caller, listener));
-            let _ = write!(text, "{cell:<20}");
+            let _ = write!(text, "{cell:<24}");
         }
         text.push('\n');
     }
@@ -113,7 +113,7 @@ bytes that cross between the two sites.
 
 *direct 1 / 9 ms*: the direct path was verified 1 ms after this side learnt of the attempt, and the
 first pong over it was there after 9 ms, QUIC handshake included. *relay 1 / 9 ms*: the same for the
-first usable path, where it stays the relay.
+first usable path, where it stays the relay. A cell marked (!) took another path than expected.
 
 ";
 
