@@ -147,7 +147,8 @@ fn a_port_another_program_has_is_passed_over() {
     let range = if port == u16::MAX { port - 1..=port } else { port..=port + 1 };
     let other = if port == u16::MAX { port - 1 } else { port + 1 };
     if UdpSocket::bind(("127.0.0.1", other)).is_err() {
-        return; // Both are taken: nothing to be shown this time.
+        eprintln!("SKIP: port {other} is taken as well as {port}");
+        return;
     }
     let relay = relay(|config| config.port_range = range);
     let mut alice = Client::of(&relay, "alice");
@@ -240,13 +241,34 @@ fn a_revoked_user_loses_their_allocations_and_nobody_else_does() {
 #[test]
 fn ipv6_clients_are_served() {
     if UdpSocket::bind("[::1]:0").is_err() {
-        return; // No IPv6 on this host.
+        eprintln!("SKIP: no IPv6 on this host");
+        return;
     }
     let relay = relay(|config| config.listen.push("[::1]:0".parse().unwrap()));
     let mut client = Client::new(relay.local_addrs()[1], "alice", "secret");
     assert_eq!(client.binding(), client.socket.local_addr().unwrap());
     // The allocation is IPv4 unless the client asks otherwise (RFC 8656 §7.2).
     assert!(client.allocate().unwrap().is_ipv4());
+}
+
+#[test]
+fn ipv6_peers_are_reached_both_ways() {
+    let Ok(peer) = UdpSocket::bind("[::1]:0") else {
+        eprintln!("SKIP: no IPv6 on this host");
+        return;
+    };
+    let relay = relay(|config| {
+        config.listen.push("[::1]:0".parse().unwrap());
+        config.allow_peers.push("::1".parse().unwrap());
+    });
+    let mut client = Client::of(&relay, "alice");
+    let relayed = client.allocate_v6().unwrap();
+    let peer_addr = peer.local_addr().unwrap();
+    client.permit(&[peer_addr]).unwrap();
+    client.send_indication(peer_addr, b"hello");
+    assert_eq!(receive(&peer), (b"hello".to_vec(), relayed));
+    peer.send_to(b"hello yourself", relayed).unwrap();
+    assert_eq!(client.receive_data(), (peer_addr, b"hello yourself".to_vec()));
 }
 
 /// I5 and I3: a flood from one source costs the relay answers up to the limit, and nothing else.

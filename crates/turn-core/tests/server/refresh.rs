@@ -33,6 +33,17 @@ fn a_refreshed_allocation_lives_on() {
 }
 
 #[test]
+fn a_refresh_may_shorten_the_lifetime() {
+    let mut world = World::new();
+    let mut alice = Client::alice();
+    alice.allocate(&mut world).unwrap();
+    assert_eq!(alice.refresh(&mut world, 3600), Ok(3600));
+    assert_eq!(alice.refresh(&mut world, 600), Ok(600));
+    world.pass(seconds(600));
+    assert_eq!(world.server.allocation_count(), 0);
+}
+
+#[test]
 fn lifetime_zero_deletes_at_once_with_everything_that_belongs_to_it() {
     let mut world = World::new();
     let mut alice = Client::alice();
@@ -41,6 +52,7 @@ fn lifetime_zero_deletes_at_once_with_everything_that_belongs_to_it() {
     assert_eq!(alice.refresh(&mut world, 0), Ok(0));
     assert!(world.sockets.is_empty() && world.fast_path.is_empty());
     assert_eq!(world.freed[0].end, AllocationEnd::Deleted);
+    assert_eq!(world.server.poll_timeout(), None, "nothing is left to wait for");
     assert_eq!(alice.send_on(&mut world, 0x4000, b"x"), None);
     assert_eq!(world.count(Reason::DataWithoutAllocation), 1);
 }

@@ -9,8 +9,10 @@ use stun_types::message::{
     BINDING, IntegrityAlgorithm, LongTermKeyCredentials, Message, MessageIntegrityCredentials,
     MessageWrite as _, MessageWriteExt as _, MessageWriteVec, Method, TransactionId,
 };
+use turn_types::AddressFamily;
 use turn_types::attribute::{
-    ChannelNumber, Data, Lifetime, RequestedTransport, XorPeerAddress, XorRelayedAddress,
+    ChannelNumber, Data, Lifetime, RequestedAddressFamily, RequestedTransport, XorPeerAddress,
+    XorRelayedAddress,
 };
 use turn_types::message::{ALLOCATE, CHANNEL_BIND, CREATE_PERMISSION, DATA, REFRESH, SEND};
 
@@ -79,6 +81,16 @@ impl Client {
     pub(crate) fn allocate(&mut self) -> Result<SocketAddr, u16> {
         let answer = self.request(ALLOCATE, |request, _| {
             add(request, &RequestedTransport::new(RequestedTransport::UDP));
+        })?;
+        let message = Message::from_bytes(&answer).unwrap();
+        let relayed = message.attribute::<XorRelayedAddress>().unwrap();
+        Ok(relayed.addr(message.transaction_id()))
+    }
+
+    pub(crate) fn allocate_v6(&mut self) -> Result<SocketAddr, u16> {
+        let answer = self.request(ALLOCATE, |request, _| {
+            add(request, &RequestedTransport::new(RequestedTransport::UDP));
+            add(request, &RequestedAddressFamily::new(AddressFamily::IPV6));
         })?;
         let message = Message::from_bytes(&answer).unwrap();
         let relayed = message.attribute::<XorRelayedAddress>().unwrap();
