@@ -22,6 +22,7 @@ pub mod node;
 pub mod path;
 pub mod relay;
 mod schedule;
+mod stale;
 mod stun;
 pub mod transmit;
 

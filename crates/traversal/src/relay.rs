@@ -17,6 +17,7 @@ use rtc_turn::client::{Client, ClientConfig, Event as TurnEvent};
 use rtc_turn::crypto::providers::AwsLcRsProvider;
 use sansio::Protocol;
 
+use crate::stale::OpenRequests;
 use crate::stun::{self, TransactionId};
 use crate::transmit::Transmit;
 
@@ -79,6 +80,9 @@ pub struct RelayLeg {
     peers: HashMap<SocketAddr, Permission>,
     /// Which peer each open CreatePermission is for.
     asks: HashMap<TransactionId, SocketAddr>,
+    open: OpenRequests,
+    /// Requests that go out once more.
+    again: VecDeque<Bytes>,
     changed: bool,
     /// An answer to a refresh is awaited.
     verifying: bool,
@@ -102,6 +106,8 @@ impl RelayLeg {
             allocation: Allocation::Pending,
             peers: HashMap::new(),
             asks: HashMap::new(),
+            open: OpenRequests::default(),
+            again: VecDeque::new(),
             changed: false,
             verifying: false,
             dropped: 0,
@@ -198,6 +204,13 @@ impl RelayLeg {
             transport: TransportContext { peer_addr: self.config.server, ..Default::default() },
             message: BytesMut::from(datagram),
         };
+        let (username, password) = (&self.config.username, self.config.password.expose());
+        if let Some(again) = self.open.again(datagram, username, password) {
+            self.again.push_back(again);
+            // The client learns the fresh nonce from the answer to a refresh.
+            self.verify(now);
+            return None;
+        }
         let refresh = stun::refresh_answer(datagram);
         self.verifying &= refresh.is_none();
         let read = self.client.handle_read(message);
@@ -241,12 +254,13 @@ impl RelayLeg {
 
     /// The next datagram for the relay.
     pub fn poll_transmit(&mut self) -> Option<Transmit> {
-        let message = self.client.poll_write()?;
-        Some(Transmit {
-            from: None,
-            to: message.transport.peer_addr,
-            payload: message.message.freeze(),
-        })
+        let to = self.config.server;
+        if let Some(payload) = self.again.pop_front() {
+            return Some(Transmit { from: None, to, payload });
+        }
+        let payload = self.client.poll_write()?.message.freeze();
+        self.open.sent(&payload);
+        Some(Transmit { from: None, to, payload })
     }
 
     /// Asks the relay whether the allocation is still there: nothing comes through it.
@@ -284,6 +298,8 @@ impl RelayLeg {
         self.changed |= self.relayed().is_some();
         self.peers.clear();
         self.asks.clear();
+        self.open = OpenRequests::default();
+        self.again.clear();
         self.verifying = false;
         self.allocation = Allocation::Failed { reason: reason.to_owned(), retry: now + RETRY };
     }
@@ -311,6 +327,7 @@ impl RelayLeg {
                 TurnEvent::AllocateError(_, error) => self.fail(&error.to_string(), now),
                 TurnEvent::TransactionTimeout(id) => {
                     self.verifying = false;
+                    self.open.forget(&id.0);
                     if self.allocation == Allocation::Pending {
                         self.fail("the relay does not answer", now);
                     } else if let Some(peer) = self.asks.remove(&id.0) {
@@ -340,13 +357,10 @@ impl RelayLeg {
         }
     }
 
-    /// A stale nonce (438) has been replaced by then, so the peer asks again; any other answer is
-    /// the relay's last word on it.
+    /// The relay's last word on a peer; what it says of stale nonces was dealt with before.
     fn denied(&mut self, id: TransactionId, error: &Error, now: Instant) {
-        let (Some(relayed), Some(peer)) = (self.relayed(), self.asks.remove(&id)) else { return };
-        if *error == Error::ErrTryAgain {
-            self.ask(relayed, peer, now);
-        } else if error.to_string().contains("437") {
+        let Some(peer) = self.asks.remove(&id) else { return };
+        if error.to_string().contains("437") {
             self.forgotten(now);
         } else {
             self.peers.insert(peer, Permission::Denied);

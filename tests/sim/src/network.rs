@@ -272,3 +272,9 @@ impl Network {
 fn is_relay(ip: IpAddr) -> bool {
     ip == RELAY_IP || ip == SECOND_IP
 }
+
+/// Where STUN and TURN are answered: two addresses, and a second port of the first, which is what it
+/// takes to tell mappings apart (RFC 5780 §4.3).
+pub fn servers() -> [SocketAddr; 3] {
+    [(RELAY_IP, 3478), (SECOND_IP, 3478), (RELAY_IP, 3479)].map(SocketAddr::from)
+}

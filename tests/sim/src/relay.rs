@@ -1,11 +1,10 @@
 //! The relay: the real STUN and TURN server core, and a shell that puts its packets on the network.
 //!
-//! It answers on three listeners, two addresses and a second port of the first, which is what it
-//! takes to tell mappings apart (RFC 5780 §4.3).
+//! Each of [`servers`] is one of its listeners.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use p2p_auth::turn_rest::TurnSecrets;
@@ -17,7 +16,7 @@ use p2p_turn_core::{
 use rand::rngs::StdRng;
 use rand::{RngCore, SeedableRng};
 
-use crate::network::{RELAY_IP, SECOND_IP};
+use crate::network::{RELAY_IP, SECOND_IP, servers};
 
 /// What every client proves to know. That peers hold different ones is no business of the network.
 pub(crate) const PASSWORD: &str = "simulated";
@@ -34,20 +33,18 @@ pub(crate) struct Relay {
     server: Server,
     rng: StdRng,
     users: Vec<String>,
+    lifetimes: Lifetimes,
     sockets: BTreeMap<SocketAddr, AllocationId>,
     out: Vec<Outgoing>,
-}
-
-/// Where STUN is answered.
-pub(crate) fn listeners() -> [SocketAddr; 3] {
-    [(RELAY_IP, 3478), (SECOND_IP, 3478), (RELAY_IP, 3479)].map(SocketAddr::from)
 }
 
 impl Relay {
     pub(crate) fn new(seed: u64) -> Self {
         let mut rng = StdRng::seed_from_u64(seed);
-        let server = server(&[], &mut rng);
-        Self { server, rng, users: Vec::new(), sockets: BTreeMap::new(), out: Vec::new() }
+        let lifetimes = Lifetimes::default();
+        let server = server(&[], &lifetimes, &mut rng);
+        let (users, sockets, out) = (Vec::new(), BTreeMap::new(), Vec::new());
+        Self { server, rng, users, lifetimes, sockets, out }
     }
 
     /// Lets a user allocate. Only before anybody has.
@@ -56,9 +53,15 @@ impl Relay {
         self.restart();
     }
 
+    /// Makes nonces go stale after this long. Only before anybody has allocated.
+    pub(crate) fn set_nonce_lifetime(&mut self, lifetime: Duration) {
+        self.lifetimes.nonce = lifetime;
+        self.restart();
+    }
+
     /// Forgets everything, as a process that is started again does.
     pub(crate) fn restart(&mut self) {
-        self.server = server(&self.users, &mut self.rng);
+        self.server = server(&self.users, &self.lifetimes, &mut self.rng);
         self.sockets.clear();
     }
 
@@ -71,7 +74,7 @@ impl Relay {
     }
 
     pub(crate) fn handle(&mut self, to: SocketAddr, from: SocketAddr, payload: &Bytes, now: Now) {
-        let listener = listeners().iter().position(|listener| *listener == to);
+        let listener = servers().iter().position(|listener| *listener == to);
         if let Some(listener) = listener {
             let listener = ListenerId(u16::try_from(listener).expect("three listeners"));
             self.take_from_client(FiveTuple { listener, client: ClientAddr(from) }, payload, now);
@@ -109,7 +112,7 @@ impl Relay {
         let mut datagram = route.header().to_vec();
         datagram.extend_from_slice(payload);
         datagram.resize(datagram.len() + route.padding(), 0);
-        let from = listeners()[usize::from(route.listener.0)];
+        let from = servers()[usize::from(route.listener.0)];
         self.out.push(Outgoing { from, to: route.client.0, payload: datagram.into() });
     }
 
@@ -117,7 +120,7 @@ impl Relay {
         while let Some(command) = self.server.poll_command() {
             match command {
                 Command::SendToClient { listener, client, datagram } => {
-                    let from = listeners()[usize::from(listener.0)];
+                    let from = servers()[usize::from(listener.0)];
                     self.out.push(Outgoing { from, to: client.0, payload: datagram.into() });
                 }
                 Command::CreateAllocation { allocation, relayed } => {
@@ -134,12 +137,12 @@ impl Relay {
     }
 }
 
-fn server(users: &[String], rng: &mut StdRng) -> Server {
+fn server(users: &[String], lifetimes: &Lifetimes, rng: &mut StdRng) -> Server {
     let config = ServerConfig {
         relay_ips: vec![RelayIp { local: RELAY_IP, advertised: RELAY_IP }],
         relay_ports: 49_152..=65_535,
         limits: Limits::default(),
-        lifetimes: Lifetimes::default(),
+        lifetimes: lifetimes.clone(),
     };
     let user = |name: &String| StaticUser { name: name.clone(), password: PASSWORD.into() };
     let users = users.iter().map(user).collect();
@@ -147,7 +150,7 @@ fn server(users: &[String], rng: &mut StdRng) -> Server {
     let own = OwnAddresses {
         relay: vec![RELAY_IP],
         relay_ports: 49_152..=65_535,
-        listeners: listeners().to_vec(),
+        listeners: servers().to_vec(),
         other: vec![SECOND_IP],
     };
     // The simulated internet uses the addresses set aside for documentation.

@@ -14,7 +14,7 @@ use rand::rngs::StdRng;
 use crate::clock::Clock;
 use crate::coordinator::{Call, Coordinator, Order, Signal};
 use crate::host::Host;
-use crate::network::{Arrival, Network, PEER_PORT, PeerIndex, Sender};
+use crate::network::{Arrival, Network, PEER_PORT, PeerIndex, Sender, servers};
 use crate::peer::{Connection, News, Peer};
 use crate::relay::{self, Relay};
 
@@ -68,17 +68,23 @@ impl World {
         }
     }
 
+    /// Makes the relay's nonces go stale after this long instead of an hour.
+    pub fn with_nonces_of(mut self, lifetime: Duration) -> Self {
+        self.relay.set_nonce_lifetime(lifetime);
+        self
+    }
+
     /// Adds a peer: behind a [`Nat`](crate::Nat), or on a [`Host`] with more to say.
     pub fn peer(mut self, name: &str, host: impl Into<Host>) -> Self {
         let host = host.into();
         let local = self.network.add(host);
         self.relay.add_user(name);
         self.coordinator.add(name, host.policy, host.latency);
-        let [server, ..] = relay::listeners();
+        let [server, ..] = servers();
         let config = NodeConfig {
             local_port: PEER_PORT,
             local_ips: vec![local],
-            stun_servers: relay::listeners().to_vec(),
+            stun_servers: servers().to_vec(),
             relay: host.relay.then(|| RelayConfig {
                 server,
                 username: name.to_owned(),

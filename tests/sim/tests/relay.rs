@@ -4,11 +4,11 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use p2p_sim::seed::seed;
-use p2p_sim::{Call, Nat, World};
+use p2p_sim::{Call, Host, Nat, World};
 use p2p_traversal::PathKind;
 use p2p_traversal::relay::Allocation;
 use p2p_turn_core::{RequestMethod, RequestResult};
-use p2p_wire::CandidateKind;
+use p2p_wire::{CandidateKind, Policy};
 
 const SIDES: [&str; 2] = ["alice", "bob"];
 const SECOND: Duration = Duration::from_secs(1);
@@ -47,12 +47,6 @@ fn arrived(world: &mut World, call: &Call, every: Duration, time: Duration) -> [
     [0, 1].map(|side| (after[side] - before[side]) * 100 / sent)
 }
 
-fn stale_nonces(world: &World, method: RequestMethod) -> u64 {
-    let answers = world.relay().counters().requests();
-    let stale = answers.filter(|(m, r, _)| *m == method && *r == RequestResult::Error(438));
-    stale.map(|(_, _, count)| count).sum()
-}
-
 #[test]
 fn an_allocation_and_its_permissions_outlive_two_hours_and_their_nonces() {
     let (mut world, call) = relayed();
@@ -61,12 +55,38 @@ fn an_allocation_and_its_permissions_outlive_two_hours_and_their_nonces() {
         let arrived = arrived(&mut world, &call, every, 1800 * SECOND);
         assert!(arrived.iter().all(|share| *share >= 99), "half hour {half_hour}: {arrived:?} %");
     }
-    assert!(stale_nonces(&world, RequestMethod::Refresh) > 0, "the nonces went stale");
+    let stale = (RequestMethod::Refresh, RequestResult::Error(438));
+    assert!(world.relay().counters().answered(stale.0, stale.1) > 0, "nonces went stale");
     for side in SIDES {
         assert_eq!(ready(&world, side).len(), 1, "{side} has the allocation of the beginning");
         assert_eq!(world.unexpected(side), 0);
     }
     assert_eq!(world.allocations_at_relay(), 2);
+}
+
+#[test]
+fn channels_outlive_two_hours_and_their_nonces() {
+    // By policy everything goes through both allocations, hence by channels. Nonces that outlive a
+    // refresh but not two are stale every other time that a channel is refreshed.
+    let mut world = World::new(seed(6))
+        .with_nonces_of(130 * SECOND)
+        .peer("alice", Host::behind(Nat::port_restricted()).policy(Policy::Relay))
+        .peer("bob", Nat::port_restricted());
+    world.settle();
+    let call = world.connect("alice", "bob");
+    world.run_for(10 * SECOND);
+    for every in [SECOND / 2, 7 * SECOND] {
+        for half_hour in 1..=2 {
+            let arrived = arrived(&mut world, &call, every, 1800 * SECOND);
+            let context = format!("every {every:?}, half hour {half_hour}");
+            assert!(arrived.iter().all(|share| *share >= 99), "{context}: {arrived:?} %");
+        }
+    }
+    let counters = world.relay().counters();
+    let bound = |result| counters.answered(RequestMethod::ChannelBind, result);
+    assert!(bound(RequestResult::Success) > 20, "channels are refreshed");
+    assert!(bound(RequestResult::Error(438)) > 0, "a refresh met a stale nonce");
+    assert_eq!(bound(RequestResult::Error(400)), 0, "no second channel for a peer that has one");
 }
 
 #[test]
