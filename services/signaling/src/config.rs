@@ -80,7 +80,7 @@ pub enum Origins {
 pub struct InstanceLimits {
     /// WebSockets at once. 50,000.
     pub connections: usize,
-    /// TCP connections at once, WebSockets among them. 60,000.
+    /// HTTP connections at once, those aside that have become WebSockets. 10,000.
     pub sockets: usize,
     /// HTTP requests at once, WebSockets aside. 512.
     pub requests: usize,
@@ -104,7 +104,7 @@ impl Default for InstanceLimits {
     fn default() -> Self {
         Self {
             connections: 50_000,
-            sockets: 60_000,
+            sockets: 10_000,
             requests: 512,
             messages_per_second: 100,
             message_burst: 400,

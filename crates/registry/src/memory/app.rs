@@ -22,7 +22,8 @@ use crate::view::{Counts, Listing, Page, RoomSummary, RoomView};
 
 #[derive(Default)]
 pub(super) struct App {
-    peers: BTreeMap<PeerId, Peer>,
+    /// Boxed: the map keeps free places, and a peer is large.
+    peers: BTreeMap<PeerId, Box<Peer>>,
     rooms: BTreeMap<RoomName, Room>,
     /// Only the counters that never go down are kept here.
     pub(super) counts: Counts,
@@ -40,21 +41,22 @@ impl App {
     }
 
     pub(super) fn get(&self, peer: &PeerId) -> Option<&Peer> {
-        self.peers.get(peer)
+        self.peers.get(peer).map(|peer| &**peer)
     }
 
     pub(super) fn get_mut(&mut self, peer: &PeerId) -> Option<&mut Peer> {
-        self.peers.get_mut(peer)
+        self.peers.get_mut(peer).map(|peer| &mut **peer)
     }
 
     pub(super) fn insert(&mut self, id: PeerId, peer: Peer) {
-        self.peers.insert(id, peer);
+        self.peers.insert(id, Box::new(peer));
     }
 
     /// The peer, if this ownership is the current one (I1).
     pub(super) fn owned(&mut self, owner: &Ownership) -> Result<&mut Peer, RegistryError> {
         self.peers
             .get_mut(&owner.peer)
+            .map(|peer| &mut **peer)
             .filter(|peer| peer.epoch == owner.epoch)
             .ok_or(RegistryError::NotOwner)
     }

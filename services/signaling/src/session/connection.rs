@@ -46,13 +46,14 @@ pub(super) struct Connection {
 /// Serves a WebSocket to its end.
 pub(super) async fn run(
     instance: Arc<Instance>,
-    mut socket: Socket,
+    mut socket: Box<Socket>,
     grant: Arc<Grant>,
     from: SocketAddr,
 ) {
     let mut open = OpenConnection::begin();
     let mut connection = None;
-    let closing = match Connection::begin(instance, &mut socket, grant, from).await {
+    // Boxed, as are the other long branches: a connection that idles holds none of their state.
+    let closing = match Box::pin(Connection::begin(instance, &mut socket, grant, from)).await {
         Ok((begun, mut feed)) => {
             let closing = connection.insert(begun).serve(&mut socket, &mut feed).await;
             // Nothing takes frames from here on; the registry keeps what must not be lost.
@@ -62,15 +63,18 @@ pub(super) async fn run(
         Err(closing) => closing,
     };
     open.code = closing.frame().map_or(open.code, |(code, _)| code);
-    say_goodbye(&mut socket, &closing).await;
-    if let Some(connection) = connection {
-        connection.end(&closing).await;
-    }
-    socket.linger().await;
+    Box::pin(async {
+        say_goodbye(&mut socket, &closing).await;
+        if let Some(connection) = connection {
+            connection.end(&closing).await;
+        }
+        socket.linger().await;
+    })
+    .await;
 }
 
 /// Closes a connection that never became one.
-pub(super) async fn farewell(mut socket: Socket, closing: Closing) {
+pub(super) async fn farewell(mut socket: Box<Socket>, closing: Closing) {
     let mut open = OpenConnection::begin();
     open.code = closing.frame().map_or(open.code, |(code, _)| code);
     say_goodbye(&mut socket, &closing).await;
@@ -191,7 +195,7 @@ impl Connection {
         let mut timer = pin!(sleep_until(self.next_deadline()));
         loop {
             let outcome = tokio::select! {
-                inbound = socket.next() => self.on_inbound(socket, inbound).await,
+                inbound = socket.next() => Box::pin(self.on_inbound(socket, inbound)).await,
                 delivery = feed.next() => self.on_delivery(socket, delivery).await,
                 () = &mut timer => {
                     let checked = self.check_deadlines(Instant::now());
@@ -199,7 +203,7 @@ impl Connection {
                     checked
                 }
                 () = &mut draining, if self.drained.is_none() => {
-                    let told = self.go_away(socket).await;
+                    let told = Box::pin(self.go_away(socket)).await;
                     timer.as_mut().reset(self.next_deadline());
                     told
                 }

@@ -27,8 +27,9 @@ use crate::http::ProblemResponse;
 use crate::instance::Instance;
 use crate::meters;
 
-/// Bytes of the WebSocket's own buffers. The library's defaults take 256 KiB per connection.
-const BUFFER_BYTES: usize = 4 * 1024;
+/// Bytes of the WebSocket's own buffers. The library's defaults take 256 KiB per connection. Most
+/// frames have a few hundred bytes; a large one costs some more reads, and only while it arrives.
+const BUFFER_BYTES: usize = 2 * 1024;
 /// What may wait in the write buffer: one message of the largest size and its neighbours.
 const WRITE_BUFFER_BYTES: usize = 2 * MAX_MESSAGE_BYTES;
 
@@ -109,7 +110,8 @@ impl Admission {
         let counted = instance.sessions.token();
         let task = move |socket: WebSocket| async move {
             let timing = &instance.config.timing;
-            let socket = Socket::new(socket, timing.write, timing.linger);
+            // Boxed, because it moves through the futures below, and each keeps room for it.
+            let socket = Box::new(Socket::new(socket, timing.write, timing.linger));
             match grant {
                 Ok(grant) => connection::run(instance, socket, grant, from).await,
                 Err(error) => turn_away(socket, &error).await,
@@ -128,7 +130,7 @@ impl Admission {
 }
 
 /// Tells a browser why it may not come in.
-async fn turn_away(socket: Socket, error: &TokenError) {
+async fn turn_away(socket: Box<Socket>, error: &TokenError) {
     let problem = error.problem();
     meters::rejected(problem.code);
     connection::farewell(socket, Closing::explained(CloseCode::Auth, problem)).await;

@@ -47,10 +47,9 @@ impl Connection {
             }
             ClientMessage::Send(send) => self.send(send).await,
             ClientMessage::Ack(ack) => done(self.instance.registry.ack(&self.owner, ack.seq).await),
-            // Boxed: an attempt's state is large, and every connection would reserve it.
             ClientMessage::Connect(connect) => Box::pin(self.connect(connect)).await,
-            ClientMessage::Candidate(trickle) => Box::pin(self.candidate(trickle)).await,
-            ClientMessage::Report(report) => Box::pin(self.report(report)).await,
+            ClientMessage::Candidate(trickle) => self.candidate(trickle).await,
+            ClientMessage::Report(report) => self.report(report).await,
             ClientMessage::Ping(ping) => Ok(Some(ServerMessage::Pong(Pong { id: ping.id }))),
         };
         match reply {

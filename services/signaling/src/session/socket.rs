@@ -77,7 +77,7 @@ impl Socket {
 
     /// Waits a moment for the client to close as well. A socket that is dropped with bytes still
     /// unread resets the connection, and the client may then never see the close frame.
-    pub(super) async fn linger(mut self) {
+    pub(super) async fn linger(&mut self) {
         let until = Instant::now() + self.linger;
         loop {
             match timeout_at(until, self.socket.recv()).await {

@@ -165,11 +165,11 @@ async fn a_client_that_stays_silent_loses_its_connection_but_not_its_session() {
 
 #[tokio::test]
 async fn pings_are_answered_and_keep_a_connection() {
-    let world = World::with(|config| config.timing.heartbeat = Duration::from_millis(200)).await;
+    let world = World::with(|config| config.timing.heartbeat = Duration::from_millis(400)).await;
     let mut alice = world.client("alice").await;
-    let mut beat = tokio::time::interval(Duration::from_millis(100));
-    // Eight beats are longer than the 500 ms of silence that would end the connection.
-    for _ in 0..8 {
+    let mut beat = tokio::time::interval(Duration::from_millis(200));
+    // Together longer than the second of silence that would end the connection.
+    for _ in 0..7 {
         beat.tick().await;
         alice.expect_silence().await;
     }
