@@ -21,9 +21,11 @@ mod talk;
 mod transfer;
 mod units;
 
+use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::builder::Resettable;
+use clap::{Arg, Command, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
 use crate::failure::Failure;
@@ -65,7 +67,8 @@ enum Verb {
 }
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let matches = without_empty_variables(Cli::command()).get_matches();
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     if let Err(failure) = start_log(cli.log.as_deref()) {
         return failure.report(false);
     }
@@ -92,6 +95,15 @@ fn main() -> ExitCode {
     }
 }
 
+/// Deployments write `P2P_X: ""` for "not set".
+fn without_empty_variables(command: Command) -> Command {
+    let set = |arg: Arg| {
+        let value = arg.get_env().and_then(std::env::var_os);
+        if value.is_some_and(|value| value.is_empty()) { arg.env(Resettable::Reset) } else { arg }
+    };
+    command.mut_args(set).mut_subcommands(|verb| verb.mut_args(set))
+}
+
 /// The program says what a person should know by itself; the log is for looking inside.
 fn start_log(filter: Option<&str>) -> Result<(), Failure> {
     let filter = filter.map(str::trim).filter(|filter| !filter.is_empty()).unwrap_or("error");
@@ -101,14 +113,16 @@ fn start_log(filter: Option<&str>) -> Result<(), Failure> {
             "use a level (error, warn, info, debug, trace) or `crate=level` parts",
         )
     })?;
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .init();
     Ok(())
 }
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     use super::*;
 
     #[test]

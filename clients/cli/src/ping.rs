@@ -74,7 +74,7 @@ async fn ping(args: &Args, connection: &Connection, tally: &mut Tally) -> Result
             Ok(rtt) => {
                 tally.received += 1;
                 tally.look(connection);
-                tell_pong(args, connection, number, rtt);
+                tell_pong(args, connection, tally.path, number, rtt);
                 if args.until_direct && tally.is_direct() {
                     return Ok(());
                 }
@@ -107,9 +107,8 @@ async fn ping(args: &Args, connection: &Connection, tally: &mut Tally) -> Result
     Ok(())
 }
 
-fn tell_pong(args: &Args, connection: &Connection, number: u64, rtt: Duration) {
+fn tell_pong(args: &Args, connection: &Connection, path: Option<Path>, number: u64, rtt: Duration) {
     let since_start = connection.started().elapsed();
-    let path = connection.path();
     if args.session.json {
         let mut line = json!({
             "pong": number,

@@ -9,7 +9,6 @@ use tokio::sync::broadcast::error::RecvError;
 
 use crate::failure::{Failure, exit};
 use crate::talk::Talk;
-use crate::units;
 
 /// Bytes that a token file may have.
 const MAX_TOKEN_FILE: u64 = 64 * 1024;
@@ -164,15 +163,13 @@ async fn tell_of_signaling(client: &Client, talk: &Talk) -> std::convert::Infall
     let mut lost = false;
     loop {
         match events.recv().await {
-            Ok(ClientEvent::SignalingLost { cause, retry_in }) => {
+            // The first loss says it all to a person; a script may want every try.
+            Ok(ClientEvent::SignalingLost { cause, retry_in }) if !lost || talk.is_json() => {
                 lost = true;
                 talk.event(
                     "signaling_lost",
                     json!({ "cause": cause, "retry_ms": retry_in.as_millis() as u64 }),
-                    &format!(
-                        "coordinator lost: {cause}; trying again in {}",
-                        units::time(retry_in)
-                    ),
+                    &format!("coordinator lost: {cause}; connections stay, trying again"),
                 );
             }
             Ok(ClientEvent::Registered { resumed }) if lost => {

@@ -58,6 +58,22 @@ fn an_endless_ping_ends_with_0_and_its_summary_at_a_signal() {
     assert!(text.contains(" received, connected in "), "{text}");
 }
 
+/// Invariant I8: an established direct connection survives the death of every server.
+#[test]
+fn i8_pings_go_on_when_the_coordinator_dies() {
+    let (coordinator, mut bob) = with_listener();
+    let mut until_direct = coordinator.p2p("alice", ["ping", "bob", "--until-direct"]);
+    ended(&mut until_direct).ok();
+    let mut alice = coordinator.p2p("alice", ["ping", "bob", "-c", "20", "-i", "0.1", "--json"]);
+    let alice = Running::start(&mut alice, Vec::new());
+    alice.first_output();
+    drop(coordinator);
+    bob.line_with("coordinator lost");
+    let lines = alice.wait().ok().json_lines();
+    let summary = &lines.last().unwrap()["summary"];
+    assert_eq!((&summary["received"], &summary["path"]), (&20.into(), &"direct".into()));
+}
+
 fn with_listener() -> (Coordinator, Running) {
     let coordinator = Coordinator::start();
     let mut bob = Running::start(&mut coordinator.p2p("bob", ["listen"]), Vec::new());

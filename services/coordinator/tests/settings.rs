@@ -62,6 +62,23 @@ fn flags_beat_environment_and_environment_beats_the_file() {
 }
 
 #[test]
+fn an_empty_variable_is_one_that_is_not_set() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = private_file(dir.path(), "c.toml", "[relay]\nexternal-ip = \"198.51.100.7\"\n");
+    let mut command = coordinator();
+    command.args(["config", "show", "--json", "--config", text(&file)]);
+    command.env("P2P_EXTERNAL_IP", "").env("P2P_PORT_RANGE", "").env("P2P_TURN_SECRET", "");
+    let shown = ended(&mut command).json();
+    let value = |key: &str| {
+        let mut rows = shown.as_array().unwrap().iter();
+        rows.find(|row| row["role"] == "relay" && row["key"] == key).unwrap()["value"].clone()
+    };
+    assert_eq!(value("external-ip"), "198.51.100.7");
+    assert_eq!(value("port-range"), "49152-65535");
+    assert_eq!(value("turn-secret"), serde_json::Value::Null);
+}
+
+#[test]
 fn secrets_are_never_shown() {
     let dir = tempfile::tempdir().unwrap();
     let file = private_file(dir.path(), "c.toml", &format!("jwt-secret = \"{SECRET}\"\n"));

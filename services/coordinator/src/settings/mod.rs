@@ -12,6 +12,7 @@ mod source;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use clap::builder::Resettable;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgMatches, Command, CommandFactory as _, FromArgMatches as _};
 
@@ -76,7 +77,9 @@ pub fn command(file: Option<&SettingsFile>) -> Command {
 /// The flag with the file's value as its default.
 fn beneath(arg: Arg, role: Option<&str>, file: Option<&SettingsFile>) -> Arg {
     let values = arg.get_long().and_then(|flag| Some(file?.value(role, flag)?.to_vec()));
-    let arg = arg.hide_env_values(true);
+    // Deployments write `P2P_X: ""` for "not set".
+    let is_empty = arg.get_env().and_then(std::env::var_os).is_some_and(|value| value.is_empty());
+    let arg = if is_empty { arg.env(Resettable::Reset) } else { arg.hide_env_values(true) };
     match values {
         Some(values) => arg.default_values(values),
         None => arg,
