@@ -24,6 +24,7 @@ pub(crate) fn lab(workspace: &Workspace, write: bool, only: Option<&str>) -> Res
 /// Why the lab cannot run here, if so. Installs what is missing.
 pub(crate) fn can_run() -> Result<()> {
     ensure!(packages::is_root(), "the NAT lab needs root for network namespaces: use sudo");
+    packages::check_namespaces()?;
     packages::provide(LAB)
 }
 

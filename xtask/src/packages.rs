@@ -42,6 +42,17 @@ pub(crate) fn is_root() -> bool {
     output_of(Command::new("id").arg("-u")).is_ok_and(|uid| uid.trim() == "0")
 }
 
+/// Makes sure that network namespaces can be made: some containers forbid it even to root.
+pub(crate) fn check_namespaces() -> Result<()> {
+    let mut attempt = Command::new("unshare");
+    if !is_root() {
+        attempt.arg("--map-root-user");
+    }
+    output_of(attempt.args(["--net", "true"]))
+        .map(drop)
+        .context("network namespaces are not allowed here: run on the machine, not in a container")
+}
+
 /// Makes sure the tools are there, installing what is missing where that is possible.
 ///
 /// # Errors

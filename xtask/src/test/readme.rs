@@ -33,7 +33,7 @@ const READY_WORDS: [&str; 5] = ["ready", "listening", "waiting", "serving", "for
 
 /// Starts [`run_commands`] in namespaces of its own: ports are free, and nothing survives it.
 pub(super) fn tier(workspace: &Workspace) -> Result<Outcome> {
-    if let Err(why) = packages::provide(README) {
+    if let Err(why) = packages::provide(README).and_then(|()| packages::check_namespaces()) {
         return Ok(Outcome::CannotRun(format!("{why:#}")));
     }
     let mut command = Command::new("unshare");
