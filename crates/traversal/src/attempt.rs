@@ -19,6 +19,9 @@ use crate::path::{Path, PathKind, Through, Usable, Via, choose};
 use crate::schedule;
 use crate::stun::{self, Class};
 
+/// The least time between rounds while a pair is being settled: long round trips would else fill with
+/// nominations.
+const SETTLING: Duration = Duration::from_millis(25);
 /// How often a settled pair is checked while there is a doubt about it.
 const DOUBT: Duration = Duration::from_millis(500);
 /// Checks of the other side's that follow each other this fast show that it has a doubt.
@@ -74,14 +77,17 @@ pub(crate) struct Attempt {
     local_relay: Option<SocketAddr>,
     remotes: usize,
     started: Instant,
+    last_round: Instant,
     next_round: Instant,
     keep_alive: Duration,
     next_opening: Instant,
     active: Option<Path>,
     consent: Consent,
     abandoned: Abandoned,
-    /// When the other side last checked.
+    /// When the other side last checked the settled pair.
     asked: Option<Instant>,
+    /// When it last answered a check of ours.
+    answered: Option<Instant>,
     doubts_relay: bool,
     /// When data came last, as far as told.
     heard: Option<Instant>,
@@ -112,6 +118,7 @@ impl Attempt {
             local_relay: None,
             remotes: 0,
             started: now,
+            last_round: now,
             next_round: now,
             keep_alive,
             next_opening: now + keep_alive,
@@ -119,6 +126,7 @@ impl Attempt {
             consent: Consent::default(),
             abandoned: Abandoned::default(),
             asked: None,
+            answered: None,
             doubts_relay: false,
             heard: None,
             unanswered: None,
@@ -193,16 +201,24 @@ impl Attempt {
         now: Instant,
     ) {
         self.agent.handle(local, remote, datagram, now);
-        if self.agent.settled() && matches!(stun::peek(datagram), Some((Class::Request, _))) {
-            // What the other side doubts may be dead in our direction only.
-            let last = self.asked.replace(now);
-            if last.is_some_and(|last| now.saturating_duration_since(last) < THEIR_DOUBT) {
-                self.next_round = self.next_round.min(now);
+        match stun::peek(datagram) {
+            Some((Class::Response, _)) if self.agent.settled() => self.answered = Some(now),
+            Some((Class::Request, _)) if self.agent.settled() => self.hear_doubt(now),
+            // Settling takes one more check, which must not wait for the next round.
+            Some((Class::Response, _)) if self.config.controlling => {
+                self.next_round = self.next_round.min(self.last_round + SETTLING).max(now);
             }
+            Some(_) | None => {}
         }
-        // Settling takes one more check, which must not wait for the next round.
-        if self.config.controlling && !self.agent.settled() {
-            self.next_round = self.next_round.min(now + Duration::from_millis(5));
+    }
+
+    /// What the other side has a doubt about may be dead in this side's direction only. A check of
+    /// our own tells, unless one has just told.
+    fn hear_doubt(&mut self, now: Instant) {
+        let lately = |at: Instant| now.saturating_duration_since(at) < THEIR_DOUBT;
+        let doubts = self.asked.replace(now).is_some_and(lately);
+        if doubts && !self.answered.is_some_and(lately) {
+            self.next_round = self.next_round.min(now);
         }
     }
 
@@ -232,6 +248,7 @@ impl Attempt {
         if self.given_up || now < self.next_round {
             return;
         }
+        self.last_round = now;
         self.agent.round(now);
         self.agent.drop_events();
         self.next_round = if self.agent.settled() && self.abandoned.is_empty() {
