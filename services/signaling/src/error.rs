@@ -70,3 +70,25 @@ impl SignalingError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_that_cannot_be_had_says_why_and_what_to_do() {
+        let address = "127.0.0.1:80".parse().unwrap();
+        let fault = |kind: io::ErrorKind| SignalingError::listening(address, kind.into());
+        let taken = fault(io::ErrorKind::AddrInUse);
+        assert_eq!(
+            (taken.to_string().as_str(), taken.code()),
+            ("Port 80 already in use", "port_in_use")
+        );
+        let denied = fault(io::ErrorKind::PermissionDenied);
+        assert_eq!(denied.code(), "port_denied");
+        assert!(denied.fix().contains("CAP_NET_BIND_SERVICE"), "{}", denied.fix());
+        let foreign = fault(io::ErrorKind::AddrNotAvailable);
+        assert_eq!(foreign.code(), "listen_failed");
+        assert!(foreign.to_string().contains("127.0.0.1:80"), "{foreign}");
+    }
+}

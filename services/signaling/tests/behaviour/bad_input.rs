@@ -253,7 +253,7 @@ async fn whoever_talks_too_fast_is_told_and_in_the_end_closed() {
 #[tokio::test]
 async fn i5_a_client_that_does_not_read_is_cut_off_and_loses_nothing() {
     let world = World::with(|config| {
-        config.timing.write = Duration::from_millis(100);
+        config.timing.write = Duration::from_millis(500);
         config.limits.message_burst = 10_000;
     })
     .await;
@@ -277,8 +277,14 @@ async fn i5_a_client_that_does_not_read_is_cut_off_and_loses_nothing() {
     }
     bystander.expect_undisturbed().await;
     let mut bob = world.client_with(&all_for("bob"), bob.resume(0)).await;
-    for seq in 1..=256 {
-        assert_eq!(bob.expect("message").await["seq"], seq);
+    let mut seq = 0;
+    while seq < 256 {
+        let frame = bob.next().await;
+        // What alice was still sending when bob came back is behind the news of his own return.
+        if frame["type"] == "message" {
+            seq += 1;
+            assert_eq!(frame["seq"], seq);
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use futures_util::{SinkExt as _, StreamExt as _};
 use p2p_auth::{Claims, Scope, SigningSecret, Token, Verifier, mint};
 use p2p_registry::{MemoryRegistry, Settings};
 use p2p_signaling::{Signaling, SignalingConfig, SignalingHandle};
-use p2p_stats::SqliteStore;
+use p2p_stats::{SqliteStore, Store};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -44,8 +44,17 @@ impl World {
         let store = SqliteStore::in_memory().await.unwrap();
         let mut config = config();
         change(&mut config);
+        Self::of(config, settings, Arc::new(store)).await
+    }
+
+    /// An instance whose statistics go to this store.
+    pub(crate) async fn of(
+        config: SignalingConfig,
+        settings: Settings,
+        store: Arc<dyn Store>,
+    ) -> Self {
         let registry = MemoryRegistry::start(settings);
-        let signaling = Signaling::bind(config, registry, Arc::new(store)).await.unwrap();
+        let signaling = Signaling::bind(config, registry, store).await.unwrap();
         Self { signaling: signaling.start() }
     }
 

@@ -1,0 +1,99 @@
+//! What is behind the instance is slow or broken, or there is too much to do.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use p2p_registry::Settings;
+use p2p_stats::{AttemptRecord, Cursor, Filter, NatCell, Page, Store, StoreFuture, Summary};
+use p2p_wire::AttemptId;
+use serde_json::json;
+
+use crate::support::{World, all_for, config};
+
+/// A store that never answers, or panics when it is asked for numbers.
+struct BrokenStore {
+    panics: bool,
+}
+
+impl Store for BrokenStore {
+    fn record_attempts<'a>(&'a self, _: &'a [AttemptRecord]) -> StoreFuture<'a, ()> {
+        Box::pin(std::future::pending())
+    }
+
+    fn attempt<'a>(&'a self, _: &'a AttemptId) -> StoreFuture<'a, Option<AttemptRecord>> {
+        Box::pin(std::future::pending())
+    }
+
+    fn attempts<'a>(
+        &'a self,
+        _: &'a Filter,
+        _: Option<&'a Cursor>,
+        _: usize,
+    ) -> StoreFuture<'a, Page> {
+        Box::pin(std::future::pending())
+    }
+
+    fn summary<'a>(&'a self, _: &'a Filter) -> StoreFuture<'a, Summary> {
+        assert!(!self.panics, "the test asked for it");
+        Box::pin(std::future::pending())
+    }
+
+    fn nat_matrix<'a>(&'a self, _: &'a Filter) -> StoreFuture<'a, Vec<NatCell>> {
+        Box::pin(std::future::pending())
+    }
+}
+
+#[tokio::test]
+async fn i7_a_store_that_hangs_slows_no_session_and_what_is_lost_is_counted() {
+    let mut config = config();
+    config.limits.records = 4;
+    let store = Arc::new(BrokenStore { panics: false });
+    let world = World::of(config, Settings::default(), store).await;
+    let (mut alice, mut bob) = (world.client("alice").await, world.client("bob").await);
+    for _ in 0..20 {
+        alice.send(json!({ "type": "connect", "id": "a", "to": "bob" })).await;
+        let attempt = alice.expect("attempt").await["attempt"].clone();
+        bob.expect("attempt").await;
+        for client in [&mut alice, &mut bob] {
+            let report = json!({
+                "type": "report", "attempt": attempt, "outcome": "direct", "method": "direct", "ms": 1,
+            });
+            client.send(report).await;
+            client.expect_silence().await;
+        }
+    }
+    assert!(world.signaling.snapshot().records_dropped > 0);
+}
+
+#[tokio::test]
+async fn a_request_that_takes_too_long_is_answered_all_the_same() {
+    let mut config = config();
+    config.timing.request = Duration::from_millis(30);
+    let store = Arc::new(BrokenStore { panics: false });
+    let world = World::of(config, Settings::default(), store).await;
+    let answer = world.get("/v1/stats", Some(&all_for("admin"))).await;
+    assert_eq!((answer.status, answer.problem().as_str()), (504, "timeout"));
+    assert_eq!(world.get("/livez", None).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_panic_in_a_request_is_a_problem_and_not_the_end() {
+    let store = Arc::new(BrokenStore { panics: true });
+    let world = World::of(config(), Settings::default(), store).await;
+    let mut alice = world.client("alice").await;
+    let answer = world.get("/v1/stats", Some(&all_for("admin"))).await;
+    assert_eq!((answer.status, answer.problem().as_str()), (500, "internal"));
+    assert!(!answer.body.contains("the test asked for it"), "{}", answer.body);
+    alice.expect_silence().await;
+}
+
+#[tokio::test]
+async fn i5_more_requests_than_the_instance_can_take_are_shed() {
+    let world = World::with(|config| config.limits.requests = 0).await;
+    let mut alice = world.client("alice").await;
+    let answer = world.get("/v1/ice-servers", Some(&all_for("alice"))).await;
+    assert_eq!((answer.status, answer.problem().as_str()), (503, "overloaded"));
+    assert!(answer.headers.contains("retry-after"), "{}", answer.headers);
+    assert_eq!(world.get("/readyz", None).await.status, 200);
+    alice.expect_silence().await;
+}
