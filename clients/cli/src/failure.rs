@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use p2p_client::ErrorCode;
 use serde_json::json;
 
+use crate::talk::say;
 use crate::transfer::TransferError;
 
 /// Exit statuses, the same for both binaries.
@@ -61,9 +62,9 @@ impl Failure {
     pub fn report(&self, as_json: bool) -> ExitCode {
         let Self { code, exit, cause, fix } = self;
         if as_json {
-            eprintln!("{}", json!({ "error": { "code": code, "cause": cause, "fix": fix } }));
+            say(&format!("{}\n", json!({ "error": { "code": code, "cause": cause, "fix": fix } })));
         } else {
-            eprintln!("error ({code}): {cause}\n  fix: {fix}");
+            say(&format!("error ({code}): {cause}\n  fix: {fix}\n"));
         }
         ExitCode::from(*exit)
     }

@@ -18,6 +18,7 @@ const GOODBYE: Duration = Duration::from_secs(2);
 
 /// Server, token, and this program's place in the network
 #[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Server and identity")]
 pub struct SessionArgs {
     /// The coordinator: ws://HOST:PORT or wss://HOST
     #[arg(long, env = "P2P_SERVER", value_name = "URL", hide_env_values = true)]
@@ -60,7 +61,7 @@ pub struct SessionArgs {
     )]
     pub timeout: u64,
     /// Print events as JSON lines
-    #[arg(long)]
+    #[arg(long, help_heading = "Options")]
     pub json: bool,
 }
 

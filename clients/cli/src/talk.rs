@@ -61,7 +61,7 @@ impl Talk {
     /// A line of JSON, in the place where events go.
     pub fn json_line(&self, value: &Value) {
         if self.stdout_is_data {
-            eprintln!("{value}");
+            say(&format!("{value}\n"));
         } else {
             data(&value.to_string());
         }
@@ -70,17 +70,16 @@ impl Talk {
     /// A line for people.
     pub fn sentence(&self, text: &str) {
         if self.line_open.swap(false, Relaxed) {
-            eprint!("\r\x1b[2K");
+            say("\r\x1b[2K");
         }
-        eprintln!("{text}");
+        say(&format!("{text}\n"));
     }
 
     /// Redraws the last line, on a terminal; elsewhere progress is silent.
     pub fn redraw(&self, text: &str) {
         if self.terminal && !self.json {
             self.line_open.store(true, Relaxed);
-            eprint!("\r\x1b[2K{text}");
-            let _ = std::io::stderr().flush();
+            say(&format!("\r\x1b[2K{text}"));
         }
     }
 }
@@ -88,6 +87,12 @@ impl Talk {
 /// A line of data on stdout. A closed stdout ends the program's output, not the program.
 pub fn data(line: &str) {
     let _ = writeln!(std::io::stdout().lock(), "{line}");
+}
+
+/// Text on stderr. Whoever closed it does not want it, and that is no reason to end.
+pub fn say(text: &str) {
+    let mut stderr = std::io::stderr().lock();
+    let _ = stderr.write_all(text.as_bytes()).and_then(|()| stderr.flush());
 }
 
 fn named(name: &str, fields: Value) -> Value {

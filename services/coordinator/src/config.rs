@@ -4,6 +4,7 @@ use clap::{ArgMatches, Subcommand};
 use serde_json::json;
 
 use crate::failure::Failure;
+use crate::output::data;
 use crate::settings::{Row, SettingsFile, command, rows};
 use crate::{relay, signaling};
 
@@ -51,16 +52,16 @@ fn show(json: bool, file: Option<&SettingsFile>) -> Result<(), Failure> {
         all.extend(rows(role, &command, &matches, file));
     }
     if json {
-        println!("{}", json!(all));
+        data(json!(all));
         return Ok(());
     }
     for role in SHOWN {
-        println!("[{role}]");
+        data(format_args!("[{role}]"));
         for row in all.iter().filter(|row| row.role == role) {
             let value = row.value.as_deref().unwrap_or("-");
-            println!("{:<18} {value:<28} {}", row.key, row.source);
+            data(format_args!("{:<18} {value:<28} {}", row.key, row.source));
         }
-        println!();
+        data("");
     }
     Ok(())
 }
@@ -76,7 +77,7 @@ fn check(role: Option<&str>, file: Option<&SettingsFile>) -> Result<(), Failure>
             cause: format!("{name}: {}", failure.cause),
             ..failure
         })?;
-        println!("{name}: ok");
+        data(format_args!("{name}: ok"));
     }
     Ok(())
 }

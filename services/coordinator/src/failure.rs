@@ -4,6 +4,8 @@
 use std::fmt;
 use std::process::ExitCode;
 
+use crate::output::say;
+
 /// Exit statuses, the same for both binaries.
 pub mod exit {
     /// Usage or configuration.
@@ -55,7 +57,7 @@ impl Failure {
 
     /// Tells the person on stderr and gives the exit status.
     pub fn report(&self) -> ExitCode {
-        eprintln!("{self}");
+        say(self);
         ExitCode::from(self.exit)
     }
 }

@@ -9,6 +9,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use crate::failure::{Failure, exit};
+use crate::output::data;
 use crate::settings::duration;
 
 /// Bytes of an answer that are read: the status line and a short body.
@@ -44,7 +45,7 @@ pub async fn run(args: &Args) -> Result<(), Failure> {
     };
     match answer.status {
         200 => {
-            println!("ready");
+            data(format_args!("ready"));
             Ok(())
         }
         status => Err(Failure::new(

@@ -14,6 +14,7 @@ pub mod embedded;
 pub mod failure;
 mod healthcheck;
 mod listening;
+mod output;
 mod ports;
 mod relay;
 mod secret;

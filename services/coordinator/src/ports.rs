@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use crate::failure::Failure;
+use crate::output::data;
 
 /// List the ports to open
 #[derive(Debug, clap::Args)]
@@ -61,15 +62,17 @@ const PORTS: [Port; 4] = [
 pub fn run(args: &Args) -> Result<(), Failure> {
     if args.json {
         let text = serde_json::to_string(&PORTS).map_err(|e| Failure::bug(e.to_string()))?;
-        println!("{text}");
+        data(text);
         return Ok(());
     }
-    println!(
+    data(format_args!(
         "{:<12} {:<5} {:<10} {:<15} {:<10} PURPOSE",
         "PORT", "PROTO", "ROLE", "FLAG", "OPEN TO"
-    );
+    ));
     for Port { port, protocol, role, flag, open_to, purpose } in &PORTS {
-        println!("{port:<12} {protocol:<5} {role:<10} {flag:<15} {open_to:<10} {purpose}");
+        data(format_args!(
+            "{port:<12} {protocol:<5} {role:<10} {flag:<15} {open_to:<10} {purpose}"
+        ));
     }
     Ok(())
 }

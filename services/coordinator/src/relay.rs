@@ -12,6 +12,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use crate::admin::{self, Admin};
 use crate::failure::{Failure, exit};
 use crate::listening;
+use crate::output::say;
 use crate::settings::address::{PortRange, port_range, udp_listener};
 use crate::settings::{duration, secret};
 use crate::version::VERSION;
@@ -97,10 +98,10 @@ pub async fn run(args: &Args, matches: &ArgMatches) -> Result<(), Failure> {
     };
     let relay = relay.start().map_err(|error| failure(&error, "--listen"))?;
     for address in relay.local_addrs() {
-        eprintln!("relay ready on udp://{address}");
+        say(format_args!("relay ready on udp://{address}"));
     }
     if let Some(admin) = admin {
-        eprintln!("relay admin ready on http://{}", admin.address());
+        say(format_args!("relay admin ready on http://{}", admin.address()));
         admin.start();
     }
 

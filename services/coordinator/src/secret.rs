@@ -4,6 +4,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use crate::failure::{Failure, exit};
+use crate::output::{data, say};
 
 /// Make a secret for --jwt-secret-file or --turn-secret-file
 #[derive(Debug, clap::Args)]
@@ -17,7 +18,7 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<(), Failure> {
     let secret = random()?;
     let Some(path) = &args.file else {
-        println!("{secret}");
+        data(secret);
         return Ok(());
     };
     let place = path.display();
@@ -30,7 +31,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         };
         Failure::new("file", exit::USAGE, format!("cannot make {place}: {error}"), fix)
     })?;
-    eprintln!("{place}: 256 random bits, readable by this user only");
+    say(format_args!("{place}: 256 random bits, readable by this user only"));
     Ok(())
 }
 

@@ -16,6 +16,7 @@ use p2p_telemetry::{Shutdown, prometheus};
 use secrecy::SecretString;
 
 use crate::failure::{Failure, exit};
+use crate::output::say;
 use crate::settings::address::{stun_uri, turn_uri};
 use crate::settings::{duration, secret};
 use crate::token::signing_secrets;
@@ -116,9 +117,9 @@ pub async fn run(args: &Args, matches: &ArgMatches) -> Result<(), Failure> {
         .await
         .map_err(|error| failure(&error, args.listen, "--listen"))?
         .start();
-    eprintln!("signaling ready on http://{}", signaling.local_addr());
+    say(format_args!("signaling ready on http://{}", signaling.local_addr()));
     if let Some(admin) = signaling.admin_addr() {
-        eprintln!("signaling admin ready on http://{admin}");
+        say(format_args!("signaling admin ready on http://{admin}"));
     }
 
     shutdown.draining().await;

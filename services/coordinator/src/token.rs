@@ -10,6 +10,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::json;
 
 use crate::failure::Failure;
+use crate::output::{data, say};
 use crate::settings::{duration, secret};
 
 /// Longest life of a token: what cannot be revoked should end.
@@ -71,16 +72,20 @@ pub fn run(args: &Args, matches: &ArgMatches) -> Result<(), Failure> {
     let token: Token = mint(&claims, &secret).map_err(|error| Failure::bug(error.to_string()))?;
     if args.json {
         let ttl = args.ttl.as_secs();
-        println!("{}", json!({ "token": token.expose(), "claims": claims, "ttl": ttl }));
+        data(json!({ "token": token.expose(), "claims": claims, "ttl": ttl }));
     } else {
-        println!("{}", token.expose());
+        data(token.expose());
         let rooms: Vec<String> = args.rooms.iter().map(ToString::to_string).collect();
         let rooms = if rooms.is_empty() {
             "no rooms".into()
         } else {
             format!("rooms {}", rooms.join(", "))
         };
-        eprintln!("token for {}, {rooms}, valid for {}", args.peer, duration::show(args.ttl));
+        say(format_args!(
+            "token for {}, {rooms}, valid for {}",
+            args.peer,
+            duration::show(args.ttl)
+        ));
     }
     Ok(())
 }

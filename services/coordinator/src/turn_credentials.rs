@@ -10,6 +10,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::json;
 
 use crate::failure::Failure;
+use crate::output::{data, say};
 use crate::settings::{duration, secret};
 use crate::token::unix_now;
 
@@ -60,15 +61,14 @@ pub fn run(args: &Args, matches: &ArgMatches) -> Result<(), Failure> {
     if args.json {
         let ttl = args.ttl.as_secs();
         let uris = &args.relays;
-        println!(
-            "{}",
-            json!({ "username": minted.username, "password": password, "ttl": ttl, "uris": uris })
+        data(
+            json!({ "username": minted.username, "password": password, "ttl": ttl, "uris": uris }),
         );
     } else {
-        println!("username  {}", minted.username);
-        println!("password  {password}");
-        println!("uris      {}", args.relays.join(" "));
-        eprintln!("valid for {}", duration::show(args.ttl));
+        data(format_args!("username  {}", minted.username));
+        data(format_args!("password  {password}"));
+        data(format_args!("uris      {}", args.relays.join(" ")));
+        say(format_args!("valid for {}", duration::show(args.ttl)));
     }
     Ok(())
 }

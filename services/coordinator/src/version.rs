@@ -2,6 +2,8 @@
 
 use serde_json::json;
 
+use crate::output::data;
+
 /// Show the version
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -17,8 +19,8 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 pub fn run(args: &Args) {
     let protocol = p2p_wire::SUBPROTOCOL;
     if args.json {
-        println!("{}", json!({ "name": "coordinator", "version": VERSION, "protocol": protocol }));
+        data(json!({ "name": "coordinator", "version": VERSION, "protocol": protocol }));
     } else {
-        println!("coordinator {VERSION} (protocol {protocol})");
+        data(format_args!("coordinator {VERSION} (protocol {protocol})"));
     }
 }

@@ -69,3 +69,14 @@ fn without_a_verb_the_help_is_shown_as_an_error() {
     let shown = run::<&str>([]);
     shown.failed_with(2, &["Usage: coordinator"]);
 }
+
+#[test]
+fn a_reader_that_stops_reading_is_no_failure_of_the_program() {
+    use std::process::Stdio;
+    let mut command = coordinator();
+    let mut child =
+        command.arg("ports").stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    let ended = child.wait_with_output().unwrap();
+    assert_eq!(ended.status.code(), Some(0), "{}", String::from_utf8_lossy(&ended.stderr));
+}

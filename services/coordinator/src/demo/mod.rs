@@ -21,6 +21,7 @@ use self::story::{Story, time};
 use crate::dev::{self, PEERS};
 use crate::embedded::{Embedded, Listen};
 use crate::failure::{Failure, exit};
+use crate::output::data;
 use crate::version::VERSION;
 
 /// The version of the JSON document.
@@ -51,16 +52,13 @@ pub async fn run(args: &Args) -> Result<(), Failure> {
             if args.json {
                 let Failure { code, cause, fix, .. } = &failure;
                 let error = json!({ "code": code, "cause": cause, "fix": fix });
-                println!(
-                    "{}",
-                    json!({ "ok": false, "schema_version": SCHEMA_VERSION, "error": error })
-                );
+                data(json!({ "ok": false, "schema_version": SCHEMA_VERSION, "error": error }));
             }
             return Err(failure);
         }
     };
     if args.json {
-        println!("{document}");
+        data(document);
     }
     let shutdown = Shutdown::new();
     if args.keep {

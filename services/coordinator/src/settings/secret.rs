@@ -9,6 +9,7 @@ use clap::parser::ValueSource;
 use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::failure::Failure;
+use crate::output::say;
 
 /// Bytes that a secret file may have: a few lines of a few hundred characters.
 const MAX_FILE_BYTES: u64 = 64 * 1024;
@@ -130,10 +131,10 @@ fn check_permissions(metadata: &std::fs::Metadata, path: &Path, flag: &str) -> R
         ));
     }
     if mode & 0o004 != 0 {
-        eprintln!(
+        say(format_args!(
             "warning: {place} can be read by every user of this machine (mode {mode:04o})\n  \
              fix: chmod 600 {place}"
-        );
+        ));
     }
     Ok(())
 }
