@@ -19,6 +19,9 @@ use crate::path::{Path, PathKind, Through, Usable, Via, choose};
 use crate::schedule;
 use crate::stun::{self, Class};
 
+/// Addresses that are learnt from the other side's checks. Two NATs that map by destination and let
+/// anybody in show each other a new address with every check that goes to the last one.
+const MAX_LEARNT: usize = 6;
 /// The least time between rounds while a pair is being settled: long round trips would else fill with
 /// nominations.
 const SETTLING: Duration = Duration::from_millis(25);
@@ -200,6 +203,9 @@ impl Attempt {
         datagram: &[u8],
         now: Instant,
     ) {
+        if self.too_many_addresses(remote) {
+            return;
+        }
         self.agent.handle(local, remote, datagram, now);
         match stun::peek(datagram) {
             Some((Class::Response, _)) if self.agent.settled() => self.answered = Some(now),
@@ -210,6 +216,18 @@ impl Attempt {
             }
             Some(_) | None => {}
         }
+    }
+
+    /// Whether a check from this address would add one too many to those of the other side's (I9).
+    fn too_many_addresses(&self, remote: SocketAddr) -> bool {
+        let mut learnt = 0;
+        for known in self.agent.remotes() {
+            if known.address == remote {
+                return false;
+            }
+            learnt += usize::from(known.kind == CandidateKind::PeerReflexive);
+        }
+        learnt >= MAX_LEARNT
     }
 
     /// What the other side has a doubt about may be dead in this side's direction only. A check of

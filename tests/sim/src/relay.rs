@@ -143,6 +143,7 @@ fn server(users: &[String], lifetimes: &Lifetimes, rng: &mut StdRng) -> Server {
         relay_ports: 49_152..=65_535,
         limits: Limits::default(),
         lifetimes: lifetimes.clone(),
+        discovery: None,
     };
     let user = |name: &String| StaticUser { name: name.clone(), password: PASSWORD.into() };
     let users = users.iter().map(user).collect();
