@@ -5,6 +5,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use crate::challenge_limit::ChallengeRate;
+use crate::discovery::Discovery;
 
 /// An address relay sockets are bound to, and the address clients are told.
 ///
@@ -48,7 +49,8 @@ pub struct Limits {
     pub channels_per_allocation: usize,
     /// Ports held for RESERVATION-TOKEN; more are refused with 508.
     pub reservations: usize,
-    /// Answers to sources that have not authenticated.
+    /// Answers to sources that have not authenticated. NAT discovery has the same budget once more
+    /// for itself.
     pub challenges: ChallengeRate,
     /// How many ports are tried when the operating system refuses one.
     pub port_attempts: u32,
@@ -109,4 +111,6 @@ pub struct ServerConfig {
     pub relay_ports: RangeInclusive<u16>,
     pub limits: Limits,
     pub lifetimes: Lifetimes,
+    /// Which listeners answer for each other (RFC 5780). `None`: CHANGE-REQUEST is refused with 420.
+    pub discovery: Option<Discovery>,
 }

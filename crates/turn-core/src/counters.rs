@@ -36,6 +36,9 @@ reasons! {
     UnknownMethod = "unknown_method",
     /// An answer to an unauthenticated source over its limit.
     ChallengeRateLimited = "challenge_rate_limited",
+    /// A NAT discovery answer (RFC 5780) to a source over its limit: shortened, or dropped where it
+    /// was to leave from another address.
+    DiscoveryRateLimited = "discovery_rate_limited",
     /// 401: no MESSAGE-INTEGRITY yet. The normal first step of every client.
     Challenged = "challenged",
     /// 401: unknown user or wrong password.

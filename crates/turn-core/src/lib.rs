@@ -20,6 +20,7 @@ mod cidr;
 mod config;
 mod counters;
 mod credentials;
+mod discovery;
 mod message;
 mod nonce;
 mod peer_policy;
@@ -39,6 +40,7 @@ pub use cidr::{Cidr, CidrError};
 pub use config::{Lifetimes, Limits, RelayIp, ServerConfig};
 pub use counters::{AllocationEnd, Counters, Reason, Relayed, RequestMethod, RequestResult};
 pub use credentials::{Credentials, StaticUser, UserId};
+pub use discovery::Discovery;
 pub use nonce::NonceKey;
 pub use peer_policy::{DENIED_BY_DEFAULT, OwnAddresses, PeerDenial, PeerPolicy};
 pub use server::{

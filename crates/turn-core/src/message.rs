@@ -10,7 +10,8 @@ use std::ops::Range;
 
 use stun_types::attribute::{
     AttributeFromRaw, AttributeStaticType, AttributeType, AttributeWrite, ErrorCode, Fingerprint,
-    MessageIntegrity, Nonce, RawAttribute, Realm, UnknownAttributes, XorMappedAddress,
+    MappedSocketAddr, MessageIntegrity, Nonce, RawAttribute, Realm, UnknownAttributes,
+    XorMappedAddress,
 };
 use stun_types::message::{
     BINDING, IntegrityAlgorithm, LongTermKeyCredentials, Message, MessageClass, MessageType,
@@ -24,14 +25,19 @@ use turn_types::message::{ALLOCATE, CHANNEL_BIND, CREATE_PERMISSION, REFRESH};
 pub(crate) use stun_types::message::TransactionId;
 
 use crate::counters::{RequestMethod, RequestResult};
+use crate::discovery::Change;
 
 const HEADER_LEN: usize = 20;
 const MAGIC_COOKIE: [u8; 4] = [0x21, 0x12, 0xa4, 0x42];
 /// More attributes than any request has use for: CreatePermission with many peers is the longest.
 const MAX_ATTRIBUTES: usize = 64;
 
-/// Attribute types, RFC 8489 §18.3 and RFC 8656 §18.3.
+/// CHANGE-REQUEST, which only some listeners understand (RFC 5780 §7.2).
+pub(crate) const CHANGE_REQUEST: u16 = kind::CHANGE_REQUEST;
+
+/// Attribute types, RFC 8489 §18.3, RFC 8656 §18.3 and RFC 5780 §7.
 mod kind {
+    pub(super) const CHANGE_REQUEST: u16 = 0x0003;
     pub(super) const USERNAME: u16 = 0x0006;
     pub(super) const MESSAGE_INTEGRITY: u16 = 0x0008;
     pub(super) const CHANNEL_NUMBER: u16 = 0x000c;
@@ -48,9 +54,12 @@ mod kind {
     pub(super) const RESERVATION_TOKEN: u16 = 0x0022;
     pub(super) const ADDITIONAL_ADDRESS_FAMILY: u16 = 0x8000;
     pub(super) const FINGERPRINT: u16 = 0x8028;
+    pub(super) const RESPONSE_ORIGIN: u16 = 0x802b;
+    pub(super) const OTHER_ADDRESS: u16 = 0x802c;
 
     /// The comprehension-required attributes the server understands, wherever they turn up.
-    /// PASSWORD-ALGORITHM and USERHASH are not among them because the server offers neither.
+    /// PASSWORD-ALGORITHM and USERHASH are not among them because the server offers neither;
+    /// CHANGE-REQUEST because only some listeners do.
     pub(super) const UNDERSTOOD: &[u16] = &[
         USERNAME,
         MESSAGE_INTEGRITY,
@@ -286,6 +295,15 @@ impl<'a> Inbound<'a> {
         }
     }
 
+    /// CHANGE-REQUEST (RFC 5780 §7.2).
+    pub(crate) fn change_request(&self) -> Result<Option<Change>, BadAttribute> {
+        let Some(slot) = self.first(kind::CHANGE_REQUEST) else { return Ok(None) };
+        match self.value(slot) {
+            [_, _, _, flags] => Ok(Some(Change { ip: flags & 4 != 0, port: flags & 2 != 0 })),
+            _ => Err(BadAttribute),
+        }
+    }
+
     /// The first XOR-PEER-ADDRESS.
     pub(crate) fn peer(&self) -> Result<Option<SocketAddr>, BadAttribute> {
         let peer = self.decode::<XorPeerAddress>()?;
@@ -394,6 +412,14 @@ impl Outbound {
 
     pub(crate) fn mapped_address(mut self, addr: SocketAddr) -> Self {
         self.add(&XorMappedAddress::new(addr, self.reply.transaction));
+        self
+    }
+
+    /// RESPONSE-ORIGIN and OTHER-ADDRESS (RFC 5780 §7.3, §7.4).
+    pub(crate) fn origin(mut self, origin: SocketAddr, other: SocketAddr) -> Self {
+        for (kind, addr) in [(kind::RESPONSE_ORIGIN, origin), (kind::OTHER_ADDRESS, other)] {
+            self.add(&MappedSocketAddr::new(addr).to_raw(AttributeType::new(kind)));
+        }
         self
     }
 

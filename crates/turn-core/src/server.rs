@@ -60,6 +60,8 @@ pub struct Server {
     policy: PeerPolicy,
     nonces: Nonces,
     challenges: ChallengeLimiter,
+    /// A budget of its own: who measures much is not kept from allocating.
+    discoveries: ChallengeLimiter,
     allocations: Allocations,
     quotas: UserQuotas,
     /// One per relay address, in the order of the configuration.
@@ -107,6 +109,7 @@ impl Server {
         Ok(Self {
             nonces: Nonces::new(nonce_key, config.lifetimes.nonce),
             challenges: ChallengeLimiter::new(config.limits.challenges, rng.next_u64()),
+            discoveries: ChallengeLimiter::new(config.limits.challenges, rng.next_u64()),
             allocations: Allocations::default(),
             quotas: UserQuotas::new(config.limits.allocations_per_user),
             pools: config.relay_ips.iter().map(|_| PortPool::new(&config.relay_ports)).collect(),
@@ -232,7 +235,7 @@ impl Server {
     ) {
         let reply = request.reply(method);
         match method {
-            RequestMethod::Binding => self.binding(tuple, request, reply),
+            RequestMethod::Binding => self.binding(tuple, request, reply, now),
             RequestMethod::Allocate => self.allocate(tuple, request, reply, now),
             RequestMethod::Refresh => self.refresh(tuple, request, reply, now),
             RequestMethod::CreatePermission => self.create_permission(tuple, request, reply, now),

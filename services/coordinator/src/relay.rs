@@ -39,6 +39,10 @@ pub struct Args {
     /// The address that clients are told, if it is not the socket's own; may be repeated
     #[arg(long, value_name = "IP[/LOCAL]", env = "P2P_EXTERNAL_IP", value_delimiter = ',')]
     external_ip: Vec<ExternalIp>,
+    /// A second address of this host: clients then learn how their NAT filters (RFC 5780); answers
+    /// on --listen's port and the next, on both addresses
+    #[arg(long, value_name = "IP[/LOCAL]", env = "P2P_ALTERNATE_IP")]
+    alternate_ip: Option<ExternalIp>,
     /// Ports of relayed addresses
     #[arg(
         long,
@@ -139,6 +143,7 @@ fn config(args: &Args, matches: &ArgMatches) -> Result<RelayConfig, Failure> {
         listen: args.listen.clone(),
         realm: args.realm.clone(),
         external_ips: args.external_ip.clone(),
+        alternate_ip: args.alternate_ip,
         port_range: args.port_range.0.clone(),
         secrets: TurnSecrets::new(secrets),
         users,
@@ -164,6 +169,7 @@ pub fn failure(error: &RelayError, flag: &str) -> Failure {
         RelayError::Listen { addr, source } => listening::failed("udp", *addr, flag, source),
         RelayError::NothingToListenOn
         | RelayError::NoSuchAddress(_)
+        | RelayError::AlternateIp { .. }
         | RelayError::Config(_)
         | RelayError::Os(_) => {
             Failure::new(error.code().to_lowercase(), exit::USAGE, error.to_string(), error.fix())

@@ -14,7 +14,7 @@ pub(crate) struct Addresses {
 }
 
 impl Addresses {
-    /// `listening` are the addresses really bound.
+    /// `listening` are the addresses really bound, the configured ones first.
     pub(crate) fn of(config: &RelayConfig, listening: &[SocketAddr]) -> Self {
         // Without the list, own addresses are protected less; nothing else depends on it.
         let interfaces: Vec<IpAddr> = match if_addrs::get_if_addrs() {
@@ -24,10 +24,12 @@ impl Addresses {
                 Vec::new()
             }
         };
+        // The alternate address is there for discovery; nobody has said that it may relay.
+        let configured = &listening[..config.listen.len().min(listening.len())];
         let relay_ips = if config.external_ips.is_empty() {
-            from_listeners(listening, &interfaces)
+            from_listeners(configured, &interfaces)
         } else {
-            from_external(config, listening, &interfaces)
+            from_external(config, configured, &interfaces)
         };
         warn_of_private(&relay_ips);
 
@@ -182,11 +184,11 @@ mod tests {
 
     fn addresses(external: &[&str], listening: &[&str]) -> Addresses {
         let config = RelayConfig {
+            listen: listening.iter().map(|text| text.parse().unwrap()).collect(),
             external_ips: external.iter().map(|text| text.parse().unwrap()).collect(),
             ..RelayConfig::default()
         };
-        let listening: Vec<SocketAddr> =
-            listening.iter().map(|text| text.parse().unwrap()).collect();
+        let listening = config.listen.clone();
         Addresses::of(&config, &listening)
     }
 

@@ -25,6 +25,11 @@ pub struct RelayConfig {
     /// listened on, or for an unspecified one the address this host would use towards the
     /// internet.
     pub external_ips: Vec<ExternalIp>,
+    /// A second address of this host, written like an external one. With it the relay answers RFC
+    /// 5780, so that clients find out how their NAT filters: on the primary address, which is that
+    /// of the first listener of the same family, and on this one, each with the listener's port and
+    /// the next. Listeners that are missing for that are added.
+    pub alternate_ip: Option<ExternalIp>,
     /// Ports of relayed addresses. Default 49152–65535 (RFC 8656 §7.2).
     pub port_range: RangeInclusive<u16>,
     /// Secrets of time-limited credentials, newest first.
@@ -48,6 +53,7 @@ impl Default for RelayConfig {
             listen: Vec::new(),
             realm: "p2p".to_owned(),
             external_ips: Vec::new(),
+            alternate_ip: None,
             port_range: 49_152..=65_535,
             secrets: TurnSecrets::default(),
             users: Vec::new(),

@@ -14,6 +14,8 @@ pub enum RelayError {
     Listen { addr: SocketAddr, source: io::Error },
     #[error("this host has no address {0} to relay from")]
     NoSuchAddress(IpAddr),
+    #[error("{ip} cannot be the alternate address: {cause}")]
+    AlternateIp { ip: IpAddr, cause: String },
     #[error(transparent)]
     Config(#[from] ServerError),
     #[error("the operating system refused the relay what it needs to run: {0}")]
@@ -35,6 +37,7 @@ impl RelayError {
                 _ => "RELAY_LISTEN_FAILED",
             },
             Self::NoSuchAddress(_) => "RELAY_ADDRESS_UNKNOWN",
+            Self::AlternateIp { .. } => "RELAY_BAD_ALTERNATE_IP",
             Self::Config(_) => "RELAY_BAD_CONFIG",
             Self::Os(_) => "RELAY_OS_REFUSED",
             Self::Died => "RELAY_DIED",
@@ -50,6 +53,11 @@ impl RelayError {
             Self::NoSuchAddress(ip) => format!(
                 "give --external-ip as PUBLIC/LOCAL with a LOCAL address that `ip addr` shows; \
                  {ip} is not among them"
+            ),
+            Self::AlternateIp { ip, .. } => format!(
+                "give --alternate-ip a second address of this host, of the same family as the first \
+                 --listen, and let that name one address, such as udp://{}:3478",
+                if ip.is_ipv4() { "198.51.100.7" } else { "[2001:db8::7]" }
             ),
             Self::Config(_) => "correct the named setting; `coordinator config check` reads the \
                                 configuration without starting anything"

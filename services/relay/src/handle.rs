@@ -41,7 +41,8 @@ impl RelayHandle {
         Self { requests, waker, ended, thread: Some(thread), local_addrs }
     }
 
-    /// The addresses listened on, in the order of the configuration.
+    /// The addresses listened on, in the order of the configuration; then what the alternate
+    /// address added.
     #[must_use]
     pub fn local_addrs(&self) -> &[SocketAddr] {
         &self.local_addrs

@@ -21,6 +21,7 @@ mod addresses;
 mod config;
 mod error;
 mod handle;
+mod listeners;
 mod metrics;
 mod relay;
 mod shard;

@@ -101,7 +101,7 @@ fn label(reason: Reason) -> Option<&'static str> {
         Reason::NoPermission | Reason::PeerWithoutPermission => Some("no_permission"),
         Reason::ChannelNotBound => Some("no_channel"),
         Reason::PeerDenied => Some("denied_peer"),
-        Reason::ChallengeRateLimited => Some("rate"),
+        Reason::ChallengeRateLimited | Reason::DiscoveryRateLimited => Some("rate"),
         Reason::PeerDataTooLong => Some("too_large"),
         Reason::Challenged
         | Reason::WrongCredentials

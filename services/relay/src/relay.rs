@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, mpsc};
 use std::thread;
 
-use p2p_turn_core::{Credentials, NonceKey, PeerPolicy, Server, ServerConfig};
+use p2p_turn_core::{Credentials, Discovery, NonceKey, PeerPolicy, Server, ServerConfig};
 use rand::rngs::StdRng;
 use rand::{RngCore as _, SeedableRng as _, TryRngCore as _, rngs::OsRng};
 use tokio::sync::watch;
@@ -14,6 +14,7 @@ use crate::addresses::Addresses;
 use crate::config::RelayConfig;
 use crate::error::RelayError;
 use crate::handle::RelayHandle;
+use crate::listeners::Listeners;
 use crate::shard::Shard;
 use crate::sockets;
 
@@ -35,25 +36,17 @@ impl Relay {
         if config.listen.is_empty() {
             return Err(RelayError::NothingToListenOn);
         }
-        let mut listeners = Vec::with_capacity(config.listen.len());
-        let mut local_addrs = Vec::with_capacity(config.listen.len());
-        for &addr in &config.listen {
-            let failed = |source| RelayError::Listen { addr, source };
-            let socket = sockets::listener(addr).map_err(failed)?;
-            local_addrs.push(socket.local_addr().map_err(failed)?);
-            listeners.push(socket);
-        }
-        let server = server(&config, &local_addrs)?;
+        let Listeners { sockets, addrs: local_addrs, discovery } = Listeners::bind(&config)?;
+        let server = server(&config, &local_addrs, discovery)?;
 
         let (requests, incoming) = mpsc::channel();
-        let shard =
-            Shard::new(server, listeners, incoming, config.usage).map_err(RelayError::Os)?;
+        let shard = Shard::new(server, sockets, incoming, config.usage).map_err(RelayError::Os)?;
         let waker = shard.waker();
         Ok(Self { shard, requests, waker, local_addrs })
     }
 
     /// The addresses listened on, with the ports that port 0 became, in the order of the
-    /// configuration.
+    /// configuration; then what the alternate address added.
     #[must_use]
     pub fn local_addrs(&self) -> &[SocketAddr] {
         &self.local_addrs
@@ -81,7 +74,11 @@ impl Relay {
     }
 }
 
-fn server(config: &RelayConfig, local_addrs: &[SocketAddr]) -> Result<Server, RelayError> {
+fn server(
+    config: &RelayConfig,
+    local_addrs: &[SocketAddr],
+    discovery: Option<Discovery>,
+) -> Result<Server, RelayError> {
     let Addresses { relay_ips, own } = Addresses::of(config, local_addrs);
     for ip in &relay_ips {
         // Any port will do to learn whether this host has the address.
@@ -95,6 +92,7 @@ fn server(config: &RelayConfig, local_addrs: &[SocketAddr]) -> Result<Server, Re
         relay_ports: config.port_range.clone(),
         limits: config.limits.clone(),
         lifetimes: Default::default(),
+        discovery,
     };
     let mut rng = os_seeded()?;
     let mut nonce_key = [0; 32];

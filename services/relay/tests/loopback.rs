@@ -291,3 +291,25 @@ fn a_flood_of_unauthenticated_requests_is_cut_and_others_are_served() {
     assert_eq!(snapshot.allocations, 1);
     assert!(snapshot.drops["challenge_rate_limited"] > 100, "{:?}", snapshot.drops);
 }
+
+/// RFC 5780 §6.1, over real sockets: plain from where it was asked, then from each other corner.
+#[test]
+fn with_an_alternate_address_answers_leave_from_where_the_client_wants() {
+    let relay = relay(|config| config.alternate_ip = Some("127.0.0.2".parse().unwrap()));
+    let [primary, next_port, alternate, opposite] = relay.local_addrs()[..] else {
+        panic!("four listeners")
+    };
+    let client = peer();
+    for (flags, expected) in [(0, primary), (2, next_port), (4, alternate), (6, opposite)] {
+        // CHANGE-REQUEST is the only attribute.
+        let mut request = vec![0, 1, 0, 8, 0x21, 0x12, 0xa4, 0x42];
+        request.extend([flags; 12]);
+        request.extend([0, 3, 0, 4, 0, 0, 0, flags]);
+        client.send_to(&request, primary).unwrap();
+        let (answer, from) = receive(&client);
+        assert_eq!(from, expected);
+        assert_eq!(answer[..2], [1, 1], "a success");
+        assert_eq!(answer[8..20], [flags; 12]);
+    }
+    assert_eq!(relay.snapshot().unwrap().bindings, 4);
+}

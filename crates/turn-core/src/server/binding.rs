@@ -1,15 +1,30 @@
-//! Binding: tells a client how its address looks from here (RFC 8489 §3).
+//! Binding: tells a client how its address looks from here (RFC 8489 §3), and lets it find out how
+//! its NAT behaves (RFC 5780 §6.1).
 
 use super::Server;
-use crate::addr::FiveTuple;
+use crate::addr::{FiveTuple, Now};
 use crate::counters::Reason;
-use crate::message::{Inbound, Reply};
+use crate::discovery::Origin;
+use crate::message::{self, Inbound, Reply};
 
 impl Server {
-    /// Stateless, and short: XOR-MAPPED-ADDRESS and nothing else. A source address may be forged,
-    /// so every byte more is a byte of amplification (I3).
-    pub(super) fn binding(&mut self, tuple: FiveTuple, request: &Inbound<'_>, reply: Reply) {
-        let unknown = request.unknown_attributes();
+    /// Stateless, and short: a source address may be forged, so every byte more is a byte of
+    /// amplification (I3). 20 bytes get 32; where there is an alternate address they get 56, which
+    /// is what the client needs to know of it (RFC 5780 §6.1), and 32 again once a source has had
+    /// its share.
+    pub(super) fn binding(
+        &mut self,
+        tuple: FiveTuple,
+        request: &Inbound<'_>,
+        reply: Reply,
+        now: Now,
+    ) {
+        let mut unknown = request.unknown_attributes();
+        let discovery = self.config.discovery.as_ref();
+        let plain = discovery.and_then(|d| d.origin(tuple.listener, Default::default()));
+        if plain.is_some() {
+            unknown.retain(|&kind| kind != message::CHANGE_REQUEST);
+        }
         if !unknown.is_empty() {
             self.counters.count(Reason::UnknownAttribute);
             let answer = reply.error(420).unknown_attributes(&unknown);
@@ -17,6 +32,33 @@ impl Server {
             return;
         }
         let answer = reply.success().mapped_address(tuple.client.0);
-        self.send(tuple, answer.finish());
+        let Some(plain) = plain else {
+            self.send(tuple, answer.finish());
+            return;
+        };
+        let origin = match request.change_request() {
+            Ok(None) => plain,
+            Ok(Some(change)) => {
+                let changed = discovery.and_then(|d| d.origin(tuple.listener, change));
+                changed.unwrap_or(plain)
+            }
+            Err(_) => {
+                self.counters.count(Reason::BadRequest);
+                self.send(tuple, reply.error(400).finish());
+                return;
+            }
+        };
+        if self.discoveries.permit(tuple.client, now.instant) {
+            let Origin { listener, origin, other } = origin;
+            let from = FiveTuple { listener, ..tuple };
+            self.send(from, answer.origin(origin, other).finish());
+        } else {
+            self.counters.count(Reason::DiscoveryRateLimited);
+            // The address is what most ask for; an answer from elsewhere was asked for explicitly
+            // and one from here would mislead.
+            if origin == plain {
+                self.send(tuple, answer.finish());
+            }
+        }
     }
 }

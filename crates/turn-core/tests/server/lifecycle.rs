@@ -117,6 +117,7 @@ fn a_configuration_nobody_could_use_is_refused_with_the_reason() {
             relay_ports: ports,
             limits: Limits::default(),
             lifetimes: Lifetimes::default(),
+            discovery: None,
         };
         Server::new(
             config,

@@ -6,6 +6,7 @@ mod authentication;
 mod binding;
 mod channels;
 mod data;
+mod discovery;
 mod hostile_input;
 mod lifecycle;
 mod permissions;

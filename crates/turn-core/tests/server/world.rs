@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 use p2p_auth::turn_rest::TurnSecrets;
 use p2p_turn_core::{
     AllocationId, ChannelNumber as Number, ChannelRoute, Cidr, ClientAction, ClientAddr, Command,
-    Credentials, FreedAllocation, Lifetimes, Limits, ListenerId, NonceKey, Now, OpenError,
-    OwnAddresses, PeerAddr, PeerPolicy, Reason, RelayIp, Server, ServerConfig, StaticUser,
+    Credentials, Discovery, FreedAllocation, Lifetimes, Limits, ListenerId, NonceKey, Now,
+    OpenError, OwnAddresses, PeerAddr, PeerPolicy, Reason, RelayIp, Server, ServerConfig,
+    StaticUser,
 };
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
@@ -35,6 +36,7 @@ pub(crate) struct Setup {
     pub(crate) allow: Vec<Cidr>,
     pub(crate) secrets: TurnSecrets,
     pub(crate) seed: u64,
+    pub(crate) discovery: Option<Discovery>,
 }
 
 pub(crate) struct World {
@@ -71,6 +73,7 @@ impl World {
             allow: Vec::new(),
             secrets: TurnSecrets::new(vec!["north".into()]),
             seed: 7,
+            discovery: None,
         };
         adjust(&mut setup);
         Self {
@@ -109,7 +112,17 @@ impl World {
 
     /// Hands a datagram to the server and does what it says.
     pub(crate) fn feed(&mut self, client: SocketAddr, datagram: &[u8]) -> ClientAction {
-        let action = self.server.handle_client(LISTENER, ClientAddr(client), datagram, self.now);
+        self.feed_at(LISTENER, client, datagram)
+    }
+
+    /// The same at another listener.
+    pub(crate) fn feed_at(
+        &mut self,
+        listener: ListenerId,
+        client: SocketAddr,
+        datagram: &[u8],
+    ) -> ClientAction {
+        let action = self.server.handle_client(listener, ClientAddr(client), datagram, self.now);
         self.execute();
         action
     }
@@ -180,6 +193,11 @@ impl World {
         self.sent.pop_front().map(|(_, client, datagram)| (client.0, datagram))
     }
 
+    /// The next datagram for anybody, and the listener it leaves from.
+    pub(crate) fn next_sent_from(&mut self) -> Option<(ListenerId, Vec<u8>)> {
+        self.sent.pop_front().map(|(listener, _, datagram)| (listener, datagram))
+    }
+
     /// Answers and asserts that there was exactly one, for this client.
     pub(crate) fn answer_to(&mut self, client: SocketAddr) -> Vec<u8> {
         let (to, datagram) = self.next_sent().expect("an answer");
@@ -214,6 +232,7 @@ fn server(setup: &Setup) -> Server {
         relay_ports: setup.ports.clone(),
         limits: setup.limits.clone(),
         lifetimes: Lifetimes::default(),
+        discovery: setup.discovery.clone(),
     };
     let policy = PeerPolicy::new(own, setup.allow.clone(), Vec::new());
     let rng = Box::new(StdRng::seed_from_u64(setup.seed));

@@ -1,0 +1,156 @@
+//! The sockets clients send to: those that are configured, and the ones that complete the four
+//! addresses of NAT discovery (RFC 5780).
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+
+use mio::net::UdpSocket;
+use p2p_turn_core::{Discovery, ListenerId};
+
+use crate::config::{ExternalIp, RelayConfig};
+use crate::error::RelayError;
+use crate::sockets;
+
+/// How often the four sockets are bound anew when the operating system chose a port whose
+/// neighbours are taken.
+const ATTEMPTS: usize = 32;
+
+/// Everything bound.
+#[derive(Debug, Default)]
+pub(crate) struct Listeners {
+    pub(crate) sockets: Vec<UdpSocket>,
+    /// Of the sockets, in their order: the configured ones first.
+    pub(crate) addrs: Vec<SocketAddr>,
+    pub(crate) discovery: Option<Discovery>,
+}
+
+impl Listeners {
+    /// Binds all or nothing.
+    pub(crate) fn bind(config: &RelayConfig) -> Result<Self, RelayError> {
+        let chosen_by_system = config.listen.iter().any(|addr| addr.port() == 0);
+        let mut attempts = if chosen_by_system { ATTEMPTS } else { 1 };
+        loop {
+            attempts -= 1;
+            match Self::bind_once(config) {
+                Err(RelayError::Listen { source, .. })
+                    if attempts > 0 && source.kind() == io::ErrorKind::AddrInUse => {}
+                outcome => return outcome,
+            }
+        }
+    }
+
+    fn bind_once(config: &RelayConfig) -> Result<Self, RelayError> {
+        let mut listeners = Self::default();
+        for &addr in &config.listen {
+            listeners.open(addr)?;
+        }
+        if let Some(alternate) = config.alternate_ip {
+            listeners.discovery = Some(listeners.complete(alternate, &config.external_ips)?);
+        }
+        Ok(listeners)
+    }
+
+    /// The first listener of the alternate address's family is the primary; the alternate port is
+    /// the one above its own.
+    fn complete(
+        &mut self,
+        alternate: ExternalIp,
+        external_ips: &[ExternalIp],
+    ) -> Result<Discovery, RelayError> {
+        let other = alternate.local.unwrap_or(alternate.public);
+        let unusable = |cause: String| RelayError::AlternateIp { ip: alternate.public, cause };
+        let primary = self.addrs.iter().find(|addr| addr.is_ipv4() == other.is_ipv4());
+        let primary = *primary.ok_or_else(|| unusable("no listener has its family".to_owned()))?;
+        if primary.ip().is_unspecified() {
+            let cause = format!("{primary} already listens on every address");
+            return Err(unusable(cause));
+        }
+        let next = primary.port().checked_add(1);
+        let next = next.ok_or_else(|| unusable("there is no port above 65535".to_owned()))?;
+        let corners = [
+            primary,
+            SocketAddr::new(primary.ip(), next),
+            SocketAddr::new(other, primary.port()),
+            SocketAddr::new(other, next),
+        ];
+        let advertised = [public(primary.ip(), external_ips), alternate.public];
+        let mut known = [(ListenerId(0), primary); 4];
+        for (place, addr) in corners.into_iter().enumerate() {
+            let bound = self.addrs.iter().position(|&listening| listening == addr);
+            let index = bound.map_or_else(|| self.open(addr), Ok)?;
+            known[place] =
+                (ListenerId(index as u16), SocketAddr::new(advertised[place / 2], addr.port()));
+        }
+        Discovery::new(known).ok_or_else(|| unusable("it is the primary address".to_owned()))
+    }
+
+    fn open(&mut self, addr: SocketAddr) -> Result<usize, RelayError> {
+        let failed = |source| RelayError::Listen { addr, source };
+        let socket = sockets::listener(addr).map_err(failed)?;
+        self.addrs.push(socket.local_addr().map_err(failed)?);
+        self.sockets.push(socket);
+        Ok(self.sockets.len() - 1)
+    }
+}
+
+/// What clients know a local address by: it may be behind a one-to-one NAT.
+fn public(local: IpAddr, external_ips: &[ExternalIp]) -> IpAddr {
+    let same_family = |ip: &&ExternalIp| ip.public.is_ipv4() == local.is_ipv4();
+    let named = external_ips.iter().find(|ip| ip.local == Some(local) || ip.public == local);
+    let implied = || external_ips.iter().filter(same_family).find(|ip| ip.local.is_none());
+    named.or_else(implied).map_or(local, |ip| ip.public)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn four_addresses_are_bound_and_configured_ones_are_not_bound_twice() {
+        let listeners = bind(&["127.0.0.1:0"], "127.0.0.2").unwrap();
+        let [a, b, c, d] = listeners.addrs[..] else { panic!("{:?}", listeners.addrs) };
+        assert_eq!([a, b].map(|addr| addr.ip()), [ip("127.0.0.1"); 2]);
+        assert_eq!([c, d].map(|addr| addr.ip()), [ip("127.0.0.2"); 2]);
+        assert_eq!([b.port(), c.port(), d.port()], [a.port() + 1, a.port(), a.port() + 1]);
+        drop(listeners);
+
+        let both = [a.to_string(), c.to_string()];
+        let listeners = bind(&[&both[0], &both[1]], "127.0.0.2").unwrap();
+        assert_eq!(listeners.addrs, [a, c, b, d]);
+        assert!(listeners.discovery.is_some());
+    }
+
+    #[test]
+    fn an_alternate_address_that_cannot_be_one_is_an_error_with_a_fix() {
+        for (listen, alternate) in
+            [("127.0.0.1:0", "127.0.0.1"), ("0.0.0.0:0", "127.0.0.2"), ("127.0.0.1:0", "::1")]
+        {
+            let error = bind(&[listen], alternate).unwrap_err();
+            assert_eq!(error.code(), "RELAY_BAD_ALTERNATE_IP", "{listen} {alternate}: {error}");
+            assert!(error.fix().contains("--alternate-ip"));
+        }
+        let error = bind(&["127.0.0.1:0"], "198.51.100.7").unwrap_err();
+        assert_eq!(error.code(), "RELAY_ADDRESS_UNKNOWN");
+    }
+
+    #[test]
+    fn behind_a_one_to_one_nat_clients_are_told_the_public_addresses() {
+        let external = ["198.51.100.7/127.0.0.1".parse().unwrap()];
+        assert_eq!(public(ip("127.0.0.1"), &external), ip("198.51.100.7"));
+        assert_eq!(public(ip("127.0.0.3"), &external), ip("127.0.0.3"));
+        let external = ["198.51.100.7".parse().unwrap()];
+        assert_eq!(public(ip("127.0.0.1"), &external), ip("198.51.100.7"));
+    }
+
+    fn bind(listen: &[&str], alternate: &str) -> Result<Listeners, RelayError> {
+        Listeners::bind(&RelayConfig {
+            listen: listen.iter().map(|addr| addr.parse().unwrap()).collect(),
+            alternate_ip: Some(alternate.parse().unwrap()),
+            ..RelayConfig::default()
+        })
+    }
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+}
