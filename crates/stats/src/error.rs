@@ -24,6 +24,20 @@ pub enum StatsError {
     /// The schema cannot be brought up to date.
     #[error("the statistics schema cannot be brought up to date: {0}")]
     Migration(#[source] sqlx::migrate::MigrateError),
+    /// The address of the database is not one.
+    #[error("this is no address of a PostgreSQL database: {0}")]
+    BadUrl(String),
+    /// The database server does not answer, or is not able to at the moment.
+    #[error("the statistics database does not answer: {0}")]
+    Away(#[source] sqlx::Error),
+    /// The database has no schema yet, or an older one.
+    #[error("the statistics database lacks {missing} of {known} migrations")]
+    Unmigrated {
+        /// Migrations that it does not have.
+        missing: usize,
+        /// Migrations that this version has.
+        known: usize,
+    },
     /// Another process holds the database for longer than the store waits.
     #[error("the statistics database is locked by another process: {0}")]
     Busy(#[source] sqlx::Error),
@@ -50,6 +64,9 @@ impl StatsError {
             Self::Unwritable { .. } => "stats_unwritable",
             Self::NotADatabase { .. } => "stats_not_a_database",
             Self::Migration(_) => "stats_migration",
+            Self::BadUrl(_) => "stats_bad_url",
+            Self::Away(_) => "stats_away",
+            Self::Unmigrated { .. } => "stats_unmigrated",
             Self::Busy(_) => "stats_busy",
             Self::Database(_) => "stats_database",
             Self::Damaged { .. } => "stats_damaged",
@@ -71,14 +88,30 @@ impl StatsError {
             Self::Migration(_) => "run the same or a newer version of coordinator as the one that \
                                    wrote this database"
                 .to_owned(),
+            Self::BadUrl(_) => {
+                "write postgres://USER:PASSWORD@HOST:5432/DATABASE, with the characters of the \
+                 password percent-encoded"
+                    .to_owned()
+            }
+            Self::Away(_) => {
+                "check that PostgreSQL runs, that its address, user and password are right, and \
+                 that this machine may connect"
+                    .to_owned()
+            }
+            Self::Unmigrated { .. } => {
+                "run `coordinator migrate` with the same database, once, before the first instance \
+                 of this version"
+                    .to_owned()
+            }
             Self::Busy(_) => "stop the program that holds the database open in a transaction, \
-                              such as an sqlite3 shell"
+                              such as an sqlite3 or psql shell"
                 .to_owned(),
             Self::Database(_) => {
-                "check the free space and the permissions of the database's folder".to_owned()
+                "check the free space and the permissions of the database, and see its log"
+                    .to_owned()
             }
             Self::Damaged { .. } => "the row was written by something else than coordinator: \
-                                     delete it, or restore the file from a copy"
+                                     delete it, or restore the database from a copy"
                 .to_owned(),
             Self::BadCursor(_) => {
                 "start again without a cursor, and pass `next` of each page as it is".to_owned()
@@ -88,12 +121,30 @@ impl StatsError {
 
     /// Whether the same call may succeed a little later.
     pub fn is_transient(&self) -> bool {
-        matches!(self, Self::Busy(_))
+        matches!(self, Self::Busy(_) | Self::Away(_))
+    }
+
+    /// Whether the store as a whole is out of reach, however long that lasts: no record is to blame.
+    pub fn is_away(&self) -> bool {
+        matches!(self, Self::Away(_))
     }
 }
 
 impl From<sqlx::Error> for StatsError {
     fn from(error: sqlx::Error) -> Self {
+        if let Some(state) = postgres_state(&error) {
+            // https://www.postgresql.org/docs/current/errcodes-appendix.html: 40 rollback because
+            // of others, 55P03 lock not available; 08 connection, 53 out of resources, 57P shut
+            // down or starting, 57014 cancelled by a time limit, 25P02 and 25P03 cut off idle.
+            return match state.as_str() {
+                state if state.starts_with("40") || state == "55P03" => Self::Busy(error),
+                "57014" | "25P02" | "25P03" => Self::Busy(error),
+                state if ["08", "53", "57P"].iter().any(|class| state.starts_with(class)) => {
+                    Self::Away(error)
+                }
+                _ => Self::Database(error),
+            };
+        }
         match sqlite_code(&error) {
             // 5 BUSY, 6 LOCKED.
             Some(5 | 6) => Self::Busy(error),
@@ -111,6 +162,13 @@ impl From<sqlx::migrate::MigrateError> for StatsError {
             error => Self::Migration(error),
         }
     }
+}
+
+/// PostgreSQL's SQLSTATE, where the error is a PostgreSQL server's.
+fn postgres_state(error: &sqlx::Error) -> Option<String> {
+    let error = error.as_database_error()?;
+    error.try_downcast_ref::<sqlx::postgres::PgDatabaseError>()?;
+    error.code().map(|code| code.into_owned())
 }
 
 /// SQLite's primary result code; extended codes keep it in their low byte.

@@ -1,7 +1,7 @@
 //! What happened to every connection attempt, behind one trait.
 //!
 //! [`Store`] writes attempts and answers questions about them; [`SqliteStore`] is the embedded back
-//! end. [`Recorder`] stands between signaling and the store: handing it a record never waits, and
+//! end and [`PostgresStore`] the one that instances share. [`Recorder`] stands between signaling and the store: handing it a record never waits, and
 //! what it cannot keep is counted (invariant I7).
 //!
 //! Recording is an idempotent upsert by attempt id. [`merge`] says how two records of one attempt
@@ -12,14 +12,17 @@ pub mod attempt;
 pub mod error;
 pub mod merge;
 pub mod network;
+pub mod postgres;
 pub mod query;
 pub mod recorder;
+mod row;
 pub mod sqlite;
 pub mod store;
 
 pub use attempt::{AttemptRecord, NatSummary, Side};
 pub use error::StatsError;
 pub use network::Network;
+pub use postgres::PostgresStore;
 pub use query::{Cursor, Filter, MAX_PAGE, MethodStats, NatCell, Page, Percentiles, Summary};
 pub use recorder::Recorder;
 pub use sqlite::{Retention, SqliteStore};

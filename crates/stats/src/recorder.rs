@@ -1,7 +1,8 @@
 //! Between signaling and the store (invariant I7): a bounded queue and one task that writes batches.
 //!
 //! Handing over a record never waits. What the queue has no place for, and what the store refuses
-//! for good, is counted and named.
+//! for good, is counted and named. While the store is away the writer keeps its batch and tries
+//! again, and the queue fills; nothing else is lost before the queue is full.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -9,7 +10,8 @@ use std::time::Duration;
 
 use p2p_telemetry::metrics::{RECORDER_DROPPED, RECORDER_QUEUE, RECORDER_WRITTEN};
 use tokio::sync::mpsc::{self, error::TrySendError};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
+use tokio::time::Instant;
 
 use crate::attempt::AttemptRecord;
 use crate::error::StatsError;
@@ -22,6 +24,10 @@ const BATCH: usize = 256;
 const RETRIES: u32 = 6;
 /// The first pause before a retry; each next one doubles.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
+/// The longest pause: how much later than the store itself the recorder is back.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// How long a store may stay away while the recorder shuts down.
+const LAST_PATIENCE: Duration = Duration::from_secs(6);
 
 /// Where records are handed over. Clones share one queue; the writer ends when all are dropped and
 /// the queue is empty.
@@ -29,6 +35,8 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 pub struct Recorder {
     queue: mpsc::Sender<Command>,
     counts: Arc<Counts>,
+    /// Tells the writer that its time is limited, past a queue that may be full.
+    stopping: Arc<watch::Sender<bool>>,
 }
 
 #[derive(Default)]
@@ -49,9 +57,17 @@ impl Recorder {
     pub fn new(store: Arc<dyn Store>, capacity: usize) -> Self {
         let (queue, commands) = mpsc::channel(capacity.max(1));
         let counts = Arc::new(Counts::default());
-        let writer = Writer { store, commands, counts: Arc::clone(&counts) };
+        let (stopping, watched) = watch::channel(false);
+        let writer = Writer {
+            store,
+            commands,
+            counts: Arc::clone(&counts),
+            stopping: watched,
+            give_up_at: None,
+            away: false,
+        };
         tokio::spawn(writer.run());
-        Self { queue, counts }
+        Self { queue, counts, stopping: Arc::new(stopping) }
     }
 
     /// Hands over a record. Never waits: where the queue is full, or the recorder has shut down, the
@@ -65,7 +81,8 @@ impl Recorder {
         self.counts.lose(1, reason);
     }
 
-    /// Resolves when every record handed over before is written or counted as dropped.
+    /// Resolves when every record handed over before is written or counted as dropped. Where the
+    /// store is away, that is when it is back.
     pub async fn flush(&self) {
         let (done, flushed) = oneshot::channel();
         if self.queue.send(Command::Flush(done)).await.is_ok() {
@@ -74,8 +91,10 @@ impl Recorder {
         }
     }
 
-    /// Writes what waits and stops; records that come later are dropped and counted.
+    /// Writes what waits and stops; records that come later are dropped and counted. So is what a
+    /// store that is away does not take within seconds.
     pub async fn shutdown(&self) {
+        self.stopping.send_replace(true);
         let (done, stopped) = oneshot::channel();
         if self.queue.send(Command::Stop(done)).await.is_ok() {
             let _ = stopped.await;
@@ -109,6 +128,11 @@ struct Writer {
     store: Arc<dyn Store>,
     commands: mpsc::Receiver<Command>,
     counts: Arc<Counts>,
+    stopping: watch::Receiver<bool>,
+    /// When a store that is away is given up, once the recorder stops.
+    give_up_at: Option<Instant>,
+    /// Whether the store was away when it was last asked.
+    away: bool,
 }
 
 impl Writer {
@@ -141,9 +165,13 @@ impl Writer {
 
     /// Writes a batch and leaves it empty. A batch that the store refuses is written one by one, so
     /// that one bad record does not take the others with it.
-    async fn write(&self, records: &mut Vec<AttemptRecord>) {
+    async fn write(&mut self, records: &mut Vec<AttemptRecord>) {
         if records.is_empty() {
             return;
+        }
+        if self.away && self.is_out_of_patience() {
+            self.give_up(records.len(), &StatsError::Away(sqlx::Error::PoolTimedOut));
+            return records.clear();
         }
         match self.try_write(records).await {
             Ok(()) => self.count_written(records.len()),
@@ -162,19 +190,66 @@ impl Writer {
         records.clear();
     }
 
-    async fn try_write(&self, records: &[AttemptRecord]) -> Result<(), StatsError> {
+    async fn try_write(&mut self, records: &[AttemptRecord]) -> Result<(), StatsError> {
         let mut pause = FIRST_PAUSE;
-        for _ in 0..RETRIES {
-            match self.store.record_attempts(records).await {
-                Err(error) if error.is_transient() => {
-                    tracing::debug!(%error, "the statistics store is busy; trying again");
+        let mut retries = 0;
+        loop {
+            let error = match self.store.record_attempts(records).await {
+                Err(error) if error.is_transient() => error,
+                result => {
+                    self.back();
+                    return result;
                 }
-                result => return result,
+            };
+            if error.is_away() {
+                self.gone(&error);
+                if self.is_out_of_patience() {
+                    return Err(error);
+                }
+            } else if retries == RETRIES {
+                return Err(error);
+            } else {
+                retries += 1;
+                tracing::debug!(%error, "the statistics store is busy; trying again");
             }
-            tokio::time::sleep(pause).await;
-            pause *= 2;
+            self.rest(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
         }
-        self.store.record_attempts(records).await
+    }
+
+    /// Waits for a while, and not on when the recorder begins to stop.
+    async fn rest(&mut self, pause: Duration) {
+        if self.give_up_at.is_some() {
+            return tokio::time::sleep(pause).await;
+        }
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            // An error means that every recorder is dropped: that is the end as well.
+            _ = self.stopping.wait_for(|stopping| *stopping) => {
+                self.give_up_at = Some(Instant::now() + LAST_PATIENCE);
+            }
+        }
+    }
+
+    /// Whether the recorder stops and has waited for an absent store as long as it does.
+    fn is_out_of_patience(&self) -> bool {
+        self.give_up_at.is_some_and(|end| Instant::now() >= end)
+    }
+
+    fn gone(&mut self, error: &StatsError) {
+        if !std::mem::replace(&mut self.away, true) {
+            tracing::warn!(
+                code = error.code(),
+                fix = error.fix(),
+                "statistics wait in memory: {error}"
+            );
+        }
+    }
+
+    fn back(&mut self) {
+        if std::mem::replace(&mut self.away, false) {
+            tracing::info!(waiting = self.commands.len(), "statistics are written again");
+        }
     }
 
     fn count_written(&self, records: usize) {

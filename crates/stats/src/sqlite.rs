@@ -5,7 +5,6 @@
 //! `SQLITE_BUSY_SNAPSHOT`, which no busy timeout retries. Several processes may open one file.
 
 mod read;
-mod row;
 mod write;
 
 use std::path::Path;

@@ -8,12 +8,12 @@ use p2p_wire::{AttemptId, Method};
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Pool, Row, Sqlite, SqliteConnection};
 
-use super::row::{columns, named, record, unsigned};
 use crate::attempt::AttemptRecord;
 use crate::error::StatsError;
 use crate::query::{
     Cursor, Filter, MAX_PAGE, MethodStats, NatCell, Page, Percentiles, Summary, share,
 };
+use crate::row::{columns, named, record, unsigned};
 
 const ONE: &str = concat!("SELECT ", columns!(), " FROM attempts WHERE attempt = ?1");
 

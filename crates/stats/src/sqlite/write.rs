@@ -7,11 +7,11 @@ use p2p_telemetry::metrics::STORE_TRIMMED;
 use sqlx::types::Json;
 use sqlx::{Sqlite, SqliteConnection, Transaction};
 
-use super::row::{columns, name_of, nat_type_of, record, signed};
 use super::{Retention, SqliteStore};
 use crate::attempt::AttemptRecord;
 use crate::error::StatsError;
 use crate::merge::merge;
+use crate::row::{columns, name_of, nat_type_of, record, signed};
 
 const SELECT: &str = concat!("SELECT ", columns!(), " FROM attempts WHERE attempt = ?1");
 

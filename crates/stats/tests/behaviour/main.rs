@@ -2,5 +2,9 @@
 #![allow(clippy::unwrap_used)]
 
 mod conformance;
+#[cfg(unix)]
+mod postgres;
 mod recorder;
+#[cfg(unix)]
+mod server;
 mod sqlite;

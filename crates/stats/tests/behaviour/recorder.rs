@@ -18,6 +18,7 @@ struct Gated {
     gate: Semaphore,
     entered: Semaphore,
     busy_for: AtomicU32,
+    away_for: AtomicU32,
     refuses: Option<AttemptId>,
 }
 
@@ -28,6 +29,7 @@ impl Gated {
             gate: Semaphore::new(if open { Semaphore::MAX_PERMITS } else { 0 }),
             entered: Semaphore::new(0),
             busy_for: AtomicU32::new(0),
+            away_for: AtomicU32::new(0),
             refuses: None,
         }
     }
@@ -44,6 +46,9 @@ impl Store for Gated {
             let _pass = self.gate.acquire().await.unwrap();
             if self.busy_for.fetch_update(SeqCst, SeqCst, |n| n.checked_sub(1)).is_ok() {
                 return Err(StatsError::Busy(sqlx::Error::PoolTimedOut));
+            }
+            if self.away_for.fetch_update(SeqCst, SeqCst, |n| n.checked_sub(1)).is_ok() {
+                return Err(StatsError::Away(sqlx::Error::PoolTimedOut));
             }
             if records.iter().any(|record| Some(&record.attempt) == self.refuses.as_ref()) {
                 return Err(StatsError::Database(sqlx::Error::RowNotFound));
@@ -126,6 +131,36 @@ async fn a_store_that_stays_busy_costs_the_batch_and_not_the_recorder() {
     recorder.flush().await;
     assert_eq!((recorder.written(), recorder.dropped()), (1, 1));
     assert_eq!(store.attempts_kept(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn i7_a_store_that_is_away_for_long_loses_only_what_the_queue_cannot_hold() {
+    let store = Arc::new(Gated::new(true));
+    store.away_for.store(100, SeqCst);
+    let recorder = Recorder::new(store.clone(), 8);
+    recorder.record(begun("in hand", 0));
+    store.entered.acquire().await.unwrap().forget();
+    for n in 0..10 {
+        recorder.record(begun(&format!("a{n}"), n));
+    }
+    assert_eq!(recorder.dropped(), 2);
+    recorder.flush().await;
+    assert_eq!((recorder.written(), recorder.dropped()), (9, 2));
+    assert_eq!(store.attempts_kept(), 9);
+}
+
+#[tokio::test(start_paused = true)]
+async fn i12_shutting_down_does_not_wait_for_ever_for_a_store_that_is_away() {
+    let store = Arc::new(Gated::new(true));
+    store.away_for.store(u32::MAX, SeqCst);
+    let recorder = Recorder::new(store.clone(), 2_000);
+    for n in 0..1_000 {
+        recorder.record(begun(&format!("a{n}"), n));
+    }
+    recorder.shutdown().await;
+    assert_eq!((recorder.written(), recorder.dropped()), (0, 1_000));
+    let asked = u32::MAX - store.away_for.load(SeqCst);
+    assert!(asked < 20, "batches that wait are not tried one after the other: {asked}");
 }
 
 #[tokio::test]

@@ -13,6 +13,11 @@ use super::records::{begun, nat};
 /// Compares the store with the model after these records, for all apps and for one.
 pub(crate) async fn answers_agree_with_the_model(store: &dyn Store, records: &[AttemptRecord]) {
     store.record_attempts(records).await.unwrap();
+    answers_are_those_of(store, records).await;
+}
+
+/// Compares the store, into which these records went, with the model.
+pub(crate) async fn answers_are_those_of(store: &dyn Store, records: &[AttemptRecord]) {
     let kept = merged(records);
     for filter in [
         Filter::default(),
@@ -64,7 +69,8 @@ fn record() -> impl Strategy<Value = AttemptRecord> {
     )
 }
 
-fn merged(records: &[AttemptRecord]) -> Vec<AttemptRecord> {
+/// One record for each attempt.
+pub(crate) fn merged(records: &[AttemptRecord]) -> Vec<AttemptRecord> {
     let mut kept: Vec<AttemptRecord> = Vec::new();
     for record in records {
         match kept.iter_mut().find(|stored| stored.attempt == record.attempt) {

@@ -1,10 +1,10 @@
-//! Between a record and a row.
+//! Between a record and a row, which both back ends keep in the same columns.
 
-use p2p_wire::NatType;
+use p2p_wire::{NatType, PlanStep, Step};
 use serde::de::{DeserializeOwned, IntoDeserializer, value};
 use serde::{Deserialize, Serialize};
-use sqlx::sqlite::SqliteRow;
-use sqlx::{Row, types::Json};
+use sqlx::types::Json;
+use sqlx::{ColumnIndex, Database, Decode, Row, Type};
 
 use crate::attempt::{AttemptRecord, NatSummary};
 use crate::error::StatsError;
@@ -16,10 +16,23 @@ macro_rules! columns {
          outcome, method, connected_ms, direct_ms, caller_steps, callee_steps, verdict, reason"
     };
 }
-pub(super) use columns;
+pub(crate) use columns;
+
+/// A value that a column of this database holds.
+pub(crate) trait Column<'r, DB: Database>: Decode<'r, DB> + Type<DB> {}
+
+impl<'r, DB: Database, T: Decode<'r, DB> + Type<DB>> Column<'r, DB> for T {}
 
 /// The record that a row holds.
-pub(super) fn record(row: &SqliteRow) -> Result<AttemptRecord, StatsError> {
+pub(crate) fn record<'r, R: Row>(row: &'r R) -> Result<AttemptRecord, StatsError>
+where
+    for<'n> &'n str: ColumnIndex<R>,
+    String: Column<'r, R::Database>,
+    i64: Column<'r, R::Database>,
+    Json<NatSummary>: Column<'r, R::Database>,
+    Json<Vec<PlanStep>>: Column<'r, R::Database>,
+    Json<Vec<Step>>: Column<'r, R::Database>,
+{
     let id: String = row.try_get("attempt")?;
     let read = || -> Result<AttemptRecord, Unreadable> {
         Ok(AttemptRecord {
@@ -27,10 +40,10 @@ pub(super) fn record(row: &SqliteRow) -> Result<AttemptRecord, StatsError> {
             app: name_in(row, "app")?,
             caller: name_in(row, "caller")?,
             callee: name_in(row, "callee")?,
-            caller_nat: json_or_none::<NatSummary>(row, "caller_nat")?,
-            callee_nat: json_or_none::<NatSummary>(row, "callee_nat")?,
+            caller_nat: nat_in(row, "caller_nat")?,
+            callee_nat: nat_in(row, "callee_nat")?,
             policy: name_in(row, "policy")?,
-            plan: row.try_get::<Json<_>, _>("plan")?.0,
+            plan: row.try_get::<Json<Vec<PlanStep>>, _>("plan")?.0,
             started_unix_ms: row.try_get("started_unix_ms")?,
             outcome: name_in(row, "outcome")?,
             method: row
@@ -40,8 +53,8 @@ pub(super) fn record(row: &SqliteRow) -> Result<AttemptRecord, StatsError> {
                 .transpose()?,
             connected_ms: row.try_get::<Option<i64>, _>("connected_ms")?.map(unsigned),
             direct_ms: row.try_get::<Option<i64>, _>("direct_ms")?.map(unsigned),
-            caller_steps: row.try_get::<Json<_>, _>("caller_steps")?.0,
-            callee_steps: row.try_get::<Json<_>, _>("callee_steps")?.0,
+            caller_steps: row.try_get::<Json<Vec<Step>>, _>("caller_steps")?.0,
+            callee_steps: row.try_get::<Json<Vec<Step>>, _>("callee_steps")?.0,
             verdict: row.try_get("verdict")?,
             reason: row.try_get("reason")?,
         })
@@ -51,7 +64,7 @@ pub(super) fn record(row: &SqliteRow) -> Result<AttemptRecord, StatsError> {
 
 /// Why a column does not read.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Unreadable {
+pub(crate) enum Unreadable {
     /// The column is missing or of another type.
     #[error(transparent)]
     Column(#[from] sqlx::Error),
@@ -60,24 +73,32 @@ pub(super) enum Unreadable {
     Name(#[from] value::Error),
 }
 
-fn name_in<T: DeserializeOwned>(row: &SqliteRow, column: &str) -> Result<T, Unreadable> {
+fn name_in<'r, T, R>(row: &'r R, column: &str) -> Result<T, Unreadable>
+where
+    T: DeserializeOwned,
+    R: Row,
+    for<'n> &'n str: ColumnIndex<R>,
+    String: Column<'r, R::Database>,
+{
     Ok(named(&row.try_get::<String, _>(column)?)?)
 }
 
-fn json_or_none<T>(row: &SqliteRow, column: &str) -> Result<Option<T>, Unreadable>
+fn nat_in<'r, R>(row: &'r R, column: &str) -> Result<Option<NatSummary>, Unreadable>
 where
-    T: DeserializeOwned + 'static,
+    R: Row,
+    for<'n> &'n str: ColumnIndex<R>,
+    Json<NatSummary>: Column<'r, R::Database>,
 {
-    Ok(row.try_get::<Option<Json<T>>, _>(column)?.map(|json| json.0))
+    Ok(row.try_get::<Option<Json<NatSummary>>, _>(column)?.map(|json| json.0))
 }
 
 /// The value that has this name on the wire.
-pub(super) fn named<'a, T: Deserialize<'a>>(name: &'a str) -> Result<T, value::Error> {
+pub(crate) fn named<'a, T: Deserialize<'a>>(name: &'a str) -> Result<T, value::Error> {
     T::deserialize(name.into_deserializer())
 }
 
 /// The name that a value has on the wire, which is its name in the store.
-pub(super) fn name_of<T: Serialize>(value: T) -> String {
+pub(crate) fn name_of<T: Serialize>(value: T) -> String {
     match serde_json::to_value(value) {
         Ok(serde_json::Value::String(name)) => name,
         other => unreachable!("only unit variants are stored by name, not {other:?}"),
@@ -85,17 +106,17 @@ pub(super) fn name_of<T: Serialize>(value: T) -> String {
 }
 
 /// The name that the matrix groups by.
-pub(super) fn nat_type_of(nat: Option<&NatSummary>) -> String {
+pub(crate) fn nat_type_of(nat: Option<&NatSummary>) -> String {
     nat.map_or(NatType::Unknown, |nat| nat.nat_type).to_string()
 }
 
-/// SQLite's integers are signed. Times beyond 292 million years are cut to that.
-pub(super) fn signed(ms: u64) -> i64 {
+/// The databases' integers are signed. Times beyond 292 million years are cut to that.
+pub(crate) fn signed(ms: u64) -> i64 {
     i64::try_from(ms).unwrap_or(i64::MAX)
 }
 
 /// The schema admits no negative times and counts.
-pub(super) fn unsigned(value: i64) -> u64 {
+pub(crate) fn unsigned(value: i64) -> u64 {
     u64::try_from(value).unwrap_or(0)
 }
 

@@ -1,0 +1,319 @@
+//! Answers. Those over many attempts read rollups where they can and attempts where they must, all
+//! within one snapshot, so that every attempt counts exactly once.
+
+use std::collections::BTreeMap;
+
+use p2p_wire::{AttemptId, Method, NatType, Outcome};
+use serde::de::DeserializeOwned;
+use sqlx::postgres::{PgArguments, PgRow};
+use sqlx::query::Query;
+use sqlx::{PgConnection, Pool, Postgres, Row as _, Transaction};
+
+use super::rollups;
+use super::spans::Sources;
+use crate::attempt::AttemptRecord;
+use crate::error::StatsError;
+use crate::query::{
+    Cursor, Filter, MAX_PAGE, MethodStats, NatCell, Page, Percentiles, Summary, share,
+};
+use crate::row::{columns, named, record, unsigned};
+
+const ONE: &str = concat!(
+    "SELECT ",
+    columns!(),
+    " FROM attempts WHERE attempt = $1 ORDER BY started_unix_ms LIMIT 1"
+);
+
+/// The bound on the start alone is what lets the server leave out whole days.
+const PAGE: &str = concat!(
+    "SELECT ",
+    columns!(),
+    " FROM attempts \
+     WHERE ($1::text IS NULL OR app = $1) AND started_unix_ms >= $2 AND started_unix_ms <= $3 \
+       AND (started_unix_ms, attempt) < ($3, $4) \
+     ORDER BY started_unix_ms DESC, attempt DESC LIMIT $5"
+);
+
+const SNAPSHOT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
+
+/// A statement over everything that [`Sources`] name: rollups of a table, which may be narrowed
+/// down, and attempts, which may be as well.
+macro_rules! over {
+    (SELECT $what:literal, rollups $rolled:literal of $table:literal $narrow:literal,
+     attempts $raw:literal $where:literal, grouped $group:literal) => {
+        concat!(
+            "SELECT ",
+            $what,
+            " FROM (SELECT ",
+            $rolled,
+            " FROM ",
+            $table,
+            " WHERE span = 'day' AND ($1::text IS NULL OR app = $1) AND day >= $2 \
+               AND day <> ALL($3) ",
+            $narrow,
+            " UNION ALL SELECT ",
+            $rolled,
+            " FROM ",
+            $table,
+            " WHERE span = 'hour' AND ($1::text IS NULL OR app = $1) AND hour >= $4 \
+               AND hour <> ALL($5) AND (day < $2 OR day = ANY($3)) ",
+            $narrow,
+            " UNION ALL SELECT ",
+            $raw,
+            " FROM unnest($6::bigint[], $7::bigint[]) AS stretch(first_ms, last_ms) \
+              JOIN attempts ON started_unix_ms BETWEEN first_ms AND last_ms \
+              WHERE ($1::text IS NULL OR app = $1) ",
+            $where,
+            ") AS all_of_them GROUP BY ",
+            $group
+        )
+    };
+}
+
+const COUNTS: &str = over!(
+    SELECT "outcome, method, SUM(attempts)::bigint AS attempts",
+    rollups "outcome, method, attempts" of "rollup_counts" "",
+    attempts "outcome, method, 1" "",
+    grouped "outcome, method"
+);
+
+const CONNECT_TIMES: &str = over!(
+    SELECT "method, ms, SUM(attempts)::bigint AS attempts",
+    rollups "method, ms, attempts" of "rollup_times" "AND measure = 'connect'",
+    attempts "CASE WHEN outcome <> 'failed' THEN method END, connected_ms, 1"
+        "AND connected_ms IS NOT NULL",
+    grouped "method, ms"
+);
+
+const DIRECT_TIMES: &str = over!(
+    SELECT "ms, SUM(attempts)::bigint AS attempts",
+    rollups "ms, attempts" of "rollup_times" "AND measure = 'direct'",
+    attempts "direct_ms, 1" "AND direct_ms IS NOT NULL",
+    grouped "ms"
+);
+
+const PAIR_COUNTS: &str = over!(
+    SELECT "caller_nat_type, callee_nat_type, outcome, SUM(attempts)::bigint AS attempts",
+    rollups "caller_nat_type, callee_nat_type, outcome, attempts" of "rollup_counts" "",
+    attempts "caller_nat_type, callee_nat_type, outcome, 1" "",
+    grouped "caller_nat_type, callee_nat_type, outcome"
+);
+
+const PAIR_TIMES: &str = over!(
+    SELECT "caller_nat_type, callee_nat_type, ms, SUM(attempts)::bigint AS attempts",
+    rollups "caller_nat_type, callee_nat_type, ms, attempts" of "rollup_times"
+        "AND measure = 'pair'",
+    attempts "caller_nat_type, callee_nat_type, direct_ms, 1" "AND direct_ms IS NOT NULL",
+    grouped "caller_nat_type, callee_nat_type, ms"
+);
+
+pub(super) async fn attempt(
+    pool: &Pool<Postgres>,
+    id: &AttemptId,
+) -> Result<Option<AttemptRecord>, StatsError> {
+    let row = sqlx::query(ONE).bind(id.as_str()).fetch_optional(pool).await?;
+    row.map(|row| record(&row)).transpose()
+}
+
+pub(super) async fn attempts(
+    pool: &Pool<Postgres>,
+    filter: &Filter,
+    after: Option<&Cursor>,
+    limit: usize,
+) -> Result<Page, StatsError> {
+    let limit = limit.clamp(1, MAX_PAGE);
+    // Without a cursor the page begins before anything that can be stored.
+    let (started, id) =
+        after.map_or((i64::MAX, "\u{10ffff}"), |c| (c.started_unix_ms, c.attempt.as_str()));
+    // One row more than asked for tells whether there is a next page.
+    let rows = sqlx::query(PAGE)
+        .bind(filter.app.as_ref().map(|app| app.as_str()))
+        .bind(filter.since_unix_ms.unwrap_or(i64::MIN))
+        .bind(started)
+        .bind(id)
+        .bind(limit as i64 + 1)
+        .fetch_all(pool)
+        .await?;
+    let attempts = rows.iter().take(limit).map(record).collect::<Result<Vec<_>, _>>()?;
+    let next = if rows.len() > limit { attempts.last().map(Cursor::from) } else { None };
+    Ok(Page { attempts, next })
+}
+
+pub(super) async fn summary(pool: &Pool<Postgres>, filter: &Filter) -> Result<Summary, StatsError> {
+    let mut question = Question::begin(pool, filter).await?;
+    let (mut by_outcome, mut by_method) = (Outcomes::default(), BTreeMap::new());
+    for row in question.rows(COUNTS).await? {
+        let outcome: Outcome = value(&row, "outcome")?;
+        let attempts = count(&row)?;
+        by_outcome.add(outcome, attempts);
+        if let Some(method) = method(&row)?.filter(|_| outcome != Outcome::Failed) {
+            *by_method.entry(method).or_insert(0) += attempts;
+        }
+    }
+    let (mut connect, mut connect_by) = (Times::default(), BTreeMap::<Method, Times>::new());
+    for row in question.rows(CONNECT_TIMES).await? {
+        let (ms, attempts) = (ms(&row)?, count(&row)?);
+        connect.add(ms, attempts);
+        if let Some(method) = method(&row)? {
+            connect_by.entry(method).or_default().add(ms, attempts);
+        }
+    }
+    let mut direct = Times::default();
+    for row in question.rows(DIRECT_TIMES).await? {
+        direct.add(ms(&row)?, count(&row)?);
+    }
+    question.end().await?;
+
+    let attempts = by_outcome.all();
+    let connected = by_outcome.direct + by_outcome.relay;
+    let by_method = by_method.into_iter().map(|(method, connected)| MethodStats {
+        method,
+        attempts: connected,
+        share: share(connected, attempts).unwrap_or(0.0),
+        connect_ms: connect_by.get(&method).map(Times::percentiles).unwrap_or_default(),
+    });
+    Ok(Summary {
+        attempts,
+        direct: by_outcome.direct,
+        relay: by_outcome.relay,
+        failed: by_outcome.failed,
+        success_rate: share(connected, attempts),
+        relay_share: share(by_outcome.relay, connected),
+        connect_ms: connect.percentiles(),
+        direct_ms: direct.percentiles(),
+        by_method: by_method.collect(),
+    })
+}
+
+pub(super) async fn nat_matrix(
+    pool: &Pool<Postgres>,
+    filter: &Filter,
+) -> Result<Vec<NatCell>, StatsError> {
+    let mut question = Question::begin(pool, filter).await?;
+    let mut cells = BTreeMap::<(NatType, NatType), (Outcomes, Times)>::new();
+    for row in question.rows(PAIR_COUNTS).await? {
+        let cell = cells.entry(pair(&row)?).or_default();
+        cell.0.add(value(&row, "outcome")?, count(&row)?);
+    }
+    for row in question.rows(PAIR_TIMES).await? {
+        cells.entry(pair(&row)?).or_default().1.add(ms(&row)?, count(&row)?);
+    }
+    question.end().await?;
+    let cell = |((caller, callee), (outcomes, times)): (_, (Outcomes, Times))| NatCell {
+        caller,
+        callee,
+        attempts: outcomes.all(),
+        direct: outcomes.direct,
+        relay: outcomes.relay,
+        failed: outcomes.failed,
+        direct_ms_p50: times.percentiles().p50,
+    };
+    Ok(cells.into_iter().map(cell).collect())
+}
+
+/// Statements over one snapshot and the attempts of one filter.
+struct Question<'a> {
+    snapshot: Transaction<'static, Postgres>,
+    filter: &'a Filter,
+    sources: Sources,
+}
+
+impl<'a> Question<'a> {
+    async fn begin(pool: &Pool<Postgres>, filter: &'a Filter) -> Result<Self, StatsError> {
+        let mut snapshot = pool.begin_with(SNAPSHOT).await?;
+        let stale = rollups::stale(&mut snapshot).await?;
+        let sources = Sources::of(filter.since_unix_ms, &stale);
+        Ok(Self { snapshot, filter, sources })
+    }
+
+    async fn rows(&mut self, sql: &'static str) -> Result<Vec<PgRow>, StatsError> {
+        let query: Query<'_, Postgres, PgArguments> = sqlx::query(sql)
+            .bind(self.filter.app.as_ref().map(|app| app.as_str()))
+            .bind(self.sources.from_day)
+            .bind(&self.sources.stale_days)
+            .bind(self.sources.from_hour)
+            .bind(&self.sources.stale_hours)
+            .bind(&self.sources.first_ms)
+            .bind(&self.sources.last_ms);
+        let connection: &mut PgConnection = &mut self.snapshot;
+        Ok(query.fetch_all(connection).await?)
+    }
+
+    async fn end(self) -> Result<(), StatsError> {
+        Ok(self.snapshot.commit().await?)
+    }
+}
+
+/// Attempts by outcome.
+#[derive(Default)]
+struct Outcomes {
+    direct: u64,
+    relay: u64,
+    failed: u64,
+}
+
+impl Outcomes {
+    fn add(&mut self, outcome: Outcome, attempts: u64) {
+        let count = match outcome {
+            Outcome::Direct => &mut self.direct,
+            Outcome::Relay => &mut self.relay,
+            Outcome::Failed => &mut self.failed,
+        };
+        *count += attempts;
+    }
+
+    fn all(&self) -> u64 {
+        self.direct + self.relay + self.failed
+    }
+}
+
+/// How many attempts took how long.
+#[derive(Default)]
+struct Times(BTreeMap<u64, u64>);
+
+impl Times {
+    fn add(&mut self, ms: u64, attempts: u64) {
+        *self.0.entry(ms).or_insert(0) += attempts;
+    }
+
+    /// By nearest rank: of `n` values in order, the one at rank `ceil(n * p / 100)`.
+    fn percentiles(&self) -> Percentiles {
+        let all: u64 = self.0.values().sum();
+        let at = |percent: u64| {
+            let rank = (all * percent).div_ceil(100);
+            let mut passed = 0;
+            let reached = self.0.iter().find(|(_, attempts)| {
+                passed += **attempts;
+                passed >= rank
+            });
+            reached.map(|(ms, _)| *ms)
+        };
+        Percentiles { p50: at(50), p95: at(95) }
+    }
+}
+
+fn count(row: &PgRow) -> Result<u64, sqlx::Error> {
+    Ok(unsigned(row.try_get("attempts")?))
+}
+
+fn ms(row: &PgRow) -> Result<u64, sqlx::Error> {
+    Ok(unsigned(row.try_get("ms")?))
+}
+
+fn method(row: &PgRow) -> Result<Option<Method>, StatsError> {
+    let has_one = row.try_get::<Option<&str>, _>("method")?.is_some();
+    has_one.then(|| value(row, "method")).transpose()
+}
+
+fn pair(row: &PgRow) -> Result<(NatType, NatType), StatsError> {
+    Ok((value(row, "caller_nat_type")?, value(row, "callee_nat_type")?))
+}
+
+/// What a name in a column stands for.
+fn value<T: DeserializeOwned>(row: &PgRow, column: &str) -> Result<T, StatsError> {
+    let name: &str = row.try_get(column)?;
+    named(name).map_err(|error| StatsError::Damaged {
+        attempt: format!("with {column} {name:?}"),
+        cause: error.to_string(),
+    })
+}

@@ -1,0 +1,180 @@
+//! Hours and days, and which of them answer a question: whole days that are rolled up, then whole
+//! hours, then the attempts themselves.
+
+use std::collections::BTreeSet;
+
+/// Milliseconds of an hour.
+pub(super) const HOUR: i64 = 60 * 60 * 1000;
+/// Milliseconds of a day.
+pub(super) const DAY: i64 = 24 * HOUR;
+
+/// A stretch of time that is rolled up, counted from 1970-01-01 UTC.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Span {
+    Hour(i64),
+    Day(i64),
+}
+
+impl Span {
+    /// The hour of a time.
+    pub(super) fn hour_of(unix_ms: i64) -> Self {
+        Self::Hour(unix_ms.div_euclid(HOUR))
+    }
+
+    /// The day of a time.
+    pub(super) fn day_of(unix_ms: i64) -> Self {
+        Self::Day(unix_ms.div_euclid(DAY))
+    }
+
+    /// Its name in the database.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Hour(_) => "hour",
+            Self::Day(_) => "day",
+        }
+    }
+
+    /// Its number in the database.
+    pub(super) fn start(self) -> i64 {
+        match self {
+            Self::Hour(start) | Self::Day(start) => start,
+        }
+    }
+
+    /// The day it is in.
+    pub(super) fn day(self) -> i64 {
+        match self {
+            Self::Hour(hour) => hour.div_euclid(24),
+            Self::Day(day) => day,
+        }
+    }
+
+    /// Its first hour.
+    pub(super) fn first_hour(self) -> i64 {
+        match self {
+            Self::Hour(hour) => hour,
+            Self::Day(day) => day.saturating_mul(24),
+        }
+    }
+
+    /// Its first and its last millisecond.
+    pub(super) fn bounds(self) -> (i64, i64) {
+        let (start, length) = match self {
+            Self::Hour(start) => (start, HOUR),
+            Self::Day(start) => (start, DAY),
+        };
+        let first = start.saturating_mul(length);
+        // The first hour of all does not begin within the numbers, and still ends where it does.
+        let last = start.saturating_add(1).saturating_mul(length).saturating_sub(1);
+        (first, last)
+    }
+
+    /// The key of the server's advisory lock that stands for it. Bits 40 and above say what locks
+    /// these are ("p2p"); a collision makes somebody wait, nothing worse.
+    pub(super) fn lock(self) -> i64 {
+        let kind = match self {
+            Self::Hour(_) => 0x70_3270_0000_0000_i64,
+            Self::Day(_) => 0x70_3271_0000_0000_i64,
+        };
+        kind ^ self.start()
+    }
+}
+
+/// Where the answer to a question comes from.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Sources {
+    /// The first whole day.
+    pub(super) from_day: i64,
+    /// Days from there on that are not rolled up; their hours stand in.
+    pub(super) stale_days: Vec<i64>,
+    /// The first whole hour.
+    pub(super) from_hour: i64,
+    /// Hours from there on that are not rolled up; their attempts stand in.
+    pub(super) stale_hours: Vec<i64>,
+    /// The stretches whose attempts are read, first and last millisecond of each.
+    pub(super) first_ms: Vec<i64>,
+    pub(super) last_ms: Vec<i64>,
+}
+
+impl Sources {
+    /// What answers a question about everything since a time, where these spans are stale.
+    pub(super) fn of(since_unix_ms: Option<i64>, stale: &BTreeSet<Span>) -> Self {
+        let at_or_after = |length: i64| {
+            since_unix_ms.map_or(i64::MIN, |since| {
+                since.div_euclid(length) + i64::from(since.rem_euclid(length) != 0)
+            })
+        };
+        let (from_day, from_hour) = (at_or_after(DAY), at_or_after(HOUR));
+        let mut stretches = Vec::new();
+        if let Some(since) = since_unix_ms.filter(|since| since.rem_euclid(HOUR) != 0) {
+            stretches.push((since, Span::hour_of(since).bounds().1));
+        }
+        let (mut stale_days, mut stale_hours) = (Vec::new(), Vec::new());
+        for span in stale {
+            match *span {
+                Span::Day(day) if day >= from_day => stale_days.push(day),
+                Span::Hour(hour) if hour >= from_hour => {
+                    stale_hours.push(hour);
+                    stretches.push(span.bounds());
+                }
+                Span::Day(_) | Span::Hour(_) => {}
+            }
+        }
+        let (first_ms, last_ms) = joined(stretches).into_iter().unzip();
+        Self { from_day, stale_days, from_hour, stale_hours, first_ms, last_ms }
+    }
+}
+
+/// Stretches in order, with those that touch made one.
+fn joined(stretches: Vec<(i64, i64)>) -> Vec<(i64, i64)> {
+    let mut joined: Vec<(i64, i64)> = Vec::new();
+    for (first, last) in stretches {
+        match joined.last_mut() {
+            Some(before) if before.1.saturating_add(1) == first => before.1 = last,
+            _ => joined.push((first, last)),
+        }
+    }
+    joined
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stretches(sources: &Sources) -> Vec<(i64, i64)> {
+        sources.first_ms.iter().copied().zip(sources.last_ms.iter().copied()).collect()
+    }
+
+    #[test]
+    fn a_question_about_everything_reads_only_what_is_stale() {
+        let stale = BTreeSet::from([Span::Day(2), Span::Hour(49), Span::Hour(50), Span::Hour(60)]);
+        let sources = Sources::of(None, &stale);
+        assert_eq!((sources.from_day, sources.from_hour), (i64::MIN, i64::MIN));
+        assert_eq!(
+            (&sources.stale_days[..], &sources.stale_hours[..]),
+            (&[2][..], &[49, 50, 60][..])
+        );
+        assert_eq!(stretches(&sources), [(49 * HOUR, 51 * HOUR - 1), (60 * HOUR, 61 * HOUR - 1)]);
+    }
+
+    #[test]
+    fn a_question_from_within_an_hour_reads_the_rest_of_that_hour() {
+        let sources = Sources::of(Some(DAY + HOUR + 5), &BTreeSet::from([Span::Hour(25)]));
+        assert_eq!((sources.from_day, sources.from_hour), (2, 26));
+        assert!(sources.stale_hours.is_empty(), "a part of an hour is never taken from a rollup");
+        assert_eq!(stretches(&sources), [(DAY + HOUR + 5, DAY + 2 * HOUR - 1)]);
+        let whole = Sources::of(Some(DAY), &BTreeSet::new());
+        assert_eq!((whole.from_day, whole.from_hour, stretches(&whole)), (1, 24, vec![]));
+    }
+
+    #[test]
+    fn spans_at_the_edges_hold_the_times_at_the_edges() {
+        for edge in [i64::MIN, -1, 0, i64::MAX] {
+            for span in [Span::hour_of(edge), Span::day_of(edge)] {
+                let (first, last) = span.bounds();
+                assert!(first <= edge && edge <= last, "{edge} in {span:?}: {first}..={last}");
+            }
+        }
+        assert_eq!(Span::hour_of(-1).bounds(), (-HOUR, -1));
+    }
+}

@@ -1,0 +1,121 @@
+//! The schema's versions, and databases that are not what they should be.
+
+use p2p_stats::postgres::{MIGRATIONS, migrate};
+use p2p_stats::{Filter, PostgresStore, Store as _};
+use sqlx::Connection as _;
+
+use super::execute;
+use crate::conformance::records::direct;
+use crate::server::Server;
+
+/// What the first version wrote.
+const WRITTEN_BY_VERSION_1: &str = "INSERT INTO attempts VALUES ('old', 'default', 'alice', 'bob', \
+     'open', 'symmetric', NULL, NULL, 'auto', '[]', 86400000, 'relay', 'relay', 7, NULL, '[]', \
+     '[]', 'on the relay', NULL)";
+
+fn versions() -> Vec<i64> {
+    MIGRATIONS.iter().map(|migration| migration.version).collect()
+}
+
+#[tokio::test]
+async fn an_empty_database_gets_the_whole_schema_once() {
+    let Some(server) = Server::shared() else { return };
+    let url = server.database().await;
+    let applied: Vec<i64> =
+        migrate(&url).await.unwrap().iter().map(|applied| applied.version).collect();
+    assert_eq!(applied, versions());
+    assert_eq!(migrate(&url).await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn every_earlier_version_is_brought_up_to_date_with_what_it_holds() {
+    let Some(server) = Server::shared() else { return };
+    for version in versions() {
+        let url = server.database().await;
+        let mut connection = sqlx::PgConnection::connect(&url).await.unwrap();
+        MIGRATIONS.run_direct(Some(version), &mut connection, false).await.unwrap();
+        connection.close().await.unwrap();
+        execute(&url, WRITTEN_BY_VERSION_1).await;
+
+        let applied = migrate(&url).await.unwrap();
+        let expected: Vec<i64> = versions().into_iter().filter(|later| *later > version).collect();
+        assert_eq!(applied.iter().map(|a| a.version).collect::<Vec<_>>(), expected);
+        let store = PostgresStore::open(&url, None).await.unwrap();
+        store.record_attempt(&direct("new", 86_400_001, 1, 2)).await.unwrap();
+        if version < 2 {
+            // Rollups came with version 2: what was there before is in them.
+            let summary = store.summary(&Filter::default()).await.unwrap();
+            assert_eq!((summary.direct, summary.relay), (1, 1), "from version {version}");
+            store.roll_up(i64::MAX).await.unwrap();
+            assert_eq!(store.summary(&Filter::default()).await.unwrap(), summary);
+        }
+        let kept = store.attempts(&Filter::default(), None, 10).await.unwrap().attempts;
+        let kept: Vec<_> = kept.iter().map(|record| record.attempt.as_str()).collect();
+        assert_eq!(kept, ["new", "old"], "from version {version}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn several_may_migrate_one_database_at_once() {
+    let Some(server) = Server::shared() else { return };
+    let url = server.database().await;
+    let tasks: Vec<_> = (0..6)
+        .map(|_| {
+            let url = url.clone();
+            tokio::spawn(async move { migrate(&url).await.unwrap() })
+        })
+        .collect();
+    for task in tasks {
+        task.await.unwrap();
+    }
+    PostgresStore::open(&url, None).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_database_without_the_schema_is_refused_with_the_command_that_makes_it() {
+    let Some(server) = Server::shared() else { return };
+    let url = server.database().await;
+    for version in [None, Some(1)] {
+        if version.is_some() {
+            let mut connection = sqlx::PgConnection::connect(&url).await.unwrap();
+            MIGRATIONS.run_direct(version, &mut connection, false).await.unwrap();
+        }
+        let error = PostgresStore::open(&url, None).await.err().unwrap();
+        assert_eq!(error.code(), "stats_unmigrated", "{error}");
+        assert!(error.fix().contains("coordinator migrate"), "{}", error.fix());
+    }
+}
+
+#[tokio::test]
+async fn a_database_of_a_newer_version_is_refused_and_left_alone() {
+    let Some(server) = Server::shared() else { return };
+    let url = server.database().await;
+    migrate(&url).await.unwrap();
+    execute(
+        &url,
+        "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
+         VALUES (9999, 'of the future', TRUE, '\\x00', 0)",
+    )
+    .await;
+    for error in
+        [PostgresStore::open(&url, None).await.err().unwrap(), migrate(&url).await.unwrap_err()]
+    {
+        assert_eq!(error.code(), "stats_migration", "{error}");
+        assert!(error.fix().contains("newer version"), "{}", error.fix());
+    }
+}
+
+#[tokio::test]
+async fn an_address_that_cannot_be_used_is_refused_without_its_password() {
+    for url in ["mysql://u:hunter2@h/d", "postgres://u:hunter2@h:port/d", "hunter2"] {
+        let error = PostgresStore::open(url, None).await.err().unwrap();
+        assert_eq!(error.code(), "stats_bad_url", "{error}");
+        let said = format!("{error} {error:?} {}", error.fix());
+        assert!(!said.contains("hunter2"), "{said}");
+    }
+    // Port 1 is reserved, and nobody serves it.
+    let error = PostgresStore::open("postgres://u:hunter2@127.0.0.1:1/d", None).await.err();
+    let error = error.unwrap();
+    assert_eq!(error.code(), "stats_away", "{error}");
+    assert!(!format!("{error} {error:?}").contains("hunter2"));
+}
