@@ -1,0 +1,4 @@
+// The addon of this process.
+'use strict'
+
+module.exports = require('./native').loadAddon()

@@ -1,0 +1,163 @@
+// The constructor's options: their defaults, and what each expects. A wrong one is named.
+'use strict'
+
+const { isIP } = require('node:net')
+const { P2PError } = require('./errors')
+
+const wrong = (name, expected, given) =>
+  new P2PError(
+    'usage',
+    `option ${name}: expected ${expected}, got ${shown(given)}`,
+    `set ${name} to ${expected}, or leave it out`,
+  )
+
+function shown(value) {
+  if (typeof value === 'string') return JSON.stringify(value)
+  if (typeof value === 'function') return 'a function'
+  try {
+    return JSON.stringify(value) ?? String(value)
+  } catch {
+    return `a ${typeof value}`
+  }
+}
+
+const integer = (from, to, unit = '') => ({
+  expected: `an integer from ${from} to ${to}${unit && ` ${unit}`}`,
+  accepts: (value) => Number.isInteger(value) && value >= from && value <= to,
+})
+const text = (expected) => ({
+  expected,
+  accepts: (value) => typeof value === 'string' && value.trim() !== '',
+})
+const port = integer(0, 65535)
+
+const isServerUri = (scheme) => (value) =>
+  typeof value === 'string' && new RegExp(`^${scheme}:[^\\s/]+$`).test(value)
+const isStun = (value) =>
+  isServerUri('stun')(value) || (typeof value === 'string' && /^[^\s:/]+:\d+$/.test(value))
+const isObject = (value) => typeof value === 'object' && value !== null && !Array.isArray(value)
+
+function isTurn(server) {
+  if (!isObject(server)) return false
+  const urls = Array.isArray(server.urls) ? server.urls : [server.urls]
+  const words = [server.username, server.credential]
+  return (
+    urls.length > 0 &&
+    urls.every((url) => isServerUri('turns?')(url)) &&
+    words.every((word) => typeof word === 'string' && word !== '')
+  )
+}
+
+function isSignalingUrl(value) {
+  if (typeof value !== 'string' || !URL.canParse(value)) return false
+  return ['ws:', 'wss:', 'http:', 'https:'].includes(new URL(value).protocol)
+}
+
+const isPeerId = (value) =>
+  typeof value === 'string' && /^(?! )[\p{L}\p{N}\-_.:@~+= ]+(?<! )$/u.test(value) &&
+  Buffer.byteLength(value) <= 128
+
+const PEER_ID = "1 to 128 bytes of letters, digits and any of -_.:@~+= and inner spaces"
+
+const isMetadata = (value) =>
+  isObject(value) && Buffer.byteLength(JSON.stringify(value) ?? '') <= 2048
+
+const METADATA = 'an object of at most 2048 bytes as JSON'
+
+/** Every option: its default, what it expects, whether a value is that. */
+const OPTIONS = {
+  signalingPort: { fallback: 8080, ...port },
+  signalingHost: {
+    fallback: '127.0.0.1',
+    expected: 'an IP address of this host that the peers can reach',
+    accepts: (value) => isIP(value) !== 0 && value !== '0.0.0.0' && value !== '::',
+  },
+  relayPort: { fallback: 0, ...port },
+  dataDir: { fallback: undefined, ...text('the path of a folder') },
+  signalingUrl: {
+    fallback: undefined,
+    expected: 'a URL such as ws://host:8080 or wss://host',
+    accepts: isSignalingUrl,
+  },
+  token: {
+    fallback: undefined,
+    expected: 'a JWT, or a function that gives one for a peer id',
+    accepts: (value) => typeof value === 'function' || text('').accepts(value),
+  },
+  peerId: { fallback: undefined, expected: PEER_ID, accepts: isPeerId },
+  metadata: { fallback: {}, expected: METADATA, accepts: isMetadata },
+  stunServers: {
+    fallback: [],
+    expected: "an array of 'stun:host:port'",
+    accepts: (value) => Array.isArray(value) && value.every(isStun),
+  },
+  turnServers: {
+    fallback: [],
+    expected: "an array of { urls: 'turn:host:port', username, credential }",
+    accepts: (value) => Array.isArray(value) && value.every(isTurn),
+  },
+  localPort: { fallback: 0, ...port },
+  keepAliveInterval: { fallback: 25000, ...integer(1000, 3600000, 'milliseconds') },
+  connectionTimeout: { fallback: 30000, ...integer(100, 600000, 'milliseconds') },
+  maxRetries: { fallback: 3, ...integer(0, 100) },
+  enableDetailedLogging: {
+    fallback: false,
+    expected: 'true or false',
+    accepts: (value) => typeof value === 'boolean',
+  },
+}
+
+/**
+ * Checks the options and fills in the defaults.
+ *
+ * @param {object} [given]
+ */
+function checkOptions(given = {}) {
+  if (!isObject(given)) throw wrong('(all)', 'an object', given)
+  for (const name of Object.keys(given)) {
+    if (!Object.hasOwn(OPTIONS, name)) {
+      const known = Object.keys(OPTIONS).join(', ')
+      throw new P2PError('usage', `there is no option ${name}`, `the options are ${known}`)
+    }
+  }
+  const options = {}
+  for (const [name, { fallback, expected, accepts }] of Object.entries(OPTIONS)) {
+    const value = given[name] === undefined ? fallback : given[name]
+    if (value !== undefined && value !== fallback && !accepts(value)) {
+      // A token is a secret, whatever is wrong with it.
+      throw wrong(name, expected, name === 'token' ? typeof value : value)
+    }
+    options[name] = value
+  }
+  if (options.signalingUrl !== undefined && options.token === undefined) {
+    throw wrong('token', `${OPTIONS.token.expected}, because signalingUrl is set`, undefined)
+  }
+  if (options.token !== undefined && options.signalingUrl === undefined) {
+    const expected = `${OPTIONS.signalingUrl.expected}, because token is set`
+    throw wrong('signalingUrl', expected, undefined)
+  }
+  options.turnServers = options.turnServers.map((server) => ({
+    ...server,
+    urls: [server.urls].flat(),
+  }))
+  return Object.freeze(options)
+}
+
+/** @param {unknown} id */
+function checkPeerId(id) {
+  if (!isPeerId(id)) {
+    throw new P2PError('usage', `peer id: expected ${PEER_ID}, got ${shown(id)}`, 'use such an id')
+  }
+  return id
+}
+
+/** @param {unknown} metadata */
+function checkMetadata(metadata) {
+  if (!isMetadata(metadata)) {
+    const text = `metadata: expected ${METADATA}, got ${shown(metadata)?.slice(0, 80)}`
+    throw new P2PError('usage', text, 'put less in it')
+  }
+  return metadata
+}
+
+module.exports = { checkOptions, checkPeerId, checkMetadata }
