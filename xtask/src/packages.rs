@@ -22,6 +22,9 @@ const fn tool(program: &'static str, package: &'static str) -> Tool {
 pub(crate) const INTEROP: &[Tool] =
     &[tool("turnserver", "coturn"), tool("turnutils_uclient", "coturn")];
 
+/// What `tests/cluster` runs.
+pub(crate) const CLUSTER: &[Tool] = &[tool("redis-server", "redis-server"), tool("kill", "procps")];
+
 /// What the NAT lab runs.
 pub(crate) const LAB: &[Tool] = &[
     tool("ip", "iproute2"),
@@ -85,9 +88,17 @@ fn install(packages: &[&'static str]) -> Result<()> {
 
 fn apt_get(words: &[&str], packages: &[&str]) -> Result<()> {
     let mut command = Command::new("apt-get");
-    command.arg("--quiet").args(words).args(packages);
+    // A fresh machine may still be at its own updates: wait for them.
+    command.args(["--quiet", "--option", "DPkg::Lock::Timeout=120"]).args(words).args(packages);
     command.env("DEBIAN_FRONTEND", "noninteractive");
-    output_of(&mut command).map(drop)
+    let output = command.output().context("cannot run apt-get")?;
+    // What went wrong inside a package is said on standard output.
+    let said = [output.stdout, output.stderr].concat();
+    let said = String::from_utf8_lossy(&said);
+    let last: Vec<&str> = said.lines().rev().take(8).collect();
+    let last: Vec<&str> = last.into_iter().rev().collect();
+    anyhow::ensure!(output.status.success(), "apt-get {}: {}", words[0], last.join("\n"));
+    Ok(())
 }
 
 fn missing_packages(tools: &[Tool], is_there: impl Fn(&str) -> bool) -> Vec<&'static str> {

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 
-use crate::packages::{self, INTEROP};
+use crate::packages::{self, CLUSTER, INTEROP};
 use crate::run::stream;
 use crate::tally::Tally;
 use crate::workspace::Workspace;
@@ -39,6 +39,7 @@ const TIERS: &[Tier] = &[
     Tier { name: "clippy", run: clippy },
     Tier { name: "build", run: build },
     Tier { name: "tests", run: tests },
+    Tier { name: "cluster", run: cluster },
     Tier { name: "demo", run: demo::tier },
     Tier { name: "readme", run: readme::tier },
     Tier { name: "natlab", run: nat_lab },
@@ -123,16 +124,30 @@ fn cargo_check(workspace: &Workspace, arguments: &str) -> Result<Outcome> {
 /// features of shared dependencies and compiles them again.
 fn tests(workspace: &Workspace) -> Result<Outcome> {
     match packages::provide(INTEROP) {
-        Ok(()) => Ok(Outcome::Counted(cargo_test(workspace, "--workspace")?)),
+        Ok(()) => Ok(Outcome::Counted(cargo_test(workspace, "--workspace --exclude p2p-cluster")?)),
         Err(why) => {
-            let tally = cargo_test(workspace, "--workspace --exclude p2p-interop")?;
+            let tally =
+                cargo_test(workspace, "--workspace --exclude p2p-cluster --exclude p2p-interop")?;
             Ok(Outcome::Without(tally, format!("tests/interop: {why:#}")))
         }
     }
 }
 
+/// Several signaling instances and a Redis. Named by their targets, so that everything else is
+/// compiled with the features it has already.
+fn cluster(workspace: &Workspace) -> Result<Outcome> {
+    if let Err(why) = packages::provide(CLUSTER) {
+        return Ok(Outcome::CannotRun(format!("{why:#}")));
+    }
+    let tally = cargo_test(workspace, "--workspace --test registry")?;
+    Ok(Outcome::Counted(tally))
+}
+
 fn unit_tests(workspace: &Workspace) -> Result<Outcome> {
-    let tally = cargo_test(workspace, "--workspace --exclude p2p-interop --lib --bins")?;
+    let tally = cargo_test(
+        workspace,
+        "--workspace --exclude p2p-cluster --exclude p2p-interop --lib --bins",
+    )?;
     Ok(Outcome::Counted(tally))
 }
 
