@@ -13,6 +13,7 @@ use p2p_wire::{AttemptId, Candidate, CandidateKind, IcePair, Method, NatProfile,
 use p2p_wire::{Outcome, PeerId, Policy, Report, Step, StepResult, limits};
 use rtc_shared::error::Error;
 
+use crate::budget::Budget;
 use crate::ice::{Check, DIRECT_WINDOW, IceAgent, Pair};
 use crate::liveness::{Abandoned, Consent, Finding, SILENCE};
 use crate::path::{Path, PathKind, Through, Usable, Via, choose};
@@ -99,6 +100,7 @@ pub(crate) struct Attempt {
     /// Whether any path has answered.
     verified: bool,
     known_sources: usize,
+    budget: Budget,
     connected: Option<Duration>,
     direct: Option<(Duration, Method)>,
     reported: Option<Outcome>,
@@ -135,6 +137,7 @@ impl Attempt {
             unanswered: None,
             verified: false,
             known_sources: 0,
+            budget: Budget::default(),
             connected: None,
             direct: None,
             reported: None,
@@ -240,9 +243,13 @@ impl Attempt {
         }
     }
 
-    pub(crate) fn poll_check(&mut self) -> Option<(Via, Check)> {
+    /// The next check or answer to send, within the budget of its target (I9).
+    pub(crate) fn poll_check(&mut self, now: Instant) -> Option<(Via, Check)> {
         loop {
             let check = self.agent.poll_check()?;
+            if !self.budget.take(check.remote, now) {
+                continue;
+            }
             if Some(check.local) == self.local_relay {
                 return Some((Via::Relay, check));
             }
