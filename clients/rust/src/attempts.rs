@@ -17,6 +17,7 @@ use quinn::{ClientConfig, Endpoint, TransportConfig};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use crate::accept::Arrival;
+use crate::behaviour;
 use crate::config::Config;
 use crate::connection::{Connection, cause};
 use crate::error::{Error, ErrorCode};
@@ -272,6 +273,7 @@ impl Attempts {
                 self.tell(ClientEvent::Nat(profile));
                 self.publish();
             }
+            Event::Unmeasured(task) => behaviour::measure_beside(task, &self.socket),
             Event::Candidates(candidates) => {
                 self.publish();
                 self.trickle(&candidates);

@@ -20,6 +20,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::accept;
 use crate::attempts::{Attempts, Command, Counters, Inputs, MAX_ACCEPTED, udp_blocked};
+use crate::behaviour;
 use crate::config::Config;
 use crate::connection::Connection;
 use crate::driver;
@@ -337,7 +338,7 @@ fn endpoint(
 
 /// Waits until detection and relay have said how they stand, so that the first attempt starts with
 /// everything there is to offer.
-async fn ready(socket: &PathSocket, events: &mut mpsc::Receiver<Event>) {
+async fn ready(socket: &Arc<PathSocket>, events: &mut mpsc::Receiver<Event>) {
     let settled = |socket: &PathSocket| {
         socket.with_node(|node, _| !matches!(node.allocation(), Some(Allocation::Pending)))
     };
@@ -346,6 +347,7 @@ async fn ready(socket: &PathSocket, events: &mut mpsc::Receiver<Event>) {
         while !(detected && settled(socket)) {
             match events.recv().await {
                 Some(Event::Detected(_)) => detected = true,
+                Some(Event::Unmeasured(task)) => behaviour::measure_beside(task, socket),
                 Some(_) => {}
                 None => return,
             }

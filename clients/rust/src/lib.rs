@@ -20,6 +20,7 @@
 mod accept;
 mod attempts;
 mod backoff;
+mod behaviour;
 pub mod client;
 pub mod config;
 pub mod connection;

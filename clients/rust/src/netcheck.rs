@@ -13,6 +13,7 @@ use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use crate::behaviour;
 use crate::error::Error;
 use crate::gather;
 use crate::resolve;
@@ -201,10 +202,26 @@ async fn detect(
             // A network that is down shows as silence.
             let _ = socket.send_to(&transmit.payload, transmit.to).await;
         }
+        let (mut detected, mut unmeasured) = (None, None);
         while let Some(event) = node.poll_event() {
-            if let Event::Detected(profile) = event {
-                return Ok(profile);
+            match event {
+                Event::Detected(profile) => detected = Some(profile),
+                Event::Unmeasured(task) => unmeasured = Some(task),
+                Event::Candidates(_)
+                | Event::Relay(_)
+                | Event::Path(..)
+                | Event::Sources(..)
+                | Event::Verdict(_) => {}
             }
+        }
+        match (detected, unmeasured) {
+            (_, Some(task)) => {
+                let behaviour = behaviour::measure(task).await;
+                node.learn(behaviour);
+                continue;
+            }
+            (Some(profile), None) => return Ok(profile),
+            (None, None) => {}
         }
         tokio::select! {
             received = socket.recv_from(&mut buffer) => if let Ok((len, from)) = received {

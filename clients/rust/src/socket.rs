@@ -93,8 +93,11 @@ impl PathSocket {
             match &event {
                 Event::Path(attempt, path) => self.routes.set_path(attempt, *path),
                 Event::Sources(attempt, sources) => self.routes.set_sources(attempt, sources),
-                Event::Detected(_) | Event::Candidates(_) | Event::Relay(_) | Event::Verdict(_) => {
-                }
+                Event::Detected(_)
+                | Event::Unmeasured(_)
+                | Event::Candidates(_)
+                | Event::Relay(_)
+                | Event::Verdict(_) => {}
             }
             events.push_back(event);
         }

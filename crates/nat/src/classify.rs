@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
-use p2p_wire::{Filtering, Mapping, NatProfile, NatType};
+use p2p_wire::{Filtering, Mapping, NatProfile, NatType, PortAllocation};
 
 /// One STUN server's answer to a Binding request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,9 +28,27 @@ pub struct Observations {
     pub asked: usize,
     /// Who answered, with what.
     pub answers: Vec<Observation>,
-    /// The filtering axis, where a server with a second address measured it.
-    pub filtering: Filtering,
+    /// What fresh sockets found out with a server that has a second address.
+    pub behaviour: Behaviour,
 }
+
+/// What takes sockets that have never sent to the server's second address (RFC 5780 §4.4), and
+/// several of them.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Behaviour {
+    /// The filtering axis.
+    pub filtering: Filtering,
+    /// Why that is unknown, if it is not for want of a server.
+    pub filtering_unknown_because: Option<&'static str>,
+    /// Whether two sockets reached each other by their external addresses.
+    pub hairpin: Option<bool>,
+    /// Which external ports they got.
+    pub ports: Option<PortAllocation>,
+}
+
+/// What a server without a second address leaves open.
+const NO_SECOND_ADDRESS: &str =
+    "telling filtering apart takes a STUN server that answers from a second address (RFC 5780)";
 
 /// Turns observations into a profile.
 pub fn classify(seen: &Observations) -> NatProfile {
@@ -45,21 +63,22 @@ pub fn classify(seen: &Observations) -> NatProfile {
     };
     let mapping = mapping(&answers, &mut unknown);
     let translated = !seen.local_ips.contains(&first.mapped.ip());
-    let filtering = seen.filtering;
+    let Behaviour { filtering, filtering_unknown_because, hairpin, ports } = seen.behaviour;
     if filtering == Filtering::Unknown {
-        unknown.insert(
-            "filtering".to_owned(),
-            "telling filtering apart takes a STUN server that answers from a second address (RFC 5780)"
-                .to_owned(),
-        );
+        let why = filtering_unknown_because.unwrap_or(NO_SECOND_ADDRESS);
+        unknown.insert("filtering".to_owned(), why.to_owned());
     }
+    // A socket's port is chosen at random: that a NAT chose the same every time is no coincidence.
+    let preserving = answers.iter().all(|o| o.mapped.port() == seen.local_port);
+    let ports = if preserving { Some(PortAllocation::Preserving) } else { ports };
     NatProfile {
         nat_type: name(translated, mapping, filtering, &mut unknown),
         mapping,
         filtering,
         public_address: Some(first.mapped),
         port_preserving: Some(first.mapped.port() == seen.local_port),
-        hairpin: None,
+        port_allocation: ports.filter(|_| translated),
+        hairpin: hairpin.filter(|_| translated),
         udp: true,
         ipv6: v6.then_some(true),
         unknown_because: unknown,
@@ -164,7 +183,7 @@ mod tests {
                     mapped: mapped.parse().unwrap(),
                 })
                 .collect(),
-            filtering: Filtering::Unknown,
+            behaviour: Behaviour::default(),
         }
     }
 
@@ -228,10 +247,38 @@ mod tests {
             (Filtering::AddressAndPortDependent, NatType::PortRestrictedCone),
         ] {
             let mut seen = seen(&[(S1, "203.0.113.11:5000"), (S2, "203.0.113.11:5000")]);
-            seen.filtering = filtering;
+            seen.behaviour.filtering = filtering;
             let profile = classify(&seen);
             assert_eq!(profile.nat_type, expected);
             assert!(profile.unknown_because.is_empty());
         }
+    }
+
+    #[test]
+    fn a_public_address_with_a_filter_is_a_firewall() {
+        let mut seen = seen(&[(S1, "198.51.100.9:5000"), (S2, "198.51.100.9:5000")]);
+        seen.behaviour.filtering = Filtering::AddressAndPortDependent;
+        seen.behaviour.hairpin = Some(true);
+        let profile = classify(&seen);
+        assert_eq!(profile.nat_type, NatType::SymmetricFirewall);
+        assert_eq!((profile.hairpin, profile.port_allocation), (None, None), "nothing translates");
+    }
+
+    #[test]
+    fn ports_are_preserving_only_if_every_destination_saw_the_same_one() {
+        let all = classify(&seen(&[(S1, "203.0.113.11:5000"), (S2, "203.0.113.11:5000")]));
+        assert_eq!(all.port_allocation, Some(PortAllocation::Preserving));
+        let mut one = seen(&[(S1, "203.0.113.11:5000"), (S2, "203.0.113.11:6000")]);
+        assert_eq!(classify(&one).port_allocation, None);
+        one.behaviour.ports = Some(PortAllocation::Random);
+        assert_eq!(classify(&one).port_allocation, Some(PortAllocation::Random));
+    }
+
+    #[test]
+    fn filtering_that_could_not_be_measured_says_why() {
+        let mut seen = seen(&[(S1, "203.0.113.11:5000"), (S2, "203.0.113.11:5000")]);
+        assert!(classify(&seen).unknown_because["filtering"].contains("second address"));
+        seen.behaviour.filtering_unknown_because = Some("the server is busy");
+        assert_eq!(classify(&seen).unknown_because["filtering"], "the server is busy");
     }
 }

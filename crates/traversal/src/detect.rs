@@ -1,35 +1,34 @@
 //! NAT detection: Binding requests from the one socket to several servers, and what their answers
 //! say together (RFC 5780 §4.3).
 //!
+//! A server that names a second address is asked there too, so that one server is enough to learn
+//! the mapping. What takes sockets that have never sent there (§4.4) is a [`Task`] for the caller,
+//! who opens them and runs a [`Probe`](crate::behaviour::Probe).
+//!
 //! A round is repeated at the keep-alive interval. That keeps the NAT's mapping of the socket, and
 //! notices when the network has changed.
+
+mod round;
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use p2p_nat::classify::{Observation, Observations, classify};
+use p2p_nat::classify::{Behaviour, Observations, classify};
 use p2p_wire::{Filtering, NatProfile};
 use rand::RngCore;
 
-use crate::stun::{self, TransactionId};
+use crate::behaviour::Task;
+use crate::stun;
 use crate::transmit::Transmit;
+use round::Round;
 
 /// Servers that are asked; more tell nothing more about the mapping.
 pub const MAX_SERVERS: usize = 8;
-/// When each request of a probe goes out, from the round's start. RFC 8489's 39.5 s of retries would
-/// keep a person waiting; a server that is there answers one of five.
-const SENDS: [Duration; 5] = [
-    Duration::ZERO,
-    Duration::from_millis(150),
-    Duration::from_millis(450),
-    Duration::from_millis(1_000),
-    Duration::from_millis(1_800),
-];
-/// When a silent server counts as unreachable.
-const GIVE_UP: Duration = Duration::from_millis(2_500);
-/// How long a round waits for slower servers once one has answered.
-const STRAGGLERS: Duration = Duration::from_millis(500);
+/// How often one network's filtering is tried to be measured.
+const MAX_TASKS: u8 = 3;
+
+const BEING_MEASURED: &str = "it is being measured, which takes less than a second";
+const SECOND_ADDRESS_SILENT: &str = "the STUN server's second address does not answer";
 
 /// Measures, again and again, what is between the socket and the servers.
 #[derive(Debug)]
@@ -38,6 +37,11 @@ pub struct Detector {
     local_port: u16,
     local_ips: Vec<IpAddr>,
     repeat: Duration,
+    /// The first server that has named a second address.
+    second: Option<Second>,
+    network: Network,
+    seen: Observations,
+    task: Option<Task>,
     state: State,
 }
 
@@ -47,19 +51,19 @@ enum State {
     Waiting { next: Instant },
 }
 
-#[derive(Debug)]
-struct Round {
-    started: Instant,
-    first_answer: Option<Instant>,
-    probes: Vec<Probe>,
+/// A server and its other address, which has another port as well.
+#[derive(Debug, Clone, Copy)]
+struct Second {
+    server: SocketAddr,
+    other: SocketAddr,
 }
 
-#[derive(Debug)]
-struct Probe {
-    server: SocketAddr,
-    id: TransactionId,
-    sent: usize,
-    mapped: Option<SocketAddr>,
+/// The network that the behaviour was measured of.
+#[derive(Debug, Default)]
+struct Network {
+    public_ip: Option<IpAddr>,
+    tasks: u8,
+    behaviour: Behaviour,
 }
 
 impl Detector {
@@ -75,18 +79,39 @@ impl Detector {
     ) -> Self {
         let servers: Vec<_> = servers.iter().copied().take(MAX_SERVERS).collect();
         let state = State::Measuring(Round::new(&servers, now, rng));
-        Self { servers, local_port, local_ips, repeat, state }
+        Self {
+            servers,
+            local_port,
+            local_ips,
+            repeat,
+            second: None,
+            network: Network::default(),
+            seen: Observations::default(),
+            task: None,
+            state,
+        }
     }
 
     /// Whether this datagram answers one of the probes; if so it is used up.
-    pub fn handle_response(&mut self, from: SocketAddr, datagram: &[u8], now: Instant) -> bool {
+    pub fn handle_response(
+        &mut self,
+        from: SocketAddr,
+        datagram: &[u8],
+        now: Instant,
+        rng: &mut dyn RngCore,
+    ) -> bool {
+        let describes_axes = self.describes_the_axes(from);
         let State::Measuring(round) = &mut self.state else { return false };
         let Some((stun::Class::Response, id)) = stun::peek(datagram) else { return false };
-        let Some(probe) = round.probes.iter_mut().find(|p| p.id == id) else { return false };
-        // An answer from elsewhere than was asked says nothing that can be trusted.
-        if probe.server == from && probe.mapped.is_none() {
-            probe.mapped = stun::mapped_address(datagram);
-            round.first_answer.get_or_insert(now);
+        let Some(answered) = round.answer(id, from, datagram, now) else { return false };
+        if answered
+            && self.second.is_none()
+            && describes_axes
+            && let Some(other) = stun::other_address(datagram)
+            && is_plausible(from, other)
+        {
+            self.second = Some(Second { server: from, other });
+            round.add(&second_targets(from, other), now, rng);
         }
         true
     }
@@ -102,22 +127,39 @@ impl Detector {
             if now < next {
                 return None;
             }
-            self.state = State::Measuring(Round::new(&self.servers, now, rng));
+            let mut round = Round::new(&self.servers, now, rng);
+            if let Some(Second { server, other }) = self.second {
+                round.add(&second_targets(server, other), now, rng);
+            }
+            self.state = State::Measuring(round);
         }
         let State::Measuring(round) = &mut self.state else { return None };
         out.extend(round.due(now));
         if now < round.ends() {
             return None;
         }
-        let profile = classify(&Observations {
+        let (answers, rtt) = (round.answers(), round.rtt());
+        self.seen = Observations {
             local_port: self.local_port,
             local_ips: self.local_ips.clone(),
-            asked: round.probes.len(),
-            answers: round.answers(),
-            filtering: Filtering::Unknown,
-        });
+            asked: self.servers.len(),
+            answers,
+            behaviour: Behaviour::default(),
+        };
         self.state = State::Waiting { next: now + self.repeat };
-        Some(profile)
+        self.plan_task(rtt);
+        Some(self.profile())
+    }
+
+    /// What fresh sockets are to find out, once after each round that makes it necessary.
+    pub fn take_task(&mut self) -> Option<Task> {
+        self.task.take()
+    }
+
+    /// Takes the outcome of a task in and returns the fuller profile.
+    pub fn learn(&mut self, behaviour: Behaviour) -> NatProfile {
+        self.network.behaviour = behaviour;
+        self.profile()
     }
 
     /// When [`Detector::handle_timeout`] is due.
@@ -127,52 +169,87 @@ impl Detector {
             State::Measuring(round) => round.next_send().min(round.ends()),
         }
     }
+
+    fn profile(&mut self) -> NatProfile {
+        self.seen.behaviour = self.network.behaviour.clone();
+        classify(&self.seen)
+    }
+
+    /// Behaviour is measured once for each network, which the public address stands for, and a few
+    /// times more if that came to nothing.
+    fn plan_task(&mut self, rtt: Duration) {
+        let Some(Second { server, other }) = self.second else { return };
+        let answer = |of: SocketAddr| self.seen.answers.iter().find(|a| a.server == of);
+        let mapped = answer(server).map(|answer| answer.mapped);
+        let other_lives = self.seen.answers.iter().any(|a| a.server.ip() == other.ip());
+        let Some(mapped) = mapped else { return };
+        if self.network.public_ip != Some(mapped.ip()) {
+            self.network = Network { public_ip: Some(mapped.ip()), ..Network::default() };
+        }
+        let network = &mut self.network;
+        let known = network.behaviour.filtering != Filtering::Unknown;
+        if known || network.tasks >= MAX_TASKS {
+            return;
+        }
+        if !other_lives {
+            network.behaviour.filtering_unknown_because = Some(SECOND_ADDRESS_SILENT);
+            return;
+        }
+        network.tasks += 1;
+        network.behaviour.filtering_unknown_because = Some(BEING_MEASURED);
+        let translated = !self.local_ips.contains(&mapped.ip());
+        self.task = Some(Task {
+            server,
+            other,
+            rtt,
+            translated,
+            sample_ports: translated && mapped.port() != self.local_port,
+        });
+    }
+
+    /// The axes describe IPv4 where there is any.
+    fn describes_the_axes(&self, server: SocketAddr) -> bool {
+        server.is_ipv4() || self.servers.iter().all(SocketAddr::is_ipv6)
+    }
 }
 
-impl Round {
-    fn new(servers: &[SocketAddr], now: Instant, rng: &mut dyn RngCore) -> Self {
-        let probe = |server: &SocketAddr| {
-            let mut id = [0; 12];
-            rng.fill_bytes(&mut id);
-            Probe { server: *server, id, sent: 0, mapped: None }
-        };
-        Self { started: now, first_answer: None, probes: servers.iter().map(probe).collect() }
-    }
+/// Where a server's second address is asked: on both ports, to tell by which the mapping changes.
+fn second_targets(server: SocketAddr, other: SocketAddr) -> [SocketAddr; 2] {
+    [SocketAddr::new(other.ip(), server.port()), other]
+}
 
-    fn due(&mut self, now: Instant) -> Vec<Transmit> {
-        let age = now.saturating_duration_since(self.started);
-        let mut out = Vec::new();
-        for probe in self.probes.iter_mut().filter(|p| p.mapped.is_none()) {
-            if SENDS.get(probe.sent).is_some_and(|due| *due <= age) {
-                // After a pause only the latest of the missed sends is worth a packet.
-                probe.sent = SENDS.iter().filter(|due| **due <= age).count();
-                let payload = Bytes::copy_from_slice(&stun::binding_request(probe.id));
-                out.push(Transmit { from: None, to: probe.server, payload });
-            }
-        }
-        out
-    }
+/// Whether a server may send this client to its other address (I9): both parts differ, as RFC 5780
+/// §6.1 has it, and it is no way into a network that the server itself is not in.
+fn is_plausible(server: SocketAddr, other: SocketAddr) -> bool {
+    server.is_ipv4() == other.is_ipv4()
+        && server.ip() != other.ip()
+        && server.port() != other.port()
+        && other.port() != 0
+        && reach(other.ip()).is_some_and(|of_other| reach(server.ip()) == Some(of_other))
+}
 
-    fn answers(&self) -> Vec<Observation> {
-        self.probes
-            .iter()
-            .filter_map(|p| p.mapped.map(|mapped| Observation { server: p.server, mapped }))
-            .collect()
-    }
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reach {
+    Host,
+    Private,
+    Global,
+}
 
-    fn next_send(&self) -> Instant {
-        let unanswered = self.probes.iter().filter(|p| p.mapped.is_none());
-        let next = unanswered.filter_map(|p| SENDS.get(p.sent)).min();
-        next.map_or(self.ends(), |after| self.started + *after)
+/// From how far an address can be reached; `None` for what is no single host's.
+fn reach(ip: IpAddr) -> Option<Reach> {
+    if ip.is_unspecified() || ip.is_multicast() {
+        return None;
     }
-
-    fn ends(&self) -> Instant {
-        if self.probes.iter().all(|p| p.mapped.is_some()) {
-            return self.first_answer.unwrap_or(self.started);
-        }
-        let give_up = self.started + GIVE_UP;
-        self.first_answer.map_or(give_up, |first| give_up.min(first + STRAGGLERS))
-    }
+    let private = match ip {
+        IpAddr::V4(ip) if ip.is_broadcast() => return None,
+        IpAddr::V4(ip) => ip.is_private() || ip.is_link_local(),
+        IpAddr::V6(ip) => ip.is_unique_local() || ip.is_unicast_link_local(),
+    };
+    Some(match (ip.is_loopback(), private) {
+        (true, _) => Reach::Host,
+        (false, true) => Reach::Private,
+        (false, false) => Reach::Global,
+    })
 }
 
 #[cfg(test)]
@@ -180,7 +257,7 @@ mod tests {
     use p2p_wire::{Mapping, NatType};
     use rand::SeedableRng;
     use rand::rngs::StdRng;
-    use stun_types::attribute::XorMappedAddress;
+    use stun_types::attribute::{MappedSocketAddr, XorMappedAddress};
     use stun_types::message::{Message, MessageWrite, MessageWriteExt, MessageWriteVec};
 
     use super::*;
@@ -208,11 +285,25 @@ mod tests {
         }
 
         fn answer(&mut self, request: &Transmit, from: SocketAddr, mapped: &str) -> bool {
+            self.answer_naming(request, from, mapped, None)
+        }
+
+        fn answer_naming(
+            &mut self,
+            request: &Transmit,
+            from: SocketAddr,
+            mapped: &str,
+            other: Option<&str>,
+        ) -> bool {
             let request = Message::from_bytes(&request.payload).unwrap();
             let mut response = Message::builder_success(&request, MessageWriteVec::new());
             let mapped = XorMappedAddress::new(mapped.parse().unwrap(), request.transaction_id());
             response.add_attribute(&mapped).unwrap();
-            self.detector.handle_response(from, &response.finish(), self.now)
+            if let Some(other) = other {
+                let other = MappedSocketAddr::new(other.parse().unwrap());
+                response.add_attribute(&other.to_raw(0x802c.into())).unwrap();
+            }
+            self.detector.handle_response(from, &response.finish(), self.now, &mut self.rng)
         }
     }
 
@@ -241,7 +332,7 @@ mod tests {
             }
             bench.now = bench.detector.poll_timeout();
         };
-        assert_eq!(sent, SENDS.len());
+        assert_eq!(sent, round::SENDS.len());
         assert_eq!(profile.nat_type, NatType::UdpBlocked);
     }
 
@@ -262,5 +353,104 @@ mod tests {
         let (sent, profile) = bench.step();
         assert!(sent.is_empty());
         assert_eq!(profile.unwrap().nat_type, NatType::Unknown);
+    }
+
+    const SERVER: &str = "203.0.113.1:3478";
+    const OTHER: &str = "203.0.113.2:3479";
+
+    /// Plays a whole round with a server that names a second address, and that address.
+    fn round_with_second(bench: &mut Bench, mapped: [&str; 3]) -> NatProfile {
+        let (sent, _) = bench.step();
+        assert!(bench.answer_naming(&sent[0], sent[0].to, mapped[0], Some(OTHER)));
+        let (mut more, _) = bench.step();
+        more.extend(sent.into_iter().skip(1));
+        let targets: Vec<_> = more.iter().map(|t| t.to.to_string()).collect();
+        assert_eq!(targets, ["203.0.113.2:3478", OTHER]);
+        for (request, mapped) in more.iter().zip(&mapped[1..]) {
+            assert!(bench.answer(request, request.to, mapped));
+        }
+        bench.step().1.unwrap()
+    }
+
+    #[test]
+    fn one_server_with_a_second_address_is_enough_to_tell_the_mapping() {
+        for (mapped, mapping) in [
+            ([5000, 5000, 5000], Mapping::EndpointIndependent),
+            ([5000, 6000, 6000], Mapping::AddressDependent),
+            ([5000, 6000, 7000], Mapping::AddressAndPortDependent),
+        ] {
+            let mapped = mapped.map(|port| format!("203.0.113.11:{port}"));
+            let mut bench = Bench::new(&[SERVER]);
+            let profile =
+                round_with_second(&mut bench, std::array::from_fn(|i| mapped[i].as_str()));
+            assert_eq!(profile.mapping, mapping);
+            assert!(!profile.unknown_because.contains_key("mapping_port"));
+        }
+    }
+
+    #[test]
+    fn what_fresh_sockets_find_out_completes_the_profile_until_the_network_changes() {
+        let mut bench = Bench::new(&[SERVER]);
+        let profile = round_with_second(&mut bench, ["203.0.113.11:5000"; 3]);
+        assert!(profile.unknown_because["filtering"].contains("being measured"));
+        let task = bench.detector.take_task().unwrap();
+        assert_eq!(
+            (task.server.to_string(), task.other.to_string()),
+            (SERVER.into(), OTHER.into())
+        );
+        let filtering = Filtering::AddressDependent;
+        let profile = bench.detector.learn(Behaviour { filtering, ..Behaviour::default() });
+        assert_eq!(profile.nat_type, NatType::RestrictedCone);
+
+        for (public, expected) in [
+            ("203.0.113.11:5001", NatType::RestrictedCone),
+            ("203.0.113.12:5001", NatType::PortRestrictedCone),
+        ] {
+            bench.now = bench.detector.poll_timeout();
+            let (sent, _) = bench.step();
+            assert_eq!(sent.len(), 3, "the second address is known and asked at once");
+            for request in &sent {
+                bench.answer(request, request.to, public);
+            }
+            assert_eq!(bench.step().1.unwrap().nat_type, expected);
+            let measured_again = bench.detector.take_task().is_some();
+            assert_eq!(measured_again, expected == NatType::PortRestrictedCone);
+        }
+    }
+
+    #[test]
+    fn a_second_address_that_is_silent_is_given_up_on_and_said_to_be() {
+        let mut bench = Bench::new(&[SERVER]);
+        let (sent, _) = bench.step();
+        bench.answer_naming(&sent[0], sent[0].to, "203.0.113.11:5000", Some(OTHER));
+        let profile = loop {
+            if let Some(profile) = bench.step().1 {
+                break profile;
+            }
+            bench.now = bench.detector.poll_timeout();
+        };
+        assert_eq!(profile.mapping, Mapping::Unknown);
+        assert!(profile.unknown_because["filtering"].contains("does not answer"));
+        assert_eq!(bench.detector.take_task(), None);
+    }
+
+    #[test]
+    fn i9_a_server_sends_the_client_nowhere_but_to_an_address_of_its_own_reach() {
+        let server = SERVER.parse().unwrap();
+        let plausible = |other: &str| is_plausible(server, other.parse().unwrap());
+        assert!(plausible(OTHER));
+        for other in [
+            "192.168.1.1:3479",
+            "127.0.0.1:3479",
+            "224.0.0.1:3479",
+            "255.255.255.255:3479",
+            "0.0.0.0:3479",
+            "203.0.113.2:3478",
+            "203.0.113.1:3479",
+            "203.0.113.2:0",
+            "[2001:db8::2]:3479",
+        ] {
+            assert!(!plausible(other), "{other}");
+        }
     }
 }

@@ -14,7 +14,7 @@
 #![warn(missing_docs)]
 
 pub mod attempt;
-mod budget;
+pub mod behaviour;
 pub mod demux;
 pub mod detect;
 mod ice;

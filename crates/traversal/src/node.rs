@@ -5,10 +5,12 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use p2p_nat::classify::Behaviour;
 use p2p_wire::{AttemptId, Candidate, CandidateKind, NatProfile, Report};
 use rand::RngCore;
 
 use crate::attempt::{Attempt, AttemptConfig, Change, Traffic};
+use crate::behaviour::Task;
 use crate::demux::{Kind, kind};
 use crate::detect::Detector;
 use crate::path::{Path, Via};
@@ -57,8 +59,11 @@ pub enum Input {
 /// What the node has to tell.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event {
-    /// A round of NAT detection has ended.
+    /// A round of NAT detection has ended, or [`Node::learn`] has completed it.
     Detected(NatProfile),
+    /// Fresh sockets could find out more: run a [`Probe`](crate::behaviour::Probe) over them and hand
+    /// its outcome to [`Node::learn`].
+    Unmeasured(Task),
     /// Peers can reach this client at these addresses; replaces what was said before.
     Candidates(Vec<Candidate>),
     /// The allocation at the relay came or went.
@@ -125,7 +130,7 @@ impl Node {
         let input = match kind(datagram, from_relay) {
             Kind::Quic => return Input::Data,
             Kind::Other => Input::Consumed,
-            Kind::Stun if self.detector.handle_response(remote, datagram, now) => {
+            Kind::Stun if self.detector.handle_response(remote, datagram, now, &mut *self.rng) => {
                 self.detect(now);
                 Input::Consumed
             }
@@ -204,6 +209,12 @@ impl Node {
             &mut *self.rng,
         );
         self.detect(now);
+    }
+
+    /// Takes in what fresh sockets have found out about the network ([`Event::Unmeasured`]).
+    pub fn learn(&mut self, behaviour: Behaviour) {
+        let profile = self.detector.learn(behaviour);
+        self.set_profile(profile);
     }
 
     /// Begins an attempt. Its paths and verdict come as events. `false` when as many are open as
@@ -345,6 +356,11 @@ impl Node {
     fn detect(&mut self, now: Instant) {
         let found = self.detector.handle_timeout(now, &mut *self.rng, &mut self.transmits);
         let Some(profile) = found else { return };
+        self.set_profile(profile);
+        self.events.extend(self.detector.take_task().map(Event::Unmeasured));
+    }
+
+    fn set_profile(&mut self, profile: NatProfile) {
         let moved = profile.public_address != self.profile.public_address;
         self.profile = profile.clone();
         self.events.push_back(Event::Detected(profile));
@@ -394,7 +410,7 @@ impl Node {
     fn after(&mut self, id: &AttemptId, now: Instant) {
         let Some(attempt) = self.attempts.get_mut(id) else { return };
         let mut checks = Vec::new();
-        while let Some(check) = attempt.poll_check(now) {
+        while let Some(check) = attempt.poll_check() {
             checks.push(check);
         }
         let changes = attempt.review(now);

@@ -3,7 +3,7 @@
 
 use std::net::SocketAddr;
 
-use stun_types::attribute::{ErrorCode, Username, XorMappedAddress};
+use stun_types::attribute::{ErrorCode, MappedSocketAddr, Username, XorMappedAddress};
 use stun_types::message::Message;
 
 /// A STUN transaction id (RFC 8489 §5).
@@ -24,6 +24,26 @@ pub(crate) enum Class {
 /// A Binding request without attributes: 20 bytes, which keeps reflection at its smallest.
 pub(crate) fn binding_request(id: TransactionId) -> [u8; 20] {
     header(BINDING_REQUEST, id)
+}
+
+/// What is to differ in the source of an answer (RFC 5780 §7.2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Change {
+    Port,
+    AddressAndPort,
+}
+
+/// A Binding request whose answer is to come from elsewhere.
+pub(crate) fn change_request(id: TransactionId, change: Change) -> [u8; 28] {
+    let flags = match change {
+        Change::Port => 0x02,
+        Change::AddressAndPort => 0x06,
+    };
+    let mut bytes = [0; 28];
+    bytes[..20].copy_from_slice(&header(BINDING_REQUEST, id));
+    bytes[3] = 8;
+    bytes[20..].copy_from_slice(&[0x00, 0x03, 0, 4, 0, 0, 0, flags]);
+    bytes
 }
 
 /// A Binding indication: keeps a NAT's mapping and asks for no answer (RFC 8445 §11).
@@ -51,6 +71,22 @@ pub(crate) fn mapped_address(datagram: &[u8]) -> Option<SocketAddr> {
     let message = Message::from_bytes(datagram).ok()?;
     let mapped = message.attribute::<XorMappedAddress>().ok()?;
     Some(mapped.addr(message.transaction_id()))
+}
+
+/// RESPONSE-ORIGIN: where the server says that its answer comes from (RFC 5780 §7.3).
+pub(crate) fn response_origin(datagram: &[u8]) -> Option<SocketAddr> {
+    plain_address(datagram, 0x802b)
+}
+
+/// OTHER-ADDRESS: the server's second address and port (RFC 5780 §7.4).
+pub(crate) fn other_address(datagram: &[u8]) -> Option<SocketAddr> {
+    plain_address(datagram, 0x802c)
+}
+
+fn plain_address(datagram: &[u8], kind: u16) -> Option<SocketAddr> {
+    let message = Message::from_bytes(datagram).ok()?;
+    let raw = message.raw_attribute(kind.into())?;
+    Some(MappedSocketAddr::from_raw(&raw).ok()?.addr())
 }
 
 /// What a relay said to a Refresh (RFC 8656 §7.3).
@@ -98,6 +134,10 @@ mod tests {
         assert_eq!(peek(&binding_request(id)), Some((Class::Request, id)));
         assert_eq!(peek(&binding_indication(id)), Some((Class::Indication, id)));
         assert!(Message::from_bytes(&binding_request(id)).is_ok());
+        let change = change_request(id, Change::AddressAndPort);
+        assert_eq!(peek(&change), Some((Class::Request, id)));
+        let change = Message::from_bytes(&change).unwrap();
+        assert_eq!(*change.raw_attribute(0x0003.into()).unwrap().value, [0, 0, 0, 6]);
         let mut response = binding_request(id);
         response[0] = 1;
         assert_eq!(peek(&response), Some((Class::Response, id)));

@@ -29,7 +29,7 @@ pub use client::ClientMessage;
 pub use close::CloseCode;
 pub use ids::{AppId, AttemptId, InvalidId, PeerId, PeerKey, RequestId, RoomName, SessionId};
 pub use limits::Limits;
-pub use nat::{Filtering, Mapping, NatProfile, NatType};
+pub use nat::{Filtering, Mapping, NatProfile, NatType, PortAllocation};
 pub use payload::{Meta, Payload};
 pub use plan::{Method, PlanStep};
 pub use problem::{Code, Problem};

@@ -64,6 +64,22 @@ pub enum Filtering {
     Unknown,
 }
 
+/// Which external ports a NAT gives to new flows (RFC 4787 §4.2).
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum PortAllocation {
+    /// The internal port.
+    Preserving,
+    /// One after the other, by a small step.
+    Sequential,
+    /// Any of a block of at most 8192 ports that the subscriber has.
+    Block,
+    /// Any.
+    Random,
+}
+
 /// The name that people know a network by. Derived from the axes, for display; strategy uses the
 /// axes.
 #[derive(
@@ -131,6 +147,17 @@ impl fmt::Display for Mapping {
     }
 }
 
+impl fmt::Display for PortAllocation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Preserving => "preserving",
+            Self::Sequential => "sequential",
+            Self::Block => "block",
+            Self::Random => "random",
+        })
+    }
+}
+
 impl fmt::Display for Filtering {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -160,6 +187,9 @@ pub struct NatProfile {
     /// Whether the external port equals the local one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub port_preserving: Option<bool>,
+    /// How external ports are chosen; absent where it was not measured or nothing is translated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port_allocation: Option<PortAllocation>,
     /// Whether two hosts behind this NAT reach each other by their public addresses.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hairpin: Option<bool>,

@@ -24,6 +24,7 @@ pub mod network;
 pub mod peer;
 pub mod relay;
 pub mod seed;
+mod survey;
 pub mod world;
 
 pub use coordinator::Call;

@@ -15,7 +15,7 @@ use rand::{Rng, SeedableRng};
 use crate::host::Host;
 use crate::nat::NatBox;
 
-/// The port every peer's socket is bound to.
+/// The port every peer's socket is bound to. Fresh sockets have ports above it.
 pub const PEER_PORT: u16 = 5000;
 /// Where the relay answers STUN and TURN, where its allocations are, and its second address.
 pub const RELAY_IP: IpAddr = IpAddr::V4(Ipv4Addr::new(203, 0, 113, 1));
@@ -42,7 +42,7 @@ pub enum Sender {
 /// A packet that has arrived.
 #[derive(Debug)]
 pub(crate) enum Arrival {
-    Peer { at: PeerIndex, local: IpAddr, from: SocketAddr, payload: Bytes },
+    Peer { at: PeerIndex, local: SocketAddr, from: SocketAddr, payload: Bytes },
     Relay { to: SocketAddr, from: SocketAddr, payload: Bytes },
 }
 
@@ -258,14 +258,14 @@ impl Network {
         to: SocketAddr,
         from: SocketAddr,
         now: Instant,
-    ) -> Option<(PeerIndex, IpAddr)> {
+    ) -> Option<(PeerIndex, SocketAddr)> {
         let at = self.owner(to.ip())?;
         let site = &mut self.sites[at.0];
         let inside = match &mut site.nat {
             Some(nat) => nat.inbound(to.port(), from, now)?,
             None => to,
         };
-        (inside.port() == PEER_PORT).then_some((at, inside.ip()))
+        (inside.port() >= PEER_PORT).then_some((at, inside))
     }
 }
 
@@ -273,8 +273,8 @@ fn is_relay(ip: IpAddr) -> bool {
     ip == RELAY_IP || ip == SECOND_IP
 }
 
-/// Where STUN and TURN are answered: two addresses, and a second port of the first, which is what it
-/// takes to tell mappings apart (RFC 5780 §4.3).
-pub fn servers() -> [SocketAddr; 3] {
-    [(RELAY_IP, 3478), (SECOND_IP, 3478), (RELAY_IP, 3479)].map(SocketAddr::from)
+/// Where STUN and TURN are answered: two addresses with two ports each (RFC 5780 §4.1). Clients are
+/// told of the first and find out about the others.
+pub fn servers() -> [SocketAddr; 4] {
+    [(RELAY_IP, 3478), (RELAY_IP, 3479), (SECOND_IP, 3478), (SECOND_IP, 3479)].map(SocketAddr::from)
 }

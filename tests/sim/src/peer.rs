@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use p2p_traversal::attempt::Traffic;
+use p2p_traversal::behaviour::Task;
 use p2p_traversal::relay::Allocation;
 use p2p_traversal::{AttemptConfig, Event, Input, Node, Path, PathKind, Via};
 use p2p_wire::{AttemptId, Candidate, NatProfile, Outcome, Report};
@@ -90,6 +91,8 @@ pub(crate) struct Peer {
 pub(crate) enum News {
     Profile(NatProfile),
     Candidates(Vec<Candidate>),
+    /// Only for the world itself: the peer wants fresh sockets.
+    Unmeasured(Task),
 }
 
 impl Peer {
@@ -181,6 +184,7 @@ impl Peer {
                     self.candidates.push(candidates.clone());
                     news.push(News::Candidates(candidates));
                 }
+                Event::Unmeasured(task) => news.push(News::Unmeasured(task)),
                 Event::Relay(allocation) => self.allocations.push(allocation),
                 Event::Path(id, path) => self.connection(&id).paths.push((at, path)),
                 Event::Sources(id, sources) => self.connection(&id).sources = sources,

@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use p2p_auth::turn_rest::TurnSecrets;
 use p2p_turn_core::{
-    AllocationId, ClientAction, ClientAddr, Command, Credentials, FiveTuple, Lifetimes, Limits,
-    ListenerId, NonceKey, Now, OwnAddresses, PeerAddr, PeerPolicy, RelayIp, Server, ServerConfig,
-    StaticUser,
+    AllocationId, ClientAction, ClientAddr, Command, Credentials, Discovery, FiveTuple, Lifetimes,
+    Limits, ListenerId, NonceKey, Now, OwnAddresses, PeerAddr, PeerPolicy, RelayIp, Server,
+    ServerConfig, StaticUser,
 };
 use rand::rngs::StdRng;
 use rand::{RngCore, SeedableRng};
@@ -76,7 +76,7 @@ impl Relay {
     pub(crate) fn handle(&mut self, to: SocketAddr, from: SocketAddr, payload: &Bytes, now: Now) {
         let listener = servers().iter().position(|listener| *listener == to);
         if let Some(listener) = listener {
-            let listener = ListenerId(u16::try_from(listener).expect("three listeners"));
+            let listener = ListenerId(u16::try_from(listener).expect("four listeners"));
             self.take_from_client(FiveTuple { listener, client: ClientAddr(from) }, payload, now);
         } else if let Some(id) = self.sockets.get(&to).copied() {
             self.take_from_peer(id, from, payload, now);
@@ -138,12 +138,14 @@ impl Relay {
 }
 
 fn server(users: &[String], lifetimes: &Lifetimes, rng: &mut StdRng) -> Server {
+    let mut listener = 0..;
+    let corners = servers().map(|addr| (ListenerId(listener.next().unwrap_or(0)), addr));
     let config = ServerConfig {
         relay_ips: vec![RelayIp { local: RELAY_IP, advertised: RELAY_IP }],
         relay_ports: 49_152..=65_535,
         limits: Limits::default(),
         lifetimes: lifetimes.clone(),
-        discovery: None,
+        discovery: Discovery::new(corners),
     };
     let user = |name: &String| StaticUser { name: name.clone(), password: PASSWORD.into() };
     let users = users.iter().map(user).collect();

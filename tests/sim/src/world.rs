@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use p2p_traversal::behaviour::{Outgoing, Task};
 use p2p_traversal::relay::Allocation;
 use p2p_traversal::{Node, NodeConfig, Path, PathKind, RelayConfig};
 use p2p_turn_core::Server;
@@ -17,6 +18,7 @@ use crate::host::Host;
 use crate::network::{Arrival, Network, PEER_PORT, PeerIndex, Sender, servers};
 use crate::peer::{Connection, News, Peer};
 use crate::relay::{self, Relay};
+use crate::survey::Survey;
 
 /// How often the client's driver looks at the traffic.
 const TRAFFIC: Duration = Duration::from_millis(250);
@@ -38,6 +40,11 @@ pub struct World {
     calls: u32,
     talks: Vec<Talk>,
     next_traffic: Instant,
+    /// What fresh sockets are measuring.
+    surveys: Vec<Survey>,
+    survey_rng: StdRng,
+    /// The next port of a fresh socket.
+    surveyed: u16,
     /// Datagrams that reached peers' sockets, once somebody listens.
     overheard: Option<Vec<(SocketAddr, Bytes)>>,
 }
@@ -64,6 +71,9 @@ impl World {
             calls: 0,
             talks: Vec::new(),
             next_traffic: clock.now(),
+            surveys: Vec::new(),
+            survey_rng: StdRng::seed_from_u64(seed ^ 0x5780),
+            surveyed: PEER_PORT + 1,
             overheard: None,
         }
     }
@@ -84,7 +94,7 @@ impl World {
         let config = NodeConfig {
             local_port: PEER_PORT,
             local_ips: vec![local],
-            stun_servers: servers().to_vec(),
+            stun_servers: vec![server],
             relay: host.relay.then(|| RelayConfig {
                 server,
                 username: name.to_owned(),
@@ -346,6 +356,7 @@ impl World {
         add(self.coordinator.next_mail(), "the coordinator");
         add(traffic.then_some(self.next_traffic), "the traffic");
         add(self.talks.iter().map(|talk| talk.next).min(), "a talk");
+        add(self.surveys.iter().filter_map(Survey::poll_timeout).min(), "a fresh socket");
         for peer in &mut self.peers {
             add(Some(peer.node.poll_timeout()), &peer.name);
         }
@@ -372,6 +383,7 @@ impl World {
                 self.flush(index);
             }
         }
+        self.run_surveys(now);
         self.tell_traffic(now);
         self.keep_talking(now);
     }
@@ -391,11 +403,16 @@ impl World {
     fn take(&mut self, arrival: Arrival) {
         let (now, elapsed) = (self.clock.now(), self.elapsed());
         match arrival {
+            Arrival::Peer { at, local, from, payload } if local.port() != PEER_PORT => {
+                for survey in self.surveys.iter_mut().filter(|survey| survey.peer == at) {
+                    survey.receive(local, from, &payload, now, &mut self.survey_rng);
+                }
+            }
             Arrival::Peer { at, local, from, payload } => {
                 if let Some(overheard) = &mut self.overheard {
                     overheard.push((from, payload.clone()));
                 }
-                self.peers[at.0].receive(local, from, &payload, elapsed, now);
+                self.peers[at.0].receive(local.ip(), from, &payload, elapsed, now);
                 self.flush(at);
             }
             Arrival::Relay { to, from, payload } => {
@@ -457,6 +474,10 @@ impl World {
             let signal = match news {
                 News::Profile(profile) => Signal::Profile(profile),
                 News::Candidates(candidates) => Signal::Candidates(candidates),
+                News::Unmeasured(task) => {
+                    self.survey(index, task);
+                    continue;
+                }
             };
             self.coordinator.tell(index, signal, now);
         }
@@ -465,6 +486,34 @@ impl World {
             impossible.is_empty(),
             "sent from an address that is not the host's: {impossible:?}"
         );
+    }
+
+    fn survey(&mut self, peer: PeerIndex, task: Task) {
+        let (local, now) = (self.network.local(peer), self.clock.now());
+        // Sockets of before have no port in common with these, on no host.
+        let first = self.surveyed;
+        let survey = Survey::new(peer, task, local, first, now, &mut self.survey_rng);
+        self.surveyed = survey.end_of_ports();
+        self.surveys.push(survey);
+    }
+
+    /// Lets the fresh sockets send, and tells the nodes what they have found out.
+    fn run_surveys(&mut self, now: Instant) {
+        let mut surveys = std::mem::take(&mut self.surveys);
+        for survey in &mut surveys {
+            if survey.poll_timeout().is_some_and(|due| due <= now) {
+                for (from, Outgoing { to, payload, .. }) in survey.handle_timeout(now) {
+                    self.network.send(Sender::Peer(survey.peer), from, to, payload, now);
+                }
+            }
+        }
+        surveys.retain(|survey| {
+            let Some(behaviour) = survey.outcome() else { return true };
+            self.peers[survey.peer.0].node.learn(behaviour);
+            self.flush(survey.peer);
+            false
+        });
+        self.surveys.append(&mut surveys);
     }
 
     fn flush_relay(&mut self) {

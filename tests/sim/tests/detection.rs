@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use p2p_sim::network::RELAY_LATENCY;
 use p2p_sim::seed::seed;
 use p2p_sim::{Host, Nat, World};
-use p2p_wire::{Filtering, Mapping, NatProfile, NatType};
+use p2p_wire::{Filtering, Mapping, NatProfile, NatType, PortAllocation};
 
 fn measured(host: impl Into<Host>) -> NatProfile {
     let mut world = World::new(seed(3)).peer("alice", host);
@@ -13,16 +14,15 @@ fn measured(host: impl Into<Host>) -> NatProfile {
 }
 
 #[test]
-fn each_mapping_is_told_apart_whatever_the_filter_is() {
+fn each_mapping_and_each_filter_is_told_apart_with_one_server() {
     let filters = [
-        Filtering::EndpointIndependent,
-        Filtering::AddressDependent,
-        Filtering::AddressAndPortDependent,
+        (Filtering::EndpointIndependent, NatType::FullCone),
+        (Filtering::AddressDependent, NatType::RestrictedCone),
+        (Filtering::AddressAndPortDependent, NatType::PortRestrictedCone),
     ];
-    for filtering in filters {
+    for (filtering, cone) in filters {
         for (mapping, nat_type) in [
-            // Nobody has measured the filter, so a cone counts as the strictest.
-            (Mapping::EndpointIndependent, NatType::PortRestrictedCone),
+            (Mapping::EndpointIndependent, cone),
             (Mapping::AddressDependent, NatType::Symmetric),
             (Mapping::AddressAndPortDependent, NatType::Symmetric),
         ] {
@@ -32,8 +32,10 @@ fn each_mapping_is_told_apart_whatever_the_filter_is() {
                 let profile = measured(nat);
                 assert_eq!(profile.mapping, mapping, "{nat:?}");
                 assert_eq!(profile.nat_type, nat_type, "{nat:?}");
+                assert_eq!(profile.filtering, filtering, "{nat:?}");
+                assert_eq!(profile.hairpin, Some(false), "{nat:?}");
                 assert!(profile.udp);
-                assert!(profile.unknown_because.contains_key("filtering"));
+                assert!(profile.unknown_because.is_empty(), "{nat:?}");
             }
         }
     }
@@ -42,8 +44,9 @@ fn each_mapping_is_told_apart_whatever_the_filter_is() {
 #[test]
 fn a_cone_tells_whether_it_preserves_ports() {
     assert_eq!(measured(Nat::port_restricted()).port_preserving, Some(true));
-    let random = Nat::port_restricted().with_random_ports();
-    assert_eq!(measured(random).port_preserving, Some(false));
+    let random = measured(Nat::port_restricted().with_random_ports());
+    assert_eq!(random.port_preserving, Some(false));
+    assert_eq!(random.port_allocation, Some(PortAllocation::Random));
 }
 
 #[test]
@@ -53,6 +56,33 @@ fn an_open_host_is_open_and_a_blocked_one_blocked() {
     assert_eq!(blocked.nat_type, NatType::UdpBlocked);
     assert!(!blocked.udp);
     assert_eq!(blocked.public_address, None);
+}
+
+/// The whole of it: two round trips for the mapping, less than a second for the filter, also where
+/// lines are slow and lose packets.
+#[test]
+fn a_client_knows_its_class_within_a_second_of_its_mapping() {
+    for latency in [5, 20, 50] {
+        let latency = Duration::from_millis(latency);
+        let rtt = 2 * (latency + RELAY_LATENCY);
+        let host = Host::behind(Nat::address_restricted()).latency(latency);
+        let mut world = World::new(seed(3)).peer("alice", host);
+        let mapped = world.run_until(3 * rtt, |world| world.profile("alice").is_some());
+        assert!(mapped, "{latency:?}: no mapping");
+        let known = |world: &World| {
+            world.profile("alice").is_some_and(|p| p.nat_type == NatType::RestrictedCone)
+        };
+        assert!(world.run_until(Duration::from_secs(1), known), "{latency:?}");
+    }
+}
+
+#[test]
+fn a_nat_that_starts_again_keeps_its_class() {
+    let mut world = World::new(seed(3)).peer("alice", Nat::full_cone().with_random_ports());
+    world.settle();
+    world.restart_nat("alice");
+    world.run_for(Duration::from_secs(30));
+    assert_eq!(world.profile("alice").map(|p| p.nat_type), Some(NatType::FullCone));
 }
 
 #[test]

@@ -94,7 +94,8 @@ fn assert_probed_only_the_peer(Case { world, name, .. }: &Case) {
     for (side, other) in [("alice", "bob"), ("bob", "alice")] {
         let offered: BTreeSet<SocketAddr> =
             world.candidates(other).iter().flatten().map(|c| c.address).collect();
-        let networks: [IpAddr; 2] = [world.public_ip(other), RELAY_IP];
+        // The own one: whether it sends back in.
+        let networks: [IpAddr; 3] = [world.public_ip(other), world.public_ip(side), RELAY_IP];
         let servers = p2p_sim::network::servers();
         for (to, count) in world.sent_by(side) {
             if servers.contains(&to) {
