@@ -15,6 +15,7 @@
 
 pub mod attempt;
 pub mod behaviour;
+mod budget;
 pub mod demux;
 pub mod detect;
 mod ice;

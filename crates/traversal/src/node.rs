@@ -410,7 +410,7 @@ impl Node {
     fn after(&mut self, id: &AttemptId, now: Instant) {
         let Some(attempt) = self.attempts.get_mut(id) else { return };
         let mut checks = Vec::new();
-        while let Some(check) = attempt.poll_check() {
+        while let Some(check) = attempt.poll_check(now) {
             checks.push(check);
         }
         let changes = attempt.review(now);
