@@ -184,6 +184,14 @@ impl Store for SqliteStore {
     fn nat_matrix<'a>(&'a self, filter: &'a Filter) -> StoreFuture<'a, Vec<NatCell>> {
         Box::pin(read::nat_matrix(&self.readers, filter))
     }
+
+    fn check(&self) -> StoreFuture<'_, ()> {
+        Box::pin(async {
+            // Reads the file, which a statement without a table would not.
+            sqlx::query("SELECT attempt FROM attempts LIMIT 1").execute(&self.readers).await?;
+            Ok(())
+        })
+    }
 }
 
 /// Says in terms of the file what went wrong while opening it.

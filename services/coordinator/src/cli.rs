@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 
 use crate::{
-    config, demo, dev, healthcheck, ports, relay, secret, signaling, token, turn_credentials,
-    version,
+    config, demo, dev, healthcheck, migrate, ports, relay, secret, signaling, token,
+    turn_credentials, version,
 };
 
 /// Heads the flags that every command takes.
@@ -60,6 +60,8 @@ pub enum Verb {
     Signaling(signaling::Args),
     /// Serve STUN and TURN over UDP
     Relay(relay::Args),
+    /// Bring the schema of the statistics database up to date
+    Migrate(migrate::Args),
     /// Make a secret for --jwt-secret-file or --turn-secret-file
     Secret(secret::Args),
     /// Mint a token for a peer

@@ -15,7 +15,7 @@ use secrecy::SecretString;
 
 use crate::failure::Failure;
 use crate::token::unix_now;
-use crate::{relay, secret, signaling};
+use crate::{relay, secret, signaling, statistics};
 
 /// How long the tokens of a run are valid.
 pub const TOKEN_TTL: Duration = Duration::from_secs(24 * 3600);
@@ -61,7 +61,7 @@ impl Embedded {
         let signing = SigningSecret::new(&secret::random()?)
             .map_err(|error| Failure::bug(error.to_string()))?;
         let turn = TurnSecrets::from(SecretString::from(secret::random()?));
-        let store = Arc::new(signaling::open_store(data).await?);
+        let store = Arc::new(statistics::open_embedded(data).await?);
 
         let loopback = ["127.0.0.0/8", "::1/128"].map(|block| block.parse());
         let loopback: Result<Vec<Cidr>, CidrError> = loopback.into_iter().collect();

@@ -8,18 +8,21 @@
 mod admin;
 mod cli;
 mod config;
+mod database;
 mod demo;
 mod dev;
 pub mod embedded;
 pub mod failure;
 mod healthcheck;
 mod listening;
+mod migrate;
 mod output;
 mod ports;
 mod relay;
 mod secret;
 mod settings;
 mod signaling;
+mod statistics;
 mod token;
 mod turn_credentials;
 mod version;
@@ -60,6 +63,7 @@ fn run(cli: &Cli, matches: &ArgMatches, file: Option<&SettingsFile>) -> Result<(
         Verb::Dev(args) => with_runtime(cli, "warn", dev::run(args)),
         Verb::Signaling(args) => with_runtime(cli, "info", signaling::run(args, matches)),
         Verb::Relay(args) => with_runtime(cli, "info", relay::run(args, matches)),
+        Verb::Migrate(_) => with_runtime(cli, "warn", migrate::run(matches)),
         Verb::Secret(args) => secret::run(args),
         Verb::Token(args) => token::run(args, matches),
         Verb::TurnCredentials(args) => turn_credentials::run(args, matches),

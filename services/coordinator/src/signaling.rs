@@ -2,8 +2,7 @@
 
 use std::io::ErrorKind;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{ArgMatches, FromArgMatches as _};
@@ -11,20 +10,18 @@ use p2p_auth::Verifier;
 use p2p_auth::turn_rest::TurnSecrets;
 use p2p_registry::{MemoryRegistry, Settings};
 use p2p_signaling::{RelayOffer, Signaling, SignalingConfig, SignalingError};
-use p2p_stats::SqliteStore;
 use p2p_telemetry::{Shutdown, prometheus};
 use secrecy::SecretString;
 
-use crate::failure::{Failure, exit};
+use crate::database::{self, DatabaseArgs};
+use crate::failure::Failure;
 use crate::output::say;
 use crate::settings::address::{stun_uri, turn_uri};
 use crate::settings::{duration, secret};
+use crate::statistics::Statistics;
 use crate::token::signing_secrets;
 use crate::version::VERSION;
 use crate::{admin, listening};
-
-/// The statistics' file in the data folder.
-const STATS_FILE: &str = "stats.sqlite";
 
 /// How long a drain may take in all; the service spreads the reconnects over a part of it.
 const DRAIN_DEADLINE: Duration = Duration::from_secs(30);
@@ -91,7 +88,9 @@ pub struct Args {
     /// Let clients offer loopback addresses: only for programs on one machine
     #[arg(long, env = "P2P_ALLOW_LOOPBACK")]
     allow_loopback: bool,
-    /// Folder for statistics
+    #[command(flatten)]
+    database: DatabaseArgs,
+    /// Folder for statistics where there is no database
     #[arg(long, value_name = "DIR", env = "P2P_DATA", default_value = "data")]
     data: PathBuf,
 }
@@ -99,6 +98,7 @@ pub struct Args {
 /// Checks the settings without binding anything.
 pub fn check(matches: &ArgMatches) -> Result<(), Failure> {
     let args = Args::from_arg_matches(matches).map_err(|error| Failure::bug(error.to_string()))?;
+    database::url(matches)?;
     config(&args, matches).map(drop)
 }
 
@@ -111,9 +111,10 @@ pub async fn run(args: &Args, matches: &ArgMatches) -> Result<(), Failure> {
     let metrics = prometheus::install(VERSION).map_err(|error| Failure::bug(error.to_string()))?;
     admin::keep_up(metrics);
 
-    let store = Arc::new(open_store(Some(&args.data)).await?);
+    let database = database::url(matches)?;
+    let statistics = Statistics::open(database.as_ref(), &args.data).await?;
     let registry = MemoryRegistry::start(Settings::default());
-    let signaling = Signaling::bind(config, registry, store.clone())
+    let signaling = Signaling::bind(config, registry, statistics.store())
         .await
         .map_err(|error| failure(&error, args.listen, "--listen"))?
         .start();
@@ -125,17 +126,8 @@ pub async fn run(args: &Args, matches: &ArgMatches) -> Result<(), Failure> {
     shutdown.draining().await;
     shutdown.finish(signaling.drain(), DRAIN_DEADLINE).await;
     signaling.shutdown().await;
-    store.close().await;
+    statistics.close().await;
     Ok(())
-}
-
-/// Statistics in a folder, or in memory.
-pub async fn open_store(data: Option<&Path>) -> Result<SqliteStore, Failure> {
-    let opened = match data {
-        Some(folder) => SqliteStore::open(folder.join(STATS_FILE)).await,
-        None => SqliteStore::in_memory().await,
-    };
-    opened.map_err(|error| Failure::new(error.code(), exit::USAGE, error.to_string(), error.fix()))
 }
 
 fn config(args: &Args, matches: &ArgMatches) -> Result<SignalingConfig, Failure> {

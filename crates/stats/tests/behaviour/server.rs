@@ -8,8 +8,6 @@ use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
-use sqlx::{ConnectOptions as _, Connection as _};
-
 /// What tests need and production must not have, and no port that could be taken.
 const SETTINGS: &str = "\
     listen_addresses = ''\n\
@@ -33,6 +31,7 @@ pub(crate) struct Server {
     bin: PathBuf,
     user: Option<(u32, u32)>,
     databases: AtomicU32,
+    runs: AtomicU32,
     guard: Child,
 }
 
@@ -67,7 +66,14 @@ impl Server {
             .process_group(0)
             .spawn()
             .unwrap();
-        let server = Self { folder, bin, user, databases: AtomicU32::new(0), guard };
+        let server = Self {
+            folder,
+            bin,
+            user,
+            databases: AtomicU32::new(0),
+            runs: AtomicU32::new(0),
+            guard,
+        };
         let data = server.data();
         server.run("initdb", &["-D", &data, "-U", "p2p", "-A", "trust", "-E", "UTF8", "--no-sync"]);
         let settings = Path::new(&data).join("postgresql.auto.conf");
@@ -89,18 +95,11 @@ impl Server {
     }
 
     /// The URL of a new, empty database.
-    pub(crate) async fn database(&self) -> String {
+    pub(crate) fn database(&self) -> String {
         let name = format!("t{}", self.databases.fetch_add(1, Relaxed));
-        let mut connection = self.connect("postgres").await;
-        let create = sqlx::AssertSqlSafe(format!("CREATE DATABASE {name} TEMPLATE template0"));
-        sqlx::query(create).execute(&mut connection).await.unwrap();
-        connection.close().await.unwrap();
+        let folder = self.folder.display().to_string();
+        self.run("createdb", &["-h", &folder, "-U", "p2p", "-T", "template0", &name]);
         self.url(&name)
-    }
-
-    async fn connect(&self, database: &str) -> sqlx::PgConnection {
-        let options: sqlx::postgres::PgConnectOptions = self.url(database).parse().unwrap();
-        options.connect().await.unwrap()
     }
 
     fn url(&self, database: &str) -> String {
@@ -116,7 +115,8 @@ impl Server {
         let mut command = Command::new(self.bin.join(program));
         command.args(arguments);
         // The server keeps what it inherits, so there is no pipe whose end would be waited for.
-        let output = self.folder.join(format!("{program}.out"));
+        let run = self.runs.fetch_add(1, Relaxed);
+        let output = self.folder.join(format!("{program}-{run}.out"));
         let file = std::fs::File::create(&output).unwrap();
         let command = run_as(&mut command, self.user, &self.folder)
             .stdin(Stdio::null())
@@ -143,7 +143,7 @@ fn programs() -> Option<PathBuf> {
         folders.extend(versions.flatten().map(|version| version.path().join("bin")));
     }
     folders.into_iter().find(|folder| {
-        ["pg_ctl", "initdb", "postgres"].iter().all(|name| folder.join(name).is_file())
+        ["pg_ctl", "initdb", "postgres", "createdb"].iter().all(|name| folder.join(name).is_file())
     })
 }
 

@@ -1,14 +1,19 @@
 //! `GET /livez`, `/readyz` and `/metrics`, for whatever keeps the instance running.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
 use http::header;
 use p2p_wire::Code;
+use tokio::time::timeout;
 
 use super::problem::ProblemResponse;
 use crate::instance::Instance;
+
+/// How long the answer waits for a dependency's.
+const ASK: Duration = Duration::from_secs(1);
 
 /// Alive. Touches nothing: an instance is not restarted because something behind it is slow
 /// (invariant I6).
@@ -16,10 +21,11 @@ pub(super) async fn live() -> &'static str {
     "ok\n"
 }
 
-/// Accepts connections.
+/// Accepts connections, and how what is behind it does: a database that is away takes statistics
+/// away for a while, not the instance (invariant I7).
 pub(super) async fn ready(
     State(instance): State<Arc<Instance>>,
-) -> Result<&'static str, ProblemResponse> {
+) -> Result<String, ProblemResponse> {
     if instance.stop.is_draining() {
         return Err(ProblemResponse::new(
             Code::Draining,
@@ -28,7 +34,11 @@ pub(super) async fn ready(
             "send clients to another instance",
         ));
     }
-    Ok("ready\n")
+    let database = match timeout(ASK, instance.store.check()).await {
+        Ok(Ok(())) => "ok",
+        Ok(Err(_)) | Err(_) => "degraded",
+    };
+    Ok(format!("ready\ndatabase: {database}\n"))
 }
 
 /// The metrics in the Prometheus text format.

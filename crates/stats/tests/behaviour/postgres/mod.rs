@@ -43,7 +43,7 @@ promises!(conformance);
 /// A store on an empty database that keeps everything, and the database's URL; `None` where there
 /// is no PostgreSQL.
 async fn store() -> Option<(PostgresStore, String)> {
-    let url = Server::shared()?.database().await;
+    let url = Server::shared()?.database();
     migrate(&url).await.unwrap();
     Some((PostgresStore::open(&url, None).await.unwrap(), url))
 }

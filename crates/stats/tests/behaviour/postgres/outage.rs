@@ -15,7 +15,7 @@ const MEANWHILE: i64 = 5_000;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn i7_while_the_server_is_away_recording_goes_on_and_every_record_is_accounted_for() {
     let Some(server) = Server::start() else { return };
-    let url = server.database().await;
+    let url = server.database();
     migrate(&url).await.unwrap();
     let store = Arc::new(PostgresStore::open(&url, None).await.unwrap());
     let recorder = Recorder::new(store.clone(), QUEUE);

@@ -33,7 +33,7 @@ async fn partitions(url: &str) -> Vec<(String, i64)> {
 }
 
 async fn store(max_age: Duration) -> Option<(PostgresStore, String)> {
-    let url = Server::shared()?.database().await;
+    let url = Server::shared()?.database();
     migrate(&url).await.unwrap();
     Some((PostgresStore::open(&url, Some(max_age)).await.unwrap(), url))
 }

@@ -20,7 +20,7 @@ fn versions() -> Vec<i64> {
 #[tokio::test]
 async fn an_empty_database_gets_the_whole_schema_once() {
     let Some(server) = Server::shared() else { return };
-    let url = server.database().await;
+    let url = server.database();
     let applied: Vec<i64> =
         migrate(&url).await.unwrap().iter().map(|applied| applied.version).collect();
     assert_eq!(applied, versions());
@@ -31,7 +31,7 @@ async fn an_empty_database_gets_the_whole_schema_once() {
 async fn every_earlier_version_is_brought_up_to_date_with_what_it_holds() {
     let Some(server) = Server::shared() else { return };
     for version in versions() {
-        let url = server.database().await;
+        let url = server.database();
         let mut connection = sqlx::PgConnection::connect(&url).await.unwrap();
         MIGRATIONS.run_direct(Some(version), &mut connection, false).await.unwrap();
         connection.close().await.unwrap();
@@ -58,7 +58,7 @@ async fn every_earlier_version_is_brought_up_to_date_with_what_it_holds() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn several_may_migrate_one_database_at_once() {
     let Some(server) = Server::shared() else { return };
-    let url = server.database().await;
+    let url = server.database();
     let tasks: Vec<_> = (0..6)
         .map(|_| {
             let url = url.clone();
@@ -74,7 +74,7 @@ async fn several_may_migrate_one_database_at_once() {
 #[tokio::test]
 async fn a_database_without_the_schema_is_refused_with_the_command_that_makes_it() {
     let Some(server) = Server::shared() else { return };
-    let url = server.database().await;
+    let url = server.database();
     for version in [None, Some(1)] {
         if version.is_some() {
             let mut connection = sqlx::PgConnection::connect(&url).await.unwrap();
@@ -89,7 +89,7 @@ async fn a_database_without_the_schema_is_refused_with_the_command_that_makes_it
 #[tokio::test]
 async fn a_database_of_a_newer_version_is_refused_and_left_alone() {
     let Some(server) = Server::shared() else { return };
-    let url = server.database().await;
+    let url = server.database();
     migrate(&url).await.unwrap();
     execute(
         &url,
