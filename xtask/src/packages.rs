@@ -25,6 +25,9 @@ pub(crate) const INTEROP: &[Tool] =
 /// What `tests/cluster` runs.
 pub(crate) const CLUSTER: &[Tool] = &[tool("redis-server", "redis-server"), tool("kill", "procps")];
 
+/// What the tests of the statistics store run: a PostgreSQL server of their own.
+pub(crate) const STATS: &[Tool] = &[tool("pg_ctlcluster", "postgresql")];
+
 /// What the NAT lab runs.
 pub(crate) const LAB: &[Tool] = &[
     tool("ip", "iproute2"),

@@ -35,7 +35,9 @@ fn allowed(folder: &str) -> Option<Vec<&'static str>> {
         // Not on each other, but all may use telemetry.
         "crates/registry" | "crates/stats" => [&CORES[..], &["crates/telemetry"]].concat(),
         "services/relay" | "services/signaling" | "clients/rust" => crates(),
-        "clients/cli" | "clients/node" => [&CRATES[..], &["clients/rust"]].concat(),
+        "clients/cli" => [&CRATES[..], &["clients/rust"]].concat(),
+        // Without a server to join, the Node.js package starts a coordinator in its own process.
+        "clients/node" => [&CRATES[..], &["clients/rust", "services/coordinator"]].concat(),
         // It only composes, so it alone may see other services and the client.
         "services/coordinator" => {
             [&CRATES[..], &["services/relay", "services/signaling", "clients/rust"]].concat()

@@ -98,13 +98,36 @@ fn has_word(line: &str, word: &str) -> bool {
     })
 }
 
+/// A member inherits the workspace lints. One that needs unsafe code cannot, because `forbid` has no
+/// exceptions: it repeats all of them, with `deny` for that one.
 fn check_lints(package: &Package, files: &[SourceFile]) -> Option<Violation> {
+    let text = |path: &str| files.iter().find(|file| file.path == path).map(|file| &*file.text);
     let path = format!("{}/Cargo.toml", package.folder);
-    let manifest = files.iter().find(|file| file.path == path)?;
-    let mut lines = manifest.text.lines().map(str::trim).skip_while(|line| *line != "[lints]");
-    let inherits = lines.nth(1) == Some("workspace = true");
+    let manifest = text(&path)?;
+    if section(manifest, "lints").eq(["workspace = true"]) {
+        return None;
+    }
+    let workspace = text("Cargo.toml").unwrap_or_default();
+    let wanted = |tool: &str| -> Vec<String> {
+        let lines = section(workspace, &format!("workspace.lints.{tool}"));
+        lines.map(|line| line.replace(FORBID_UNSAFE, DENY_UNSAFE)).collect()
+    };
+    let repeats = |tool: &str| section(manifest, &format!("lints.{tool}")).eq(wanted(tool));
     let message = "does not inherit the workspace lints: add `[lints]` with `workspace = true`";
-    (!inherits).then(|| Violation::new(path, 1, "lints", message))
+    let is_well = !wanted("rust").is_empty() && repeats("rust") && repeats("clippy");
+    (!is_well).then(|| Violation::new(path, 1, "lints", message))
+}
+
+const FORBID_UNSAFE: &str = r#"unsafe_code = "forbid""#;
+const DENY_UNSAFE: &str = r#"unsafe_code = "deny""#;
+
+/// The settings of one section of a manifest.
+fn section<'a>(manifest: &'a str, name: &str) -> impl Iterator<Item = &'a str> + use<'a> {
+    let heading = format!("[{name}]");
+    let lines = manifest.lines().map(str::trim).skip_while(move |line| *line != heading).skip(1);
+    lines
+        .take_while(|line| !line.starts_with('['))
+        .filter(|line| !line.is_empty() && !line.starts_with('#'))
 }
 
 #[cfg(test)]
@@ -160,17 +183,30 @@ mod tests {
         assert_eq!(rules("Cargo.lock", "source = \"registry+https://mirror/\"\n"), ["machine"]);
     }
 
-    #[test]
-    fn a_member_that_sets_its_own_lints_is_found() {
+    fn lints_are_well(text: &str) -> bool {
+        let workspace = "[workspace.lints.rust]\nunsafe_code = \"forbid\"\nunreachable_pub = \"warn\"\n\
+                         [workspace.lints.clippy]\n# Why.\ntodo = \"warn\"\n";
         let package = Package {
             name: "p2p-nat".into(),
             folder: "crates/nat".into(),
             dependencies: Vec::new(),
         };
-        let manifest = |text: &str| [file("crates/nat/Cargo.toml", text)];
-        let packages = [package];
-        let found = check(&packages, &manifest("[package]\nname = \"p2p-nat\"\n"));
-        assert_eq!(found[0].rule, "lints");
-        assert!(check(&packages, &manifest("[lints]\nworkspace = true\n")).is_empty());
+        let files = [file("Cargo.toml", workspace), file("crates/nat/Cargo.toml", text)];
+        check(&[package], &files).is_empty()
+    }
+
+    #[test]
+    fn a_member_inherits_the_lints_or_is_found() {
+        assert!(lints_are_well("[lints]\nworkspace = true\n"));
+        assert!(!lints_are_well("[package]\nname = \"p2p-nat\"\n"));
+    }
+
+    #[test]
+    fn a_member_with_unsafe_code_repeats_every_other_lint() {
+        let rust = "[lints.rust]\nunsafe_code = \"deny\"\nunreachable_pub = \"warn\"\n";
+        let clippy = "[lints.clippy]\ntodo = \"warn\"\n";
+        assert!(lints_are_well(&format!("{rust}\n{clippy}")));
+        assert!(!lints_are_well(rust));
+        assert!(!lints_are_well(&format!("{rust}{clippy}").replace("deny", "allow")));
     }
 }
