@@ -15,11 +15,13 @@ mod conformance;
 mod error;
 mod link;
 pub mod memory;
+pub mod redis;
 mod registry;
 mod secret;
 mod send;
 mod view;
 
+pub use self::redis::{RedisRegistry, RedisSettings};
 pub use claim::{Claim, Claimed, ConflictPolicy, Ownership};
 pub use error::RegistryError;
 pub use link::{Delivery, End, Feed, Frame, Link, NotPushed};

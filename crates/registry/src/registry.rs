@@ -87,4 +87,10 @@ pub trait Registry: Send + Sync {
 
     /// How much there is. Answered from memory: this is for metrics and landing pages.
     fn counts(&self) -> Counts;
+
+    /// What keeps the registry from its full work, if anything does. Sessions go on meanwhile, and
+    /// reach what is on the same instance.
+    fn trouble(&self) -> Option<String> {
+        None
+    }
 }

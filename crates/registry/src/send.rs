@@ -39,3 +39,21 @@ pub enum Sent {
         reason: Option<String>,
     },
 }
+
+impl Sent {
+    /// The receipt for a message that went into no inbox.
+    pub(crate) fn nobody(target: &Target, receivers: usize) -> Self {
+        let (status, reason) = match (target, receivers) {
+            (Target::Peer(peer), 0) => {
+                (ReceiptStatus::Gone, format!("no peer {peer} is connected"))
+            }
+            (Target::Room(_), 0) => (ReceiptStatus::Gone, "nobody else is in the room".to_owned()),
+            (_, _) => (
+                ReceiptStatus::Rejected,
+                "the receiver has not acknowledged earlier messages and its inbox is full"
+                    .to_owned(),
+            ),
+        };
+        Self::Receipt { status, reason: Some(reason) }
+    }
+}

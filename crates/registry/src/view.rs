@@ -1,5 +1,6 @@
 //! What the registry tells about peers and rooms.
 
+use p2p_wire::limits::MAX_MESSAGE_BYTES;
 use p2p_wire::server::{Member, PeerState};
 use p2p_wire::{Candidate, Meta, NatProfile, PeerKey, RoomName};
 
@@ -32,6 +33,21 @@ pub struct RoomView {
     pub members: Vec<Member>,
     /// Counts the room's changes.
     pub version: u64,
+}
+
+impl RoomView {
+    /// A snapshot that fits one frame: ids always, metadata as long as there is space.
+    pub(crate) fn in_one_frame(mut members: Vec<Member>, version: u64) -> Self {
+        let mut space = MAX_MESSAGE_BYTES;
+        for member in &mut members {
+            let bytes = serialized_len(member);
+            if bytes > space {
+                member.meta = Meta::default();
+            }
+            space = space.saturating_sub(bytes);
+        }
+        Self { members, version }
+    }
 }
 
 /// One room in a listing.
@@ -88,4 +104,17 @@ pub struct Counts {
     pub resumed: u64,
     /// Sessions whose resume window passed, ever.
     pub expired: u64,
+}
+
+/// An upper estimate that need not serialise: names and role at most double by escaping, and the
+/// object around them has under 64 bytes.
+fn serialized_len(member: &Member) -> usize {
+    let role = member.role.as_ref().map_or(0, |role| 2 * role.len());
+    let meta: usize = member
+        .meta
+        .entries()
+        .iter()
+        .map(|(key, value)| key.len() + value.to_string().len() + 4)
+        .sum();
+    member.peer.as_str().len() + role + meta + 64
 }

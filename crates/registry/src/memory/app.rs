@@ -7,8 +7,8 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use p2p_telemetry::metrics::{REGISTRY_INBOX_DROPPED, SIGNALING_RECEIPTS};
-use p2p_wire::limits::{MAX_MESSAGE_BYTES, MAX_ROOM_MEMBERS, MAX_ROOMS_PER_PEER};
-use p2p_wire::server::{Member, PeerState, ReceiptStatus, RoomChange, RoomEvent};
+use p2p_wire::limits::{MAX_ROOM_MEMBERS, MAX_ROOMS_PER_PEER};
+use p2p_wire::server::{Member, PeerState, RoomChange, RoomEvent};
 use p2p_wire::{Meta, PeerId, RoomName, ServerMessage};
 use tokio::time::Instant;
 
@@ -155,7 +155,7 @@ impl App {
         }
         let to_room = room.is_some();
         if open.is_empty() {
-            return Ok((nobody(&message.target, receivers.len()), Vec::new()));
+            return Ok((Sent::nobody(&message.target, receivers.len()), Vec::new()));
         }
         let parcel = Arc::new(Parcel::new(
             owner.peer.clone(),
@@ -215,18 +215,11 @@ impl App {
 
     pub(super) fn room(&self, name: &RoomName) -> Option<RoomView> {
         let room = self.rooms.get(name)?;
-        // A snapshot fits one frame: ids always, metadata as long as there is space.
-        let mut space = MAX_MESSAGE_BYTES;
-        let members = room.members.iter().filter_map(|(id, role)| {
-            let mut member = self.peers.get(id)?.member(id, role.clone());
-            let bytes = serialized_len(&member);
-            if bytes > space {
-                member.meta = Meta::default();
-            }
-            space = space.saturating_sub(bytes);
-            Some(member)
-        });
-        Some(RoomView { members: members.collect(), version: room.version })
+        let members = room
+            .members
+            .iter()
+            .filter_map(|(id, role)| Some(self.peers.get(id)?.member(id, role.clone())));
+        Some(RoomView::in_one_frame(members.collect(), room.version))
     }
 
     pub(super) fn peers(&self, page: &Page<PeerId>) -> Listing<PeerId, Member> {
@@ -335,32 +328,6 @@ impl App {
     }
 }
 
-/// The receipt for a message that went into no inbox.
-fn nobody(target: &Target, receivers: usize) -> Sent {
-    let (status, reason) = match (target, receivers) {
-        (Target::Peer(peer), 0) => (ReceiptStatus::Gone, format!("no peer {peer} is connected")),
-        (Target::Room(_), 0) => (ReceiptStatus::Gone, "nobody else is in the room".to_owned()),
-        (_, _) => (
-            ReceiptStatus::Rejected,
-            "the receiver has not acknowledged earlier messages and its inbox is full".to_owned(),
-        ),
-    };
-    Sent::Receipt { status, reason: Some(reason) }
-}
-
 fn start<Id: Clone>(page: &Page<Id>) -> Bound<Id> {
     page.after.clone().map_or(Bound::Unbounded, Bound::Excluded)
-}
-
-/// An upper estimate that need not serialise: names and role at most double by escaping, and the
-/// object around them has under 64 bytes.
-fn serialized_len(member: &Member) -> usize {
-    let role = member.role.as_ref().map_or(0, |role| 2 * role.len());
-    let meta: usize = member
-        .meta
-        .entries()
-        .iter()
-        .map(|(key, value)| key.len() + value.to_string().len() + 4)
-        .sum();
-    member.peer.as_str().len() + role + meta + 64
 }

@@ -1,0 +1,157 @@
+//! One command: its deadline, and what follows from its failure.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use p2p_wire::AppId;
+use redis::aio::MultiplexedConnection;
+use redis::{RedisError, Script, ScriptInvocation, Value};
+use tokio::time::timeout;
+use tracing::debug;
+
+use super::Shared;
+use super::reply::Reply;
+use crate::claim::Ownership;
+use crate::error::RegistryError;
+
+/// How long a call whose command failed waits for Redis to come back.
+const PATIENCE: Duration = Duration::from_millis(1500);
+
+impl Shared {
+    /// Runs a script for an app.
+    pub(super) async fn call(
+        self: &Arc<Self>,
+        script: &Script,
+        app: &AppId,
+        arguments: impl FnOnce(&mut ScriptInvocation<'_>),
+    ) -> Result<Reply, RegistryError> {
+        let connection = self.connection()?;
+        let reply = self.run(connection, script, app, arguments).await?;
+        self.suspect(&reply);
+        Ok(reply)
+    }
+
+    /// Runs a script that acts for an owner.
+    pub(super) async fn owned(
+        self: &Arc<Self>,
+        script: &Script,
+        owner: &Ownership,
+        arguments: impl Fn(&mut ScriptInvocation<'_>),
+    ) -> Result<Reply, RegistryError> {
+        let run = || {
+            self.call(script, &owner.app, |call| {
+                call.arg(owner.peer.as_str()).arg(owner.epoch);
+                arguments(call);
+            })
+        };
+        let mut reply = run().await?;
+        // Redis lost the peer, and this instance serves it.
+        if reply.word == "unknown" && self.table().owned(owner).is_some() {
+            self.reassert(self.connection()?, owner).await?;
+            reply = run().await?;
+        }
+        match reply.word.as_str() {
+            "not_owner" | "unknown" => Err(RegistryError::NotOwner),
+            "room_not_found" => Err(RegistryError::RoomNotFound),
+            "room_full" => Err(RegistryError::RoomFull),
+            "too_many_rooms" => Err(RegistryError::TooManyRooms),
+            _ => Ok(reply),
+        }
+    }
+
+    /// The connection, where Redis can be used.
+    pub(super) fn connection(&self) -> Result<MultiplexedConnection, RegistryError> {
+        if let Some(trouble) = &*self.trouble.borrow() {
+            return Err(RegistryError::Unavailable(trouble.clone()));
+        }
+        let connection = self.connection.lock().expect("a connection is cloned without panic");
+        let none = || RegistryError::Unavailable("connecting".to_owned());
+        connection.clone().ok_or_else(none)
+    }
+
+    pub(super) async fn run(
+        &self,
+        connection: MultiplexedConnection,
+        script: &Script,
+        app: &AppId,
+        arguments: impl FnOnce(&mut ScriptInvocation<'_>),
+    ) -> Result<Reply, RegistryError> {
+        let mut call = script.key(self.names.of_app(app.as_str()));
+        call.arg(app.as_str()).arg(&self.names.channels);
+        arguments(&mut call);
+        self.invoke(connection, &call).await
+    }
+
+    /// Runs a script over all apps of a shard.
+    pub(super) async fn run_in_shard(
+        &self,
+        connection: MultiplexedConnection,
+        script: &Script,
+        shard: u8,
+        arguments: impl FnOnce(&mut ScriptInvocation<'_>),
+    ) -> Result<Reply, RegistryError> {
+        let mut call = script.key(self.names.shard(shard));
+        call.arg("").arg(&self.names.channels);
+        arguments(&mut call);
+        self.invoke(connection, &call).await
+    }
+
+    pub(super) async fn invoke(
+        &self,
+        mut connection: MultiplexedConnection,
+        call: &ScriptInvocation<'_>,
+    ) -> Result<Reply, RegistryError> {
+        let value: Value = self.in_time(call.invoke_async(&mut connection)).await?;
+        Reply::read(value)
+    }
+
+    /// Awaits an answer for as long as one command may take. A connection that does not answer is
+    /// taken for broken: all that wait on it learn it together.
+    pub(super) async fn in_time<T>(
+        &self,
+        answer: impl Future<Output = Result<T, RedisError>>,
+    ) -> Result<T, RegistryError> {
+        let deadline = self.settings.deadline;
+        match timeout(deadline, answer).await {
+            Ok(Ok(value)) => Ok(value),
+            Ok(Err(error)) => {
+                if error.is_io_error() || error.is_timeout() || error.is_unrecoverable_error() {
+                    self.break_off(&error.to_string());
+                }
+                Err(RegistryError::Unavailable(error.to_string()))
+            }
+            Err(_) => {
+                let why = format!("no answer within {} ms", deadline.as_millis());
+                self.break_off(&why);
+                Err(RegistryError::Unavailable(why))
+            }
+        }
+    }
+
+    /// From here on calls fail at once; the supervisor connects again.
+    fn break_off(&self, why: &str) {
+        debug!(why, "the connection to Redis is broken");
+        self.down(why);
+        self.broken.notify_one();
+    }
+
+    pub(super) fn down(&self, why: &str) {
+        *self.connection.lock().expect("a connection is cloned without panic") = None;
+        self.trouble.send_if_modified(|trouble| {
+            let was_up = trouble.is_none();
+            *trouble = Some(why.to_owned());
+            was_up
+        });
+    }
+
+    pub(super) async fn connected(&self) {
+        let mut trouble = self.trouble.subscribe();
+        // The sender lives as long as `self`.
+        let _ = trouble.wait_for(Option::is_none).await;
+    }
+
+    /// Whether Redis comes back while a call can still wait for it.
+    pub(super) async fn returns_soon(&self) -> bool {
+        timeout(PATIENCE, self.connected()).await.is_ok()
+    }
+}

@@ -1,0 +1,6 @@
+-- peer, epoch, seq
+local status = check(ARGV[3], ARGV[4])
+if status == 'ok' then
+  acknowledge(ARGV[3], tonumber(ARGV[5]))
+end
+return reply(status)

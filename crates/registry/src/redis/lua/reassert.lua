@@ -1,0 +1,91 @@
+-- An instance says again what it knows of a peer that it serves, after Redis was away or lost its
+-- data. A newer owner wins (I1).
+--
+-- Messages that the instance delivered while Redis was away have numbers behind `synced`; what
+-- other instances put into the inbox meanwhile gets new numbers behind those.
+-- peer, epoch, instance, session, secret hash, meta, key, published, synced, last, acked,
+-- rooms n, (room, role, version) * n, sent m, (id, parcel) * m,
+-- messages k, (seq, from, session, id, room, rest) * k
+local id, ep, inst = ARGV[3], ARGV[4], ARGV[5]
+local synced, last, acked = tonumber(ARGV[11]), tonumber(ARGV[12]), tonumber(ARGV[13])
+local p = key('p', id)
+local cursor = 14
+local function take()
+  cursor = cursor + 1
+  return ARGV[cursor - 1]
+end
+
+local old = call('HMGET', p, 'ep', 'st')
+if old[1] and tonumber(old[1]) > tonumber(ep) then
+  return reply('not_owner')
+end
+local intact = old[1] == ep
+if old[1] and not intact then
+  remove(id)
+end
+if intact then
+  acknowledge(id, acked)
+else
+  call('SET', base .. ':rebuilding', 1, 'PX', 3000)
+end
+call('HSET', p, 'ep', ep, 'sid', ARGV[6], 'sec', ARGV[7], 'st', 'on', 'inst', inst,
+  'meta', ARGV[8], 'key', ARGV[9], 'pub', ARGV[10])
+call('HDEL', p, 'until')
+call('ZREM', due, 'w/' .. app .. '/' .. id)
+call('ZADD', of_app('peers'), 0, id)
+call('SADD', of_instance(inst), app .. '/' .. id)
+
+for _ = 1, tonumber(take()) do
+  local room = take()
+  local role = take()
+  local version = tonumber(take())
+  if call('HEXISTS', key('r', room), id) == 0 then
+    if tonumber(call('GET', key('v', room)) or 0) < version then
+      call('SET', key('v', room), version)
+    end
+    announce_in(room, id, 'join', ARGV[8])
+    call('HSET', key('r', room), id, role)
+    call('ZADD', of_app('rooms'), 0, room)
+  end
+  call('SADD', key('pr', id), room)
+end
+if old[2] == 'away' then
+  announce(id, 'back')
+end
+for _ = 1, tonumber(take()) do
+  local mid = take()
+  local parcel = take()
+  if call('HEXISTS', key('o', id), mid) == 0 then
+    remember(id, mid, read_parcel(parcel), 256)
+  end
+end
+
+local unseen = entries(id, string.format('%.0f-0', synced + 1), '+')
+if intact and last == synced then
+  return reply('ok', flat(unseen))
+end
+local now = now_ms()
+call('DEL', key('in', id))
+for _ = 1, tonumber(take()) do
+  local e = { t = now }
+  e.seq = tonumber(take())
+  e.from = take()
+  e.sid = take()
+  e.mid = take()
+  e.room = take()
+  e.rest = take()
+  if e.seq > acked then
+    append(id, e)
+  elseif not intact then
+    settle(e.from, e.sid, e.mid, e.room, true)
+  end
+end
+local seq = last
+for _, e in ipairs(unseen) do
+  seq = seq + 1
+  e.seq = seq
+  append(id, e)
+end
+call('HSET', p, 'seq', seq)
+call('ZADD', due, 'NX', now, 'q/' .. app .. '/' .. id)
+return reply('ok', flat(unseen))

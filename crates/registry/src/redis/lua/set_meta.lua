@@ -1,0 +1,7 @@
+-- peer, epoch, meta
+local status = check(ARGV[3], ARGV[4])
+if status == 'ok' then
+  call('HSET', key('p', ARGV[3]), 'meta', ARGV[5])
+  announce(ARGV[3], 'meta', ARGV[5])
+end
+return reply(status)

@@ -1,0 +1,489 @@
+//! The registry of many instances, in Redis 7 or Valkey.
+//!
+//! What must change together changes in one Lua script (`scripts`). Every instance has one channel:
+//! whatever is for a session is published to the instance that serves it, and from there goes into
+//! the session's link (`local`). A message is in its receiver's inbox before anybody is woken, so
+//! what a channel loses is fetched again.
+//!
+//! **Redis in trouble.** Every command has a deadline. While Redis is away, calls fail at once with
+//! [`RegistryError::Unavailable`], except for what can be done between sessions of this instance:
+//! their messages and attempts go on. When Redis is back, the instance says again what it knows
+//! (`supervisor`), with the epochs that its sessions have: a newer owner wins (I1).
+//!
+//! **Limits.** An app lives on one node of a cluster: rooms, inboxes and receipts change together
+//! only there. [`crate::Counts`] speak of this instance.
+
+mod call;
+mod claiming;
+mod event;
+mod local;
+mod reply;
+mod scripts;
+mod sending;
+mod supervisor;
+
+use std::collections::HashSet;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use p2p_wire::limits::{MAX_ROOM_MEMBERS, MAX_ROOMS_PER_PEER};
+use p2p_wire::server::Member;
+use p2p_wire::{AppId, Meta, PeerId, RoomName};
+use redis::aio::MultiplexedConnection;
+use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
+use tracing::debug;
+use uuid::Uuid;
+
+use self::local::{Local, Table};
+use self::reply::{json, parsed, state, text, written_role};
+use self::scripts::{Names, Scripts};
+use crate::claim::{Claim, Claimed, Ownership};
+use crate::error::RegistryError;
+use crate::link::Frame;
+use crate::memory::Settings;
+use crate::registry::{Answer, Registry};
+use crate::send::{Outgoing, Sent};
+use crate::view::{Counts, Listing, Page, PeerView, Published, RoomSummary, RoomView};
+
+/// Where Redis is, and how patient to be with it.
+#[derive(Clone)]
+pub struct RedisSettings {
+    /// `redis://user:password@host:port/db` or `redis+unix:///path`.
+    pub url: String,
+    /// What all keys and channels begin with. `p2p`.
+    pub prefix: String,
+    /// How long one command may take. 2 s.
+    pub deadline: Duration,
+    /// How long an instance may be silent until others take its sessions for lost. 15 s.
+    pub lease: Duration,
+}
+
+impl RedisSettings {
+    /// Defaults for a Redis at this address.
+    pub fn new(url: impl Into<String>) -> Self {
+        Self {
+            url: url.into(),
+            prefix: "p2p".to_owned(),
+            deadline: Duration::from_secs(2),
+            lease: Duration::from_secs(15),
+        }
+    }
+}
+
+/// The address may hold a password.
+impl std::fmt::Debug for RedisSettings {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RedisSettings")
+            .field("prefix", &self.prefix)
+            .field("deadline", &self.deadline)
+            .field("lease", &self.lease)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The registry of one instance among many.
+pub struct RedisRegistry {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    behaviour: Settings,
+    settings: RedisSettings,
+    client: redis::Client,
+    scripts: Scripts,
+    names: Names,
+    /// Another one at every start: an instance never takes itself for an earlier one.
+    instance: String,
+    table: Mutex<Table>,
+    connection: Mutex<Option<MultiplexedConnection>>,
+    /// Why Redis cannot be used; `None` is the good case.
+    trouble: watch::Sender<Option<String>>,
+    /// A command found the connection broken.
+    broken: Notify,
+    closed: watch::Sender<bool>,
+    /// The last probe that was sent, and the last that was heard.
+    probes: AtomicU64,
+    heard: watch::Sender<u64>,
+    suspects: Mutex<HashSet<String>>,
+}
+
+impl RedisRegistry {
+    /// A registry, and the task that connects it and keeps it connected. The task ends with the
+    /// registry. Must be called within a tokio runtime.
+    ///
+    /// # Errors
+    /// The address is not one.
+    pub fn start(behaviour: Settings, settings: RedisSettings) -> Result<Arc<Self>, RegistryError> {
+        let client = redis::Client::open(settings.url.as_str())
+            .map_err(|error| RegistryError::Unavailable(error.to_string()))?;
+        let shared = Arc::new(Shared {
+            behaviour,
+            names: Names::new(&settings.prefix),
+            settings,
+            client,
+            scripts: Scripts::new(),
+            instance: Uuid::new_v4().simple().to_string(),
+            table: Mutex::default(),
+            connection: Mutex::default(),
+            trouble: watch::Sender::new(Some("connecting".to_owned())),
+            broken: Notify::new(),
+            closed: watch::Sender::new(false),
+            probes: AtomicU64::new(0),
+            heard: watch::Sender::new(0),
+            suspects: Mutex::default(),
+        });
+        tokio::spawn(supervisor::run(shared.clone()));
+        Ok(Arc::new(Self { shared }))
+    }
+
+    /// Resolves when Redis can be used.
+    pub async fn connected(&self) {
+        self.shared.connected().await;
+    }
+
+    /// Resolves when what others published to this instance before this call is in the links.
+    ///
+    /// # Errors
+    /// Redis does not answer.
+    pub async fn caught_up(&self) -> Result<(), RegistryError> {
+        self.shared.probe(&self.shared.connection()?).await
+    }
+}
+
+impl Drop for RedisRegistry {
+    fn drop(&mut self) {
+        self.shared.closed.send_replace(true);
+    }
+}
+
+impl Shared {
+    fn table(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().expect("no code panics while it holds the registry's lock")
+    }
+
+    async fn ack(self: &Arc<Self>, owner: &Ownership, seq: u64) -> Result<(), RegistryError> {
+        let told = self.owned(&self.scripts.ack, owner, |call| {
+            call.arg(seq);
+        });
+        match told.await {
+            Ok(_) => {
+                if let Some(local) = self.table().owned(owner) {
+                    local.acknowledged(seq);
+                }
+                Ok(())
+            }
+            // Redis hears of it when it is back.
+            Err(RegistryError::Unavailable(_)) if self.table().ack_here(owner, seq) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn detach(self: &Arc<Self>, owner: &Ownership) -> Result<bool, RegistryError> {
+        let window = self.behaviour.resume_window;
+        let served = self.end_here(owner);
+        let told = self.owned(&self.scripts.detach, owner, |call| {
+            call.arg(window.as_millis() as u64);
+        });
+        let ended = self.ended(owner, served, told.await)?;
+        if ended {
+            let until = Instant::now() + window;
+            self.table().went_away(owner, until, self.behaviour.max_peers);
+        }
+        Ok(ended)
+    }
+
+    async fn release(self: &Arc<Self>, owner: &Ownership) -> Result<bool, RegistryError> {
+        let served = self.end_here(owner);
+        let told = self.owned(&self.scripts.release, owner, |_| {}).await;
+        self.ended(owner, served, told)
+    }
+
+    /// Whether the session was served here until now.
+    fn end_here(&self, owner: &Ownership) -> bool {
+        self.table().forget(owner).is_some()
+    }
+
+    fn ended(
+        &self,
+        owner: &Ownership,
+        served: bool,
+        told: Result<reply::Reply, RegistryError>,
+    ) -> Result<bool, RegistryError> {
+        match told {
+            Ok(_) => Ok(true),
+            Err(RegistryError::NotOwner) => Ok(false),
+            // Redis still has it here; when it is back, it hears that it is not.
+            Err(error) if served => {
+                debug!(peer = %owner.peer, %error, "Redis hears later that a peer has gone");
+                Ok(true)
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+impl Registry for RedisRegistry {
+    fn claim(&self, claim: Claim) -> Answer<'_, Claimed> {
+        Box::pin(self.shared.claim(claim))
+    }
+
+    fn detach<'a>(&'a self, owner: &'a Ownership) -> Answer<'a, bool> {
+        Box::pin(self.shared.detach(owner))
+    }
+
+    fn release<'a>(&'a self, owner: &'a Ownership) -> Answer<'a, bool> {
+        Box::pin(self.shared.release(owner))
+    }
+
+    fn publish<'a>(&'a self, owner: &'a Ownership, published: Published) -> Answer<'a, ()> {
+        Box::pin(async move {
+            let written = write_published(&published);
+            let shared = &self.shared;
+            let told = shared.owned(&shared.scripts.publish, owner, |call| {
+                call.arg(&written);
+            });
+            shared.kept(owner, told.await, |local| local.published = published)
+        })
+    }
+
+    fn set_meta<'a>(&'a self, owner: &'a Ownership, meta: Meta) -> Answer<'a, ()> {
+        Box::pin(async move {
+            let shared = &self.shared;
+            let told = shared.owned(&shared.scripts.set_meta, owner, |call| {
+                call.arg(to_json(&meta));
+            });
+            shared.kept(owner, told.await, |local| local.meta = meta)
+        })
+    }
+
+    fn join<'a>(
+        &'a self,
+        owner: &'a Ownership,
+        room: RoomName,
+        role: Option<String>,
+    ) -> Answer<'a, RoomView> {
+        Box::pin(async move {
+            let shared = &self.shared;
+            let mut reply = shared
+                .owned(&shared.scripts.join, owner, |call| {
+                    call.arg(room.as_str())
+                        .arg(written_role(role.as_deref()))
+                        .arg(MAX_ROOMS_PER_PEER)
+                        .arg(MAX_ROOM_MEMBERS);
+                })
+                .await?;
+            let view = read_room(&mut reply)?;
+            if let Some(local) = shared.table().owned(owner) {
+                local.rooms.entry(room).or_insert((role, view.version)).1 = view.version;
+            }
+            Ok(view)
+        })
+    }
+
+    fn leave<'a>(&'a self, owner: &'a Ownership, room: &'a RoomName) -> Answer<'a, ()> {
+        Box::pin(async move {
+            let shared = &self.shared;
+            let told = shared.owned(&shared.scripts.leave, owner, |call| {
+                call.arg(room.as_str());
+            });
+            told.await?;
+            if let Some(local) = shared.table().owned(owner) {
+                local.rooms.remove(room);
+            }
+            Ok(())
+        })
+    }
+
+    fn send<'a>(&'a self, owner: &'a Ownership, message: Outgoing) -> Answer<'a, Sent> {
+        Box::pin(async move { self.shared.send(owner, &message).await })
+    }
+
+    fn ack<'a>(&'a self, owner: &'a Ownership, seq: u64) -> Answer<'a, ()> {
+        Box::pin(self.shared.ack(owner, seq))
+    }
+
+    fn signal<'a>(&'a self, app: &'a AppId, peer: &'a PeerId, frame: Frame) -> Answer<'a, bool> {
+        Box::pin(async move {
+            let shared = &self.shared;
+            let key = (app.clone(), peer.clone());
+            {
+                let mut table = shared.table();
+                if let Some(epoch) = table.sessions.get(&key).map(|local| local.owner.epoch) {
+                    table.push(&key, epoch, frame);
+                    return Ok(true);
+                }
+            }
+            let reply = shared
+                .call(&shared.scripts.signal, app, |call| {
+                    call.arg(peer.as_str()).arg(&*frame);
+                })
+                .await?;
+            Ok(reply.word == "ok")
+        })
+    }
+
+    fn peer<'a>(&'a self, app: &'a AppId, peer: &'a PeerId) -> Answer<'a, Option<PeerView>> {
+        Box::pin(async move {
+            let key = (app.clone(), peer.clone());
+            if let Some(local) = self.shared.table().sessions.get(&key) {
+                return Ok(Some(local.view()));
+            }
+            self.shared.peer(app, peer).await
+        })
+    }
+
+    fn peers<'a>(
+        &'a self,
+        app: &'a AppId,
+        page: Page<PeerId>,
+    ) -> Answer<'a, Listing<PeerId, Member>> {
+        Box::pin(async move {
+            let shared = &self.shared;
+            let mut reply = shared
+                .call(&shared.scripts.peers, app, |call| {
+                    call.arg(page.after.as_ref().map_or("", PeerId::as_str)).arg(page.limit + 1);
+                })
+                .await?;
+            let (mut values, mut items) = (reply.list()?, Vec::new());
+            while let Some(peer) = values.next() {
+                let mut next = || text(values.next().unwrap_or_default());
+                items.push(Member {
+                    peer: parsed(&text(peer)?)?,
+                    meta: json(&next()?)?,
+                    state: state(&next()?),
+                    role: None,
+                });
+            }
+            Ok(listing(items, page.limit, |member: &Member| member.peer.clone()))
+        })
+    }
+
+    fn room<'a>(&'a self, app: &'a AppId, room: &'a RoomName) -> Answer<'a, Option<RoomView>> {
+        Box::pin(async move {
+            let shared = &self.shared;
+            let mut reply = shared
+                .call(&shared.scripts.room, app, |call| {
+                    call.arg(room.as_str());
+                })
+                .await?;
+            if reply.word == "nobody" {
+                return Ok(None);
+            }
+            read_room(&mut reply).map(Some)
+        })
+    }
+
+    fn rooms<'a>(
+        &'a self,
+        app: &'a AppId,
+        page: Page<RoomName>,
+    ) -> Answer<'a, Listing<RoomName, RoomSummary>> {
+        Box::pin(async move {
+            let shared = &self.shared;
+            let mut reply = shared
+                .call(&shared.scripts.rooms, app, |call| {
+                    call.arg(page.after.as_ref().map_or("", RoomName::as_str)).arg(page.limit + 1);
+                })
+                .await?;
+            let (mut values, mut items) = (reply.list()?, Vec::new());
+            while let Some(room) = values.next() {
+                let members = reply::number(values.next().unwrap_or_default())? as usize;
+                items.push(RoomSummary { room: parsed(&text(room)?)?, members });
+            }
+            Ok(listing(items, page.limit, |summary: &RoomSummary| summary.room.clone()))
+        })
+    }
+
+    fn counts(&self) -> Counts {
+        self.shared.table().counts()
+    }
+
+    fn trouble(&self) -> Option<String> {
+        self.shared.trouble.borrow().clone()
+    }
+}
+
+impl Shared {
+    async fn peer(
+        self: &Arc<Self>,
+        app: &AppId,
+        peer: &PeerId,
+    ) -> Result<Option<PeerView>, RegistryError> {
+        let mut reply = self
+            .call(&self.scripts.peer, app, |call| {
+                call.arg(peer.as_str());
+            })
+            .await?;
+        if reply.word == "nobody" {
+            return Ok(None);
+        }
+        let state = state(&reply.text()?);
+        let meta = json(&reply.text()?)?;
+        let key = reply.text()?;
+        let key = if key.is_empty() { None } else { Some(json(&key)?) };
+        let published = read_published(&reply.text()?)?;
+        Ok(Some(PeerView { state, meta, key, published }))
+    }
+
+    /// Remembers what Redis was told, or will be told when it is back.
+    fn kept(
+        &self,
+        owner: &Ownership,
+        told: Result<reply::Reply, RegistryError>,
+        change: impl FnOnce(&mut Local),
+    ) -> Result<(), RegistryError> {
+        let mut table = self.table();
+        match (told, table.owned(owner)) {
+            (Ok(_) | Err(RegistryError::Unavailable(_)), Some(local)) => {
+                change(local);
+                Ok(())
+            }
+            (told, _) => told.map(drop),
+        }
+    }
+}
+
+fn read_room(reply: &mut reply::Reply) -> Result<RoomView, RegistryError> {
+    match reply.word.as_str() {
+        "ok" => {}
+        word => return Err(refused(word)),
+    }
+    let version = reply.number()?;
+    Ok(RoomView::in_one_frame(reply.members()?, version))
+}
+
+fn listing<Id, T>(mut items: Vec<T>, limit: usize, id: impl Fn(&T) -> Id) -> Listing<Id, T> {
+    let more = items.len() > limit;
+    items.truncate(limit);
+    let next = if more { items.last().map(id) } else { None };
+    Listing { items, next }
+}
+
+fn write_published(published: &Published) -> String {
+    to_json(&(&published.nat, &published.candidates))
+}
+
+fn read_published(text: &str) -> Result<Published, RegistryError> {
+    if text.is_empty() {
+        return Ok(Published::default());
+    }
+    let (nat, candidates) = json(text)?;
+    Ok(Published { nat, candidates })
+}
+
+fn to_json(value: &impl serde::Serialize) -> String {
+    serde_json::to_string(value).expect("protocol types have string keys and finite numbers")
+}
+
+/// What a script's word means for the caller.
+fn refused(word: &str) -> RegistryError {
+    match word {
+        "not_owner" | "unknown" => RegistryError::NotOwner,
+        "room_not_found" => RegistryError::RoomNotFound,
+        "room_full" => RegistryError::RoomFull,
+        "too_many_rooms" => RegistryError::TooManyRooms,
+        other => RegistryError::Unavailable(format!("a script of another version said {other}")),
+    }
+}

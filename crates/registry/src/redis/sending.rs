@@ -1,0 +1,111 @@
+//! Sending a message: into the inboxes of its receivers, or past Redis while that is away.
+
+use std::sync::Arc;
+
+use p2p_telemetry::metrics::REGISTRY_INBOX_DROPPED;
+use p2p_wire::limits::MAX_INBOX_MESSAGES;
+use p2p_wire::server::{Message, ReceiptStatus};
+use p2p_wire::{RoomName, ServerMessage};
+
+use super::local::mail_of;
+use super::reply::json;
+use super::{Shared, refused};
+use crate::claim::Ownership;
+use crate::error::RegistryError;
+use crate::send::{Outgoing, Sent, Target};
+
+impl Shared {
+    pub(super) async fn send(
+        self: &Arc<Self>,
+        owner: &Ownership,
+        message: &Outgoing,
+    ) -> Result<Sent, RegistryError> {
+        let (room, target) = match &message.target {
+            Target::Peer(peer) => (None, peer.as_str()),
+            Target::Room(room) => (Some(room.clone()), room.as_str()),
+        };
+        let rest = frame_behind_number(owner, message, room.clone());
+        let patience = self.behaviour.receipt_patience.as_millis() as u64;
+        let put = || {
+            self.owned(&self.scripts.send, owner, |call| {
+                call.arg(message.id.as_str())
+                    .arg(u8::from(room.is_some()))
+                    .arg(target)
+                    .arg(&*rest)
+                    .arg(patience)
+                    .arg(MAX_INBOX_MESSAGES);
+            })
+        };
+        let mut put_once = put().await;
+        if matches!(put_once, Err(RegistryError::Unavailable(_))) && self.returns_soon().await {
+            // It may be in the inbox already: then its id is known there.
+            put_once = put().await;
+        }
+        let mut reply = match put_once {
+            Ok(reply) => reply,
+            Err(error @ RegistryError::Unavailable(_)) => {
+                return self.send_here(owner, message, rest).ok_or(error)?;
+            }
+            Err(error) => return Err(error),
+        };
+        let receipt = |status, reason: String| Sent::Receipt {
+            status,
+            reason: Some(reason).filter(|reason| !reason.is_empty()),
+        };
+        let (sent, full) = match reply.word.as_str() {
+            "ok" => (Sent::OnItsWay, reply.number()?),
+            "receipt" => {
+                let status = json(&format!("\"{}\"", reply.text()?))?;
+                (receipt(status, reply.text()?), reply.number().unwrap_or(0))
+            }
+            "nobody" => {
+                let receivers = reply.number()?;
+                (Sent::nobody(&message.target, receivers as usize), reply.number()?)
+            }
+            "rebuilding" => {
+                let why = "instances are still telling a restarted Redis who is where";
+                return Err(RegistryError::Unavailable(why.to_owned()));
+            }
+            word => return Err(refused(word)),
+        };
+        if full > 0 {
+            self.table().counts.inbox_full += full;
+            REGISTRY_INBOX_DROPPED.with(["full"]).increment(full);
+        }
+        Ok(sent)
+    }
+
+    /// While Redis is away, peers of this instance still reach each other.
+    fn send_here(
+        &self,
+        owner: &Ownership,
+        message: &Outgoing,
+        rest: Arc<str>,
+    ) -> Option<Result<Sent, RegistryError>> {
+        let Target::Peer(peer) = &message.target else { return None };
+        let mail = mail_of(owner, message.id.clone(), rest);
+        let sent = match self.table().send_here(owner, peer, mail)? {
+            Ok(()) => Sent::OnItsWay,
+            Err(status) => {
+                let reason = (status == ReceiptStatus::Rejected)
+                    .then(|| "the receiver's inbox is full, and Redis is away".to_owned());
+                Sent::Receipt { status, reason }
+            }
+        };
+        Some(Ok(sent))
+    }
+}
+
+/// The frame of a message behind the number that only its inbox knows.
+fn frame_behind_number(owner: &Ownership, message: &Outgoing, room: Option<RoomName>) -> Arc<str> {
+    let text = ServerMessage::Message(Message {
+        seq: 0,
+        from: owner.peer.clone(),
+        kind: message.kind.clone(),
+        payload: message.payload.clone(),
+        room,
+    })
+    .to_text();
+    let head = "{\"type\":\"message\",\"seq\":0";
+    text.strip_prefix(head).expect("a message begins with its type and number").into()
+}

@@ -1,0 +1,446 @@
+//! Keeps an instance connected: connect, subscribe, say again what is served here, then renew the
+//! lease, listen for probes, do what is due, and put the peers of dead instances away.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use futures_util::future::try_join_all;
+use p2p_wire::{AppId, PeerId};
+use redis::AsyncConnectionConfig;
+use redis::aio::MultiplexedConnection;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
+use tracing::{debug, info, warn};
+
+use super::Shared;
+use super::event::{Event, PROBE};
+use super::reply::{Reply, number, parsed, text, written_role};
+use super::scripts::SHARDS;
+use super::{to_json, write_published};
+use crate::claim::Ownership;
+use crate::error::RegistryError;
+
+/// Between two looks at what is due. Windows and receipts are late by this at most.
+const TICK: Duration = Duration::from_millis(100);
+/// Between two probes of the subscription.
+const PROBE_EVERY: Duration = Duration::from_secs(5);
+/// How long to wait before the first try to connect again, and at most.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
+/// Peers that one command puts away, entries that one command does, peers said again at once.
+const BATCH: usize = 64;
+/// How long an instance that nobody hears may take to subscribe again.
+const SUSPICION: Duration = Duration::from_millis(500);
+/// How often a peer is said again because it got messages meanwhile.
+const TRIES: usize = 5;
+
+/// Runs until the registry is dropped.
+pub(super) async fn run(shared: Arc<Shared>) {
+    let mut closed = shared.closed.subscribe();
+    let mut backoff = BACKOFF.0;
+    loop {
+        let began = Instant::now();
+        let why = tokio::select! {
+            why = shared.connect_and_keep() => why,
+            _ = closed.wait_for(|closed| *closed) => return,
+        };
+        if shared.trouble.borrow().is_none() {
+            warn!(%why, "Redis is away: only peers of this instance reach each other");
+        } else {
+            debug!(%why, "Redis cannot be used yet");
+        }
+        shared.down(&why.to_string());
+        if began.elapsed() > BACKOFF.1 {
+            backoff = BACKOFF.0;
+        }
+        tokio::select! {
+            () = sleep(backoff) => {}
+            _ = closed.wait_for(|closed| *closed) => return,
+        }
+        backoff = (backoff * 2).min(BACKOFF.1);
+    }
+}
+
+impl Shared {
+    /// Returns why it could not go on.
+    async fn connect_and_keep(self: &Arc<Self>) -> RegistryError {
+        match self.try_connect_and_keep().await {
+            Ok(()) => RegistryError::Unavailable("the subscription ended".to_owned()),
+            Err(why) => why,
+        }
+    }
+
+    async fn try_connect_and_keep(self: &Arc<Self>) -> Result<(), RegistryError> {
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(self.settings.deadline))
+            .set_response_timeout(Some(self.settings.deadline));
+        let connecting = self.client.get_multiplexed_async_connection_with_config(&config);
+        let connection = self.in_time(connecting).await?;
+        let mut subscription = self.in_time(self.client.get_async_pubsub()).await?;
+        self.in_time(subscription.subscribe(self.channel())).await?;
+        // What an earlier connection found out about itself.
+        let _ = timeout(Duration::ZERO, self.broken.notified()).await;
+
+        let mut events = subscription.into_on_message();
+        let listening = async {
+            while let Some(message) = events.next().await {
+                self.on_event(message.get_payload_bytes());
+            }
+        };
+        tokio::select! {
+            () = listening => Ok(()),
+            kept = self.keep(&connection) => kept,
+            () = self.broken.notified() => {
+                Err(RegistryError::Unavailable("a command had no answer".to_owned()))
+            }
+        }
+    }
+
+    async fn keep(
+        self: &Arc<Self>,
+        connection: &MultiplexedConnection,
+    ) -> Result<(), RegistryError> {
+        self.renew(connection).await?;
+        self.say_again(connection).await?;
+        *self.connection.lock().expect("a connection is cloned without panic") =
+            Some(connection.clone());
+        self.trouble.send_replace(None);
+        self.flush_acks(connection).await?;
+        info!("Redis is connected");
+
+        let mut tick = interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let (mut renewed, mut probed) = (Instant::now(), Instant::now());
+        loop {
+            tick.tick().await;
+            self.do_what_is_due(connection).await?;
+            if renewed.elapsed() >= self.settings.lease / 3 {
+                renewed = Instant::now();
+                let (known, ended) = self.renew(connection).await?;
+                if !known {
+                    info!("Redis did not know this instance any more");
+                    self.say_again(connection).await?;
+                }
+                for instance in ended {
+                    self.reap(connection, &instance).await?;
+                }
+            }
+            if probed.elapsed() >= PROBE_EVERY {
+                probed = Instant::now();
+                self.probe(connection).await?;
+            }
+        }
+    }
+
+    fn on_event(self: &Arc<Self>, payload: &[u8]) {
+        let event = std::str::from_utf8(payload).ok().and_then(Event::parse);
+        let Some(event) = event else {
+            debug!("an event that no script of this version writes");
+            return;
+        };
+        if let Event::Probe(number) = event {
+            self.heard.send_replace(number);
+        }
+        let fetch = self.table().take_in(event);
+        for owner in fetch {
+            self.fetch(owner);
+        }
+    }
+
+    /// Fetches messages whose events were lost.
+    pub(super) fn fetch(self: &Arc<Self>, owner: Ownership) {
+        let shared = self.clone();
+        tokio::spawn(async move {
+            loop {
+                match shared.missed(&owner).await {
+                    Ok(mail) => {
+                        if !shared.table().fetched(&owner, mail) {
+                            return;
+                        }
+                    }
+                    Err(error) => {
+                        // Saying the peer again brings them.
+                        debug!(peer = %owner.peer, %error, "messages are fetched later");
+                        shared.table().fetched(&owner, Vec::new());
+                        return;
+                    }
+                }
+            }
+        });
+    }
+
+    async fn missed(
+        self: &Arc<Self>,
+        owner: &Ownership,
+    ) -> Result<Vec<(u64, super::event::Mail)>, RegistryError> {
+        let last = self.table().owned(owner).map(|local| local.last);
+        let last = last.ok_or(RegistryError::NotOwner)?;
+        let told = self.owned(&self.scripts.missed, owner, |call| {
+            call.arg(last);
+        });
+        told.await?.mail()
+    }
+
+    /// Whether the subscription still hears what is published. What was published to it before has
+    /// been taken in when this returns.
+    pub(super) async fn probe(
+        &self,
+        connection: &MultiplexedConnection,
+    ) -> Result<(), RegistryError> {
+        let number = self.probes.fetch_add(1, Relaxed) + 1;
+        let mut heard = self.heard.subscribe();
+        let mut publish = redis::cmd("PUBLISH");
+        publish.arg(self.channel()).arg(format!("{PROBE}\n{number}"));
+        let mut connection = connection.clone();
+        let _: u64 = self.in_time(publish.query_async(&mut connection)).await?;
+        let answered = heard.wait_for(|heard| *heard >= number);
+        match timeout(self.settings.deadline, answered).await {
+            Ok(_) => Ok(()),
+            Err(_) => Err(RegistryError::Unavailable("the subscription does not hear".to_owned())),
+        }
+    }
+
+    fn channel(&self) -> String {
+        format!("{}{}", self.names.channels, self.instance)
+    }
+
+    /// Renews the lease. Whether there was one, and whose have ended.
+    async fn renew(
+        &self,
+        connection: &MultiplexedConnection,
+    ) -> Result<(bool, Vec<String>), RegistryError> {
+        let mut call = self.scripts.renew.key(&self.names.leases);
+        call.arg(&self.instance).arg(self.settings.lease.as_millis() as u64);
+        let mut reply = self.invoke(connection.clone(), &call).await?;
+        let known = reply.number()? == 1;
+        let ended = reply.list()?.map(text).collect::<Result<_, _>>()?;
+        Ok((known, ended))
+    }
+
+    async fn do_what_is_due(
+        self: &Arc<Self>,
+        connection: &MultiplexedConnection,
+    ) -> Result<(), RegistryError> {
+        let patience = self.behaviour.receipt_patience.as_millis() as u64;
+        let shards = (0..SHARDS).map(|shard| {
+            self.run_in_shard(connection.clone(), &self.scripts.due, shard, move |call| {
+                call.arg(patience).arg(BATCH);
+            })
+        });
+        for mut reply in try_join_all(shards).await? {
+            self.suspect(&reply);
+            let expired = reply.number()?;
+            self.table().counts.expired += expired;
+        }
+        Ok(())
+    }
+
+    /// Looks at instances whose channel nobody heard.
+    pub(super) fn suspect(self: &Arc<Self>, reply: &Reply) {
+        for suspect in &reply.suspects {
+            let mut suspects = self.suspects.lock().expect("a set is changed without panic");
+            if *suspect == self.instance || !suspects.insert(suspect.clone()) {
+                continue;
+            }
+            let (shared, suspect) = (self.clone(), suspect.clone());
+            tokio::spawn(async move {
+                sleep(SUSPICION).await;
+                if let Err(error) = shared.check(&suspect).await {
+                    debug!(%error, "a silent instance is looked at later");
+                }
+                shared.suspects.lock().expect("a set is changed without panic").remove(&suspect);
+            });
+        }
+    }
+
+    async fn check(self: &Arc<Self>, suspect: &str) -> Result<(), RegistryError> {
+        let mut connection = self.connection()?;
+        let mut ask = redis::cmd("PUBSUB");
+        ask.arg("NUMSUB").arg(format!("{}{suspect}", self.names.channels));
+        let (_, listeners): (String, u64) = self.in_time(ask.query_async(&mut connection)).await?;
+        if listeners == 0 {
+            self.reap(&connection, suspect).await?;
+        }
+        Ok(())
+    }
+
+    /// Puts the peers of a dead instance away, if no other instance is at it. One that dies while
+    /// it does this is followed by the next.
+    async fn reap(
+        self: &Arc<Self>,
+        connection: &MultiplexedConnection,
+        instance: &str,
+    ) -> Result<(), RegistryError> {
+        let mut take = redis::cmd("SET");
+        take.arg(format!("{}:reaping:{instance}", self.names.leases)).arg(&self.instance);
+        take.arg("NX").arg("PX").arg(10_000);
+        let mut plain = connection.clone();
+        let won: Option<String> = self.in_time(take.query_async(&mut plain)).await?;
+        if won.is_none() {
+            return Ok(());
+        }
+        let window = self.behaviour.resume_window.as_millis() as u64;
+        for shard in 0..SHARDS {
+            loop {
+                let reaping =
+                    self.run_in_shard(connection.clone(), &self.scripts.reap, shard, |call| {
+                        call.arg(instance).arg(window).arg(BATCH);
+                    });
+                if reaping.await?.number()? == 0 {
+                    break;
+                }
+            }
+        }
+        let mut forget = redis::cmd("ZREM");
+        forget.arg(&self.names.leases).arg(instance);
+        let _: u64 = self.in_time(forget.query_async(&mut plain)).await?;
+        info!(instance, "another instance is gone; its peers are away");
+        Ok(())
+    }
+
+    /// Says again what is served here, and takes back what is not.
+    async fn say_again(
+        self: &Arc<Self>,
+        connection: &MultiplexedConnection,
+    ) -> Result<(), RegistryError> {
+        let owners: Vec<Ownership> =
+            self.table().sessions.values().map(|local| local.owner.clone()).collect();
+        for some in owners.chunks(BATCH) {
+            try_join_all(some.iter().map(|owner| self.reassert(connection.clone(), owner))).await?;
+        }
+        for shard in 0..SHARDS {
+            self.take_back(connection, shard).await?;
+        }
+        Ok(())
+    }
+
+    /// Says one peer again. A newer owner wins.
+    pub(super) async fn reassert(
+        self: &Arc<Self>,
+        connection: MultiplexedConnection,
+        owner: &Ownership,
+    ) -> Result<(), RegistryError> {
+        for _ in 0..TRIES {
+            let Some((arguments, last)) = self.what_is_known(owner) else { return Ok(()) };
+            let said = self.run(connection.clone(), &self.scripts.reassert, &owner.app, |call| {
+                for argument in &arguments {
+                    call.arg(argument);
+                }
+            });
+            let mut reply = said.await?;
+            if reply.word != "ok" {
+                self.table().take_in(Event::Replaced {
+                    app: owner.app.clone(),
+                    peer: owner.peer.clone(),
+                    epoch: owner.epoch,
+                });
+                return Ok(());
+            }
+            if self.table().reasserted(owner, last, reply.mail()?) {
+                return Ok(());
+            }
+        }
+        Err(RegistryError::Unavailable("a peer gets messages too fast to be said again".to_owned()))
+    }
+
+    fn what_is_known(&self, owner: &Ownership) -> Option<(Vec<String>, u64)> {
+        let mut table = self.table();
+        let local = table.owned(owner)?;
+        let mut arguments = vec![
+            owner.peer.to_string(),
+            owner.epoch.to_string(),
+            self.instance.clone(),
+            owner.session.to_string(),
+            local.secret.to_text(),
+            to_json(&local.meta),
+            local.key.as_ref().map(to_json).unwrap_or_default(),
+            write_published(&local.published),
+            local.synced.to_string(),
+            local.last.to_string(),
+            local.acked.to_string(),
+            local.rooms.len().to_string(),
+        ];
+        for (room, (role, version)) in &local.rooms {
+            arguments.extend([
+                room.to_string(),
+                written_role(role.as_deref()),
+                version.to_string(),
+            ]);
+        }
+        arguments.push(local.sent.len().to_string());
+        for (id, status) in &local.sent {
+            let delivered = *status == p2p_wire::server::ReceiptStatus::Delivered;
+            let parcel = if delivered { "0 1 1 0 1 0" } else { "1 0 1 0 1 0" };
+            arguments.extend([id.to_string(), parcel.to_owned()]);
+        }
+        arguments.push(local.inbox.len().to_string());
+        for held in &local.inbox {
+            arguments.extend([
+                held.seq.to_string(),
+                held.mail.from.to_string(),
+                held.mail.session.to_string(),
+                held.mail.id.to_string(),
+                u8::from(held.mail.to_room).to_string(),
+                held.mail.rest.to_string(),
+            ]);
+        }
+        Some((arguments, local.last))
+    }
+
+    /// Peers that Redis has here and this instance does not serve: their sessions ended, or their
+    /// claims failed, while Redis did not answer.
+    async fn take_back(
+        self: &Arc<Self>,
+        connection: &MultiplexedConnection,
+        shard: u8,
+    ) -> Result<(), RegistryError> {
+        let owned = self.run_in_shard(connection.clone(), &self.scripts.owned, shard, |call| {
+            call.arg(&self.instance);
+        });
+        let mut values = owned.await?.list()?;
+        let window = self.behaviour.resume_window.as_millis() as u64;
+        while let Some(app) = values.next() {
+            let app: AppId = parsed(&text(app)?)?;
+            let peer: PeerId = parsed(&text(values.next().unwrap_or_default())?)?;
+            let epoch = number(values.next().unwrap_or_default())?;
+            let key = (app, peer);
+            let served = {
+                let table = self.table();
+                table.is_claiming(&key)
+                    || table.sessions.get(&key).is_some_and(|local| local.owner.epoch == epoch)
+            };
+            if !served {
+                let (app, peer) = &key;
+                let detach = self.run(connection.clone(), &self.scripts.detach, app, |call| {
+                    call.arg(peer.as_str()).arg(epoch).arg(window);
+                });
+                detach.await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells Redis what was acknowledged while it was away.
+    async fn flush_acks(
+        self: &Arc<Self>,
+        connection: &MultiplexedConnection,
+    ) -> Result<(), RegistryError> {
+        let waiting: Vec<(Ownership, u64)> = self
+            .table()
+            .sessions
+            .values()
+            .filter(|local| local.inbox.front().is_some_and(|held| held.seq <= local.acked))
+            .map(|local| (local.owner.clone(), local.acked))
+            .collect();
+        for (owner, acked) in waiting {
+            let ack = self.run(connection.clone(), &self.scripts.ack, &owner.app, |call| {
+                call.arg(owner.peer.as_str()).arg(owner.epoch).arg(acked);
+            });
+            ack.await?;
+            if let Some(local) = self.table().owned(&owner) {
+                local.acknowledged(acked);
+            }
+        }
+        Ok(())
+    }
+}
