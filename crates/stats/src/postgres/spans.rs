@@ -63,9 +63,11 @@ impl Span {
             Self::Hour(start) => (start, HOUR),
             Self::Day(start) => (start, DAY),
         };
-        let first = start.saturating_mul(length);
-        // The first hour of all does not begin within the numbers, and still ends where it does.
-        let last = start.saturating_add(1).saturating_mul(length).saturating_sub(1);
+        // The first and the last hour of all do not lie within the numbers on both sides.
+        let within = |ms: i128| i64::try_from(ms.clamp(i64::MIN.into(), i64::MAX.into()));
+        let begin = i128::from(start) * i128::from(length);
+        let first = within(begin).unwrap_or(i64::MIN);
+        let last = within(begin + i128::from(length) - 1).unwrap_or(i64::MAX);
         (first, last)
     }
 
