@@ -18,6 +18,7 @@ mod listening;
 mod migrate;
 mod output;
 mod ports;
+mod redis;
 mod relay;
 mod secret;
 mod settings;

@@ -8,7 +8,6 @@ use std::time::Duration;
 use clap::{ArgMatches, FromArgMatches as _};
 use p2p_auth::Verifier;
 use p2p_auth::turn_rest::TurnSecrets;
-use p2p_registry::{MemoryRegistry, Settings};
 use p2p_signaling::{RelayOffer, Signaling, SignalingConfig, SignalingError};
 use p2p_telemetry::{Shutdown, prometheus};
 use secrecy::SecretString;
@@ -16,6 +15,7 @@ use secrecy::SecretString;
 use crate::database::{self, DatabaseArgs};
 use crate::failure::Failure;
 use crate::output::say;
+use crate::redis::{self, RedisArgs};
 use crate::settings::address::{stun_uri, turn_uri};
 use crate::settings::{duration, secret};
 use crate::statistics::Statistics;
@@ -90,6 +90,8 @@ pub struct Args {
     allow_loopback: bool,
     #[command(flatten)]
     database: DatabaseArgs,
+    #[command(flatten)]
+    redis: RedisArgs,
     /// Folder for statistics where there is no database
     #[arg(long, value_name = "DIR", env = "P2P_DATA", default_value = "data")]
     data: PathBuf,
@@ -113,7 +115,7 @@ pub async fn run(args: &Args, matches: &ArgMatches) -> Result<(), Failure> {
 
     let database = database::url(matches)?;
     let statistics = Statistics::open(database.as_ref(), &args.data).await?;
-    let registry = MemoryRegistry::start(Settings::default());
+    let registry = redis::registry(matches).await?;
     let signaling = Signaling::bind(config, registry, statistics.store())
         .await
         .map_err(|error| failure(&error, args.listen, "--listen"))?

@@ -38,11 +38,11 @@ fn signaling_wants_a_migrated_database_and_outlives_its_absence() {
     let line = signaling.line_with("signaling ready");
     let http = line.split("ready on ").nth(1).unwrap().to_owned();
     let ready = || get(&format!("{http}/readyz"), None);
-    assert_eq!(ready(), (200, "ready\ndatabase: ok\n".to_owned()));
+    assert_eq!(ready(), (200, "ready\ndatabase: ok\nregistry: ok\n".to_owned()));
     server.down();
-    assert_eq!(ready(), (200, "ready\ndatabase: degraded\n".to_owned()));
+    assert_eq!(ready(), (200, "ready\ndatabase: degraded\nregistry: ok\n".to_owned()));
     server.up();
-    assert_eq!(ready(), (200, "ready\ndatabase: ok\n".to_owned()));
+    assert_eq!(ready(), (200, "ready\ndatabase: ok\nregistry: ok\n".to_owned()));
 
     let mint = ["token", "--peer", "admin", "--scope", "admin", "--jwt-secret-file", text(&jwt)];
     let token = run(mint);

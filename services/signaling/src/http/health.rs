@@ -38,7 +38,8 @@ pub(super) async fn ready(
         Ok(Ok(())) => "ok",
         Ok(Err(_)) | Err(_) => "degraded",
     };
-    Ok(format!("ready\ndatabase: {database}\n"))
+    let registry = if instance.registry.trouble().is_none() { "ok" } else { "degraded" };
+    Ok(format!("ready\ndatabase: {database}\nregistry: {registry}\n"))
 }
 
 /// The metrics in the Prometheus text format.

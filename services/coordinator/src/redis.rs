@@ -1,0 +1,49 @@
+//! The flags that name the Redis through which instances share who is where. Its URL may hold a
+//! password, so it is a secret.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::ArgMatches;
+use p2p_registry::{MemoryRegistry, RedisRegistry, RedisSettings, Registry, Settings};
+use secrecy::{ExposeSecret as _, SecretString};
+use tokio::time::timeout;
+use tracing::warn;
+
+use crate::failure::Failure;
+use crate::settings::secret;
+
+/// How long a start waits for Redis. The instance serves without it, too, only alone.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Which Redis.
+#[derive(Debug, clap::Args)]
+pub struct RedisArgs {
+    /// Redis 7 or Valkey that instances share: redis://USER:PASSWORD@HOST:6379; without it this
+    /// instance is the only one
+    #[arg(long, value_name = "URL", env = "P2P_REDIS_URL", hide_env_values = true)]
+    redis: Option<SecretString>,
+    /// File with that URL
+    #[arg(long, value_name = "FILE", env = "P2P_REDIS_URL_FILE")]
+    redis_file: Option<PathBuf>,
+}
+
+/// The registry that the settings ask for.
+pub async fn registry(matches: &ArgMatches) -> Result<Arc<dyn Registry>, Failure> {
+    let Some(url) = secret::read(matches, "redis")?.into_iter().next() else {
+        return Ok(MemoryRegistry::start(Settings::default()));
+    };
+    let settings = RedisSettings::new(url.expose_secret());
+    let registry = RedisRegistry::start(Settings::default(), settings).map_err(|_| {
+        Failure::usage(
+            "the URL of Redis is not one",
+            "write it as redis://HOST:6379, redis://USER:PASSWORD@HOST:6379/0 or \
+             redis+unix:///PATH",
+        )
+    })?;
+    if timeout(PATIENCE, registry.connected()).await.is_err() {
+        warn!(trouble = registry.trouble(), "Redis does not answer yet");
+    }
+    Ok(registry)
+}
