@@ -133,7 +133,8 @@ fn nat(profile: &NatProfile) -> String {
         Some(false) => ", hairpin no",
         None => "",
     };
-    format!("{nat_type}: mapping {mapping}, filtering {filtering}{hairpin}")
+    let ports = profile.port_allocation.map_or(String::new(), |ports| format!(", ports {ports}"));
+    format!("{nat_type}: mapping {mapping}, filtering {filtering}{ports}{hairpin}")
 }
 
 fn relay_line(relay: &RelayCheck) -> String {

@@ -48,6 +48,8 @@ pub struct NetcheckReport {
     pub ipv6: Ipv6Check,
     /// The NAT.
     pub nat: NatProfile,
+    /// Milliseconds until all of that was known.
+    pub detect_ms: u64,
     /// Every relay that was offered.
     pub relays: Vec<RelayCheck>,
     /// What this network can expect.
@@ -108,9 +110,14 @@ pub async fn netcheck(config: NetcheckConfig) -> Result<NetcheckReport, Error> {
         None => (None, Vec::new()),
     };
     let stun = resolve::stun_servers(&config.stun, &offered).await;
-    let asked_v6 = stun.iter().any(SocketAddr::is_ipv6);
+    let stun_v6 = resolve::stun_servers_v6(&config.stun, &offered).await;
     let (socket, local_ips) = socket().await?;
-    let nat = detect(&socket, &local_ips, stun).await?;
+    let started = Instant::now();
+    let stun = stun.into_iter().filter(SocketAddr::is_ipv4).collect();
+    let (nat, reachable_v6) =
+        tokio::join!(detect(&socket, &local_ips, stun), reach_v6(&local_ips, stun_v6));
+    let nat = NatProfile { ipv6: reachable_v6, ..nat? };
+    let detect_ms = millis(started.elapsed());
     let mut relays = Vec::new();
     for server in &offered {
         if let Some(config) = resolve::relay(std::slice::from_ref(server)).await {
@@ -127,12 +134,10 @@ pub async fn netcheck(config: NetcheckConfig) -> Result<NetcheckReport, Error> {
         schema_version: SCHEMA_VERSION,
         signaling,
         udp: nat.udp,
-        ipv6: Ipv6Check {
-            address: local_ips.iter().any(IpAddr::is_ipv6),
-            reachable: asked_v6.then_some(nat.ipv6 == Some(true)),
-        },
+        ipv6: Ipv6Check { address: local_ips.iter().any(IpAddr::is_ipv6), reachable: reachable_v6 },
         verdict: p2p_nat::advice::outlook(&nat).to_owned(),
         nat,
+        detect_ms,
         relays,
         advice,
     })
@@ -181,6 +186,17 @@ async fn socket() -> Result<(UdpSocket, Vec<IpAddr>), Error> {
     Ok((socket, gather::local_ips(false, false)))
 }
 
+/// Whether a STUN server answers over IPv6. `None` where there is nobody to ask or nothing to ask
+/// from.
+async fn reach_v6(local_ips: &[IpAddr], servers: Vec<SocketAddr>) -> Option<bool> {
+    if servers.is_empty() || !local_ips.iter().any(IpAddr::is_ipv6) {
+        return None;
+    }
+    let socket = UdpSocket::bind("[::]:0").await.ok()?;
+    let local_ips: Vec<_> = local_ips.iter().copied().filter(IpAddr::is_ipv6).collect();
+    Some(detect(&socket, &local_ips, servers).await.is_ok_and(|profile| profile.udp))
+}
+
 async fn detect(
     socket: &UdpSocket,
     local_ips: &[IpAddr],
@@ -190,7 +206,7 @@ async fn detect(
     let config = NodeConfig {
         local_port,
         local_ips: local_ips.to_vec(),
-        stun_servers: stun_servers.into_iter().filter(SocketAddr::is_ipv4).collect(),
+        stun_servers,
         relay: None,
         keep_alive: Duration::from_secs(3600),
     };

@@ -23,6 +23,17 @@ pub(crate) async fn stun_servers(own: &[String], offered: &[IceServer]) -> Vec<S
     addresses
 }
 
+/// The IPv6 addresses of the same servers.
+pub(crate) async fn stun_servers_v6(own: &[String], offered: &[IceServer]) -> Vec<SocketAddr> {
+    let mut addresses = Vec::new();
+    for uri in own.iter().chain(offered.iter().flat_map(|s| &s.urls)) {
+        let resolved = lookup(uri).await.unwrap_or_default();
+        let v6 = resolved.into_iter().find(SocketAddr::is_ipv6);
+        addresses.extend(v6.filter(|addr| !addresses.contains(addr)));
+    }
+    addresses
+}
+
 /// The first relay that has credentials and an address.
 pub(crate) async fn relay(servers: &[IceServer]) -> Option<RelayConfig> {
     for server in servers {
@@ -42,10 +53,14 @@ pub(crate) async fn relay(servers: &[IceServer]) -> Option<RelayConfig> {
 /// The address behind `stun:host:port`, `turn:host:port?transport=udp` or `host:port`. UDP only:
 /// `turns:` and `transport=tcp` have no address here.
 pub(crate) async fn resolve(uri: &str) -> Option<SocketAddr> {
+    let addresses = lookup(uri).await?;
+    addresses.iter().find(|a| a.is_ipv4()).or(addresses.first()).copied()
+}
+
+async fn lookup(uri: &str) -> Option<Vec<SocketAddr>> {
     let (host, port) = host_port(uri)?;
     let lookup = tokio::net::lookup_host((host.as_str(), port));
-    let addresses: Vec<_> = tokio::time::timeout(DEADLINE, lookup).await.ok()?.ok()?.collect();
-    addresses.iter().find(|a| a.is_ipv4()).or(addresses.first()).copied()
+    Some(tokio::time::timeout(DEADLINE, lookup).await.ok()?.ok()?.collect())
 }
 
 fn host_port(uri: &str) -> Option<(String, u16)> {

@@ -1,5 +1,6 @@
 //! The `p2p` command on a host of the lab, and what it prints.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{ChildStdin, Command};
@@ -203,6 +204,7 @@ pub struct Netcheck {
     pub nat: Nat,
     pub udp: bool,
     pub relays: Vec<RelayCheck>,
+    pub detect_ms: u64,
 }
 
 #[derive(Debug, Deserialize)]
@@ -212,6 +214,10 @@ pub struct Nat {
     pub mapping: String,
     pub filtering: String,
     pub public_address: Option<String>,
+    pub port_allocation: Option<String>,
+    pub hairpin: Option<bool>,
+    #[serde(default)]
+    pub unknown_because: BTreeMap<String, String>,
 }
 
 #[derive(Debug, Deserialize)]

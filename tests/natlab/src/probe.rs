@@ -140,7 +140,8 @@ fn verdict(section: &str, axis: &str) -> Result<Option<Dependence>> {
     Ok(verdict)
 }
 
-fn describe(behaviour: Behaviour) -> String {
+/// For people.
+pub fn describe(behaviour: Behaviour) -> String {
     match behaviour {
         Behaviour::NoAnswer => "no answer over UDP".into(),
         Behaviour::Answered { mapping, filtering, translated } => {

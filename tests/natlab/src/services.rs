@@ -14,12 +14,15 @@ use crate::process::{Running, Transport, run};
 use crate::topology::{Lab, SECOND_SERVER, SERVER};
 
 const STUN_PORT: u16 = 3478;
+/// The relay's second port, with `--alternate-ip`: the next one.
+const ALTERNATE_PORT: u16 = STUN_PORT + 1;
 const SIGNALING_PORT: u16 = 8080;
 
 /// A development build on a busy machine starts slowly; a healthy one needs a fraction of this.
 const START_LIMIT: Duration = Duration::from_secs(20);
 
-/// `coordinator relay` on both server addresses and `coordinator signaling` on the first.
+/// `coordinator relay` on both server addresses and `coordinator signaling` on the first. Clients are
+/// told of the relay's first address only.
 #[derive(Debug)]
 pub struct Services {
     coordinator: PathBuf,
@@ -44,7 +47,7 @@ impl Services {
         format!("ws://{SERVER}:{SIGNALING_PORT}")
     }
 
-    /// The STUN servers, on two addresses.
+    /// STUN servers on both addresses, for where they are to be named one by one.
     pub fn stun_servers() -> [String; 2] {
         [SERVER, SECOND_SERVER].map(|address| format!("{address}:{STUN_PORT}"))
     }
@@ -62,17 +65,18 @@ impl Services {
 fn start_relay(lab: &Lab, programs: &Programs, turn_secret: &Path) -> Result<Running> {
     let mut command = lab.wan.command(&programs.coordinator);
     command.arg("relay");
-    for server in Services::stun_servers() {
-        command.args(["--listen", &format!("udp://{server}")]);
-    }
+    command.args(["--listen", &format!("udp://{SERVER}:{STUN_PORT}")]);
+    command.args(["--alternate-ip", &SECOND_SERVER.to_string()]);
     command.args(["--realm", "lab", "--external-ip", &SERVER.to_string()]);
     command.arg("--turn-secret-file").arg(turn_secret);
     // Both are documentation ranges (RFC 5737), which the relay denies unless told otherwise.
     command.args(["--allow-peer", "203.0.113.0/24", "--allow-peer", "198.51.100.0/24"]);
     let mut relay = Running::start("relay", &mut command, &lab.folder)?;
     for address in [SERVER, SECOND_SERVER] {
-        let address = SocketAddrV4::new(address, STUN_PORT);
-        relay.wait_until_bound(Transport::Udp, address, START_LIMIT)?;
+        for port in [STUN_PORT, ALTERNATE_PORT] {
+            let address = SocketAddrV4::new(address, port);
+            relay.wait_until_bound(Transport::Udp, address, START_LIMIT)?;
+        }
     }
     Ok(relay)
 }
@@ -89,9 +93,6 @@ fn start_signaling(
     command.arg("--jwt-secret-file").arg(jwt_secret);
     command.arg("--turn-secret-file").arg(turn_secret);
     command.args(["--relay", &format!("turn:{SERVER}:{STUN_PORT}")]);
-    for server in Services::stun_servers() {
-        command.args(["--stun", &server]);
-    }
     command.arg("--data").arg(lab.folder.join("data"));
     let mut signaling = Running::start("signaling", &mut command, &lab.folder)?;
     signaling.wait_until_bound(Transport::Tcp, listen, START_LIMIT)?;
