@@ -34,6 +34,10 @@ pub(crate) const MAX_ACCEPTED: usize = 64;
 /// How often attempts are looked over whose other side has fallen silent after it had a path.
 const SWEEP: Duration = Duration::from_secs(5);
 
+/// How long a closed connection keeps its route: QUIC says goodbye after it has told that it is
+/// closed, and again to whoever has not heard it (RFC 9000 §10.2: three probe timeouts).
+const LINGER: Duration = Duration::from_secs(2);
+
 pub(crate) type Reply = oneshot::Sender<Result<Connection, Error>>;
 
 /// What the user asks for.
@@ -463,10 +467,15 @@ impl Attempts {
     }
 
     fn on_ended(&mut self, attempt: &AttemptId, cause: String) {
-        let Some(entry) = self.entries.get(attempt) else { return };
-        let peer = entry.peer.clone();
+        let Some(entry) = self.entries.remove(attempt) else { return };
         self.counters.active.fetch_sub(1, Ordering::Relaxed);
-        self.end(attempt, None);
+        self.socket.with_node(|node, _| node.end_attempt(attempt));
+        let (socket, id) = (Arc::clone(&self.socket), attempt.clone());
+        tokio::spawn(async move {
+            tokio::time::sleep(LINGER).await;
+            socket.routes.remove_attempt(&id);
+        });
+        let peer = entry.peer;
         self.tell(ClientEvent::Disconnected { attempt: attempt.clone(), peer, cause });
     }
 

@@ -16,6 +16,7 @@ use quinn::{Endpoint, EndpointConfig, Runtime, ServerConfig, TokioRuntime, Trans
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use tokio::sync::{Mutex, broadcast, mpsc, oneshot};
+use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::accept;
@@ -56,6 +57,7 @@ struct Inner {
     socket: Arc<PathSocket>,
     endpoint: Endpoint,
     counters: Arc<Counters>,
+    signaling: Mutex<Option<JoinHandle<()>>>,
     started: Instant,
     cancel: CancellationToken,
     _end: DropGuard,
@@ -85,7 +87,8 @@ impl Client {
             key: Some(identity.public().clone()),
             max_retries: config.max_retries,
         };
-        tokio::spawn(signaling::run(signaling, outgoing, signals_tx, cancel.clone()));
+        let signaling =
+            tokio::spawn(signaling::run(signaling, outgoing, signals_tx, cancel.clone()));
         let welcome = first_welcome(&mut signals).await?;
         tracing::info!(%peer, "registered");
 
@@ -150,6 +153,7 @@ impl Client {
                 socket,
                 endpoint,
                 counters,
+                signaling: Mutex::new(Some(signaling)),
                 started: Instant::now(),
                 cancel,
                 _end: end,
@@ -252,6 +256,10 @@ impl Client {
         let _ = tokio::time::timeout(Duration::from_secs(1), self.inner.endpoint.wait_idle()).await;
         self.inner.socket.with_node(|node, now| node.close(now));
         self.inner.cancel.cancel();
+        if let Some(signaling) = self.inner.signaling.lock().await.take() {
+            // It is saying goodbye; a coordinator that does not read does not hold this up either.
+            let _ = tokio::time::timeout(Duration::from_secs(1), signaling).await;
+        }
     }
 }
 

@@ -17,7 +17,8 @@ use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
-use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode as CloseFrameCode;
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{self, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async_with_config};
 use tokio_util::sync::CancellationToken;
@@ -77,10 +78,7 @@ pub async fn run(
     let mut session = Session { config, resume: None, last_seq: 0, welcomed: false };
     let mut tries = 0;
     loop {
-        let lost = tokio::select! {
-            () = cancel.cancelled() => return,
-            lost = session.one_socket(&mut outgoing, &events, &mut tries) => lost,
-        };
+        let lost = session.one_socket(&mut outgoing, &events, &mut tries, &cancel).await;
         let (cause, pause) = match lost {
             Lost::Ended(error) => return drop(events.send(SignalEvent::Ended(error)).await),
             Lost::Goaway(pause) => ("the instance is going away".to_owned(), pause),
@@ -119,16 +117,15 @@ impl Session {
         outgoing: &mut mpsc::Receiver<ClientMessage>,
         events: &mpsc::Sender<SignalEvent>,
         tries: &mut u32,
+        cancel: &CancellationToken,
     ) -> Lost {
-        let mut socket = match timeout(OPEN_DEADLINE, open(&self.config)).await {
-            Ok(Ok(socket)) => socket,
-            Ok(Err(lost)) => return lost,
-            Err(_) => return Lost::Retry(unreachable(&self.config.server, "it does not answer")),
+        let registered = tokio::select! {
+            () = cancel.cancelled() => return closed_here(),
+            registered = self.register() => registered,
         };
-        let welcome = match timeout(OPEN_DEADLINE, self.hello(&mut socket)).await {
-            Ok(Ok(welcome)) => welcome,
-            Ok(Err(lost)) => return lost,
-            Err(_) => return Lost::Retry(unreachable(&self.config.server, "no welcome came")),
+        let (socket, welcome) = match registered {
+            Ok(registered) => registered,
+            Err(lost) => return lost,
         };
         *tries = 0;
         self.welcomed = true;
@@ -140,7 +137,18 @@ impl Session {
         if events.send(SignalEvent::Welcome(Box::new(welcome))).await.is_err() {
             return Lost::Ended(Error::closed("the client is closed"));
         }
-        self.converse(socket, heartbeat, outgoing, events).await
+        self.converse(socket, heartbeat, outgoing, events, cancel).await
+    }
+
+    /// Opens a WebSocket and says hello.
+    async fn register(&mut self) -> Result<(Socket, Welcome), Lost> {
+        let server = self.config.server.clone();
+        let late = |cause| move |_| Lost::Retry(unreachable(&server, cause));
+        let opened = timeout(OPEN_DEADLINE, open(&self.config)).await;
+        let mut socket = opened.map_err(late.clone()("it does not answer"))??;
+        let welcome = timeout(OPEN_DEADLINE, self.hello(&mut socket)).await;
+        let welcome = welcome.map_err(late("no welcome came"))??;
+        Ok((socket, welcome))
     }
 
     async fn hello(&mut self, socket: &mut Socket) -> Result<Welcome, Lost> {
@@ -173,23 +181,25 @@ impl Session {
         heartbeat: Duration,
         outgoing: &mut mpsc::Receiver<ClientMessage>,
         events: &mpsc::Sender<SignalEvent>,
+        cancel: &CancellationToken,
     ) -> Lost {
         let mut next_ping = Instant::now() + heartbeat;
         let mut heard = Instant::now();
         loop {
             tokio::select! {
-                message = outgoing.recv() => match message {
-                    Some(message) => {
-                        if let Err(lost) = send(&mut socket, &message).await {
-                            return lost;
-                        }
+                biased;
+                // What is on its way goes out before the goodbye: the last reports among it.
+                Some(message) = outgoing.recv() => {
+                    if let Err(lost) = send(&mut socket, &message).await {
+                        return lost;
                     }
-                    // The client is closed: say so, so that others need not wait for a timeout.
-                    None => {
-                        let _ = socket.close(None).await;
-                        return Lost::Ended(Error::closed("the client is closed"));
-                    }
-                },
+                }
+                // A goodbye, so that others need not wait for the resume window to close.
+                () = cancel.cancelled() => {
+                    let goodbye = CloseFrame { code: CloseFrameCode::Normal, reason: "".into() };
+                    let _ = socket.close(Some(goodbye)).await;
+                    return closed_here();
+                }
                 received = receive(&mut socket) => {
                     heard = Instant::now();
                     match received {
@@ -252,6 +262,10 @@ impl Session {
             other => other,
         }
     }
+}
+
+fn closed_here() -> Lost {
+    Lost::Ended(Error::closed("the client is closed"))
 }
 
 async fn open(config: &SignalingConfig) -> Result<Socket, Lost> {

@@ -122,6 +122,34 @@ async fn the_other_side_learns_why_a_connection_was_closed() {
 }
 
 #[tokio::test]
+async fn a_goodbye_is_on_the_wire_before_the_way_to_the_peer_is_forgotten() {
+    let coordinator = Coordinator::start().await;
+    let alice = client(&coordinator, "alice").await;
+    let bob = client(&coordinator, "bob").await;
+    let name = "bob".parse().unwrap();
+    // Whether the last packet or the end of the route comes first is a race: one round proves little.
+    for round in 0..30 {
+        let (there, here) = tokio::join!(alice.connect(&name, Policy::Auto), bob.accept());
+        there.unwrap().close("done");
+        let end = here.unwrap().closed().await;
+        assert!(end.cause.contains("done"), "round {round}: {end}");
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_shuts_down_leaves_with_a_goodbye() {
+    let coordinator = Coordinator::start().await;
+    let alice = client(&coordinator, "alice").await;
+    alice.shutdown().await;
+    // The close frame has been answered or the socket closed when `shutdown` returns; the stub reads
+    // it in a task of its own.
+    while coordinator.goodbyes().is_empty() {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(coordinator.goodbyes(), [1000]);
+}
+
+#[tokio::test]
 async fn an_absent_peer_is_told_at_once_with_a_fix() {
     let coordinator = Coordinator::start().await;
     let alice = client(&coordinator, "alice").await;

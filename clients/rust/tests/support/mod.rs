@@ -14,11 +14,12 @@ use p2p_relay::{Relay, RelayConfig, RelayHandle, StaticUser};
 use p2p_wire::client::{Hello, Nat};
 use p2p_wire::server::{ErrorMessage, Welcome};
 use p2p_wire::{
-    Attempt, ClientMessage, IceCredentials, IcePair, Limits, PeerId, Problem, Report, Secret,
+    Attempt, ClientMessage, IceCredentials, IcePair, Limits, NatProfile, PeerId, Problem, Report,
+    Secret,
 };
 use p2p_wire::{Code, IceServer, ServerMessage};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio_tungstenite::tungstenite::Message;
 
 #[derive(Default)]
@@ -27,6 +28,7 @@ struct State {
     reports: Vec<Report>,
     attempts: u64,
     ice_servers: Vec<IceServer>,
+    goodbyes: Vec<u16>,
 }
 
 struct Registered {
@@ -40,12 +42,15 @@ struct Registered {
 pub struct Coordinator {
     pub addr: SocketAddr,
     state: Arc<Mutex<State>>,
+    /// Rings when a peer has published its network.
+    published: Arc<Notify>,
 }
 
 impl Coordinator {
     pub async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let coordinator = Self { addr: listener.local_addr().unwrap(), state: Arc::default() };
+        let addr = listener.local_addr().unwrap();
+        let coordinator = Self { addr, state: Arc::default(), published: Arc::default() };
         let this = coordinator.clone();
         tokio::spawn(async move {
             while let Ok((socket, from)) = listener.accept().await {
@@ -74,6 +79,28 @@ impl Coordinator {
         self.state.lock().unwrap().reports.clone()
     }
 
+    /// The codes with which clients closed their WebSockets.
+    pub fn goodbyes(&self) -> Vec<u16> {
+        self.state.lock().unwrap().goodbyes.clone()
+    }
+
+    /// Waits until a peer has published a network like this.
+    pub async fn network(&self, peer: &PeerId, like: impl Fn(&NatProfile) -> bool) -> NatProfile {
+        loop {
+            let published = self.published.notified();
+            tokio::pin!(published);
+            published.as_mut().enable();
+            let nat = {
+                let state = self.state.lock().unwrap();
+                state.peers.get(peer).and_then(|peer| peer.nat.clone())
+            };
+            if let Some(nat) = nat.filter(|nat| like(&nat.profile)) {
+                return nat.profile;
+            }
+            published.await;
+        }
+    }
+
     /// Closes every WebSocket, as a crash would.
     pub fn drop_everybody(&self) {
         self.state.lock().unwrap().peers.clear();
@@ -99,6 +126,9 @@ impl Coordinator {
                     None => return,
                 },
                 frame = stream.next() => {
+                    if let Some(Ok(Message::Close(Some(goodbye)))) = &frame {
+                        self.state.lock().unwrap().goodbyes.push(goodbye.code.into());
+                    }
                     let Some(Ok(Message::Text(text))) = frame else { return };
                     let message = ClientMessage::parse(text.as_str()).unwrap();
                     if let ClientMessage::Hello(hello) = &message {
@@ -135,6 +165,7 @@ impl Coordinator {
             ClientMessage::Nat(nat) => {
                 if let Some(peer) = state.peers.get_mut(me) {
                     peer.nat = Some(nat);
+                    self.published.notify_waiters();
                 }
             }
             ClientMessage::Report(report) => state.reports.push(report),
@@ -185,12 +216,18 @@ impl Coordinator {
 
 /// The real relay, on loopback.
 pub fn relay() -> RelayHandle {
-    let config = RelayConfig {
+    relay_with(|_| {})
+}
+
+/// The same, with other settings.
+pub fn relay_with(adjust: impl FnOnce(&mut RelayConfig)) -> RelayHandle {
+    let mut config = RelayConfig {
         listen: vec!["127.0.0.1:0".parse().unwrap()],
         users: vec![StaticUser { name: "user".to_owned(), password: "password".into() }],
         allow_peers: vec!["127.0.0.0/8".parse().unwrap()],
         ..RelayConfig::default()
     };
+    adjust(&mut config);
     Relay::bind(config).unwrap().start().unwrap()
 }
 
