@@ -23,7 +23,7 @@ struct Port {
     purpose: &'static str,
 }
 
-const PORTS: [Port; 4] = [
+const PORTS: [Port; 5] = [
     Port {
         port: "8080",
         protocol: "tcp",
@@ -39,6 +39,14 @@ const PORTS: [Port; 4] = [
         flag: "--listen",
         open_to: "clients",
         purpose: "STUN and TURN",
+    },
+    Port {
+        port: "3479",
+        protocol: "udp",
+        role: "relay",
+        flag: "--alternate-ip",
+        open_to: "clients",
+        purpose: "NAT discovery: with 3478, on both addresses",
     },
     Port {
         port: "49152-65535",
