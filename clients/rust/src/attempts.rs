@@ -469,7 +469,7 @@ impl Attempts {
     fn on_ended(&mut self, attempt: &AttemptId, cause: String) {
         let Some(entry) = self.entries.remove(attempt) else { return };
         self.counters.active.fetch_sub(1, Ordering::Relaxed);
-        self.socket.with_node(|node, _| node.end_attempt(attempt));
+        self.socket.with_node(|node, now| node.end_attempt(attempt, now));
         let (socket, id) = (Arc::clone(&self.socket), attempt.clone());
         tokio::spawn(async move {
             tokio::time::sleep(LINGER).await;
@@ -480,7 +480,7 @@ impl Attempts {
     }
 
     fn end(&mut self, attempt: &AttemptId, error: Option<Error>) {
-        self.socket.with_node(|node, _| node.end_attempt(attempt));
+        self.socket.with_node(|node, now| node.end_attempt(attempt, now));
         self.socket.routes.remove_attempt(attempt);
         let reply = self.entries.remove(attempt).and_then(|entry| entry.reply);
         if let (Some(reply), Some(error)) = (reply, error) {

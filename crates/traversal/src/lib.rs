@@ -23,6 +23,7 @@ pub mod liveness;
 pub mod node;
 pub mod path;
 pub mod relay;
+mod renewals;
 mod schedule;
 mod stale;
 mod stun;

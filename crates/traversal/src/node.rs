@@ -1,6 +1,6 @@
 //! Everything that one client's socket takes part in.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
@@ -274,9 +274,15 @@ impl Node {
     }
 
     /// Forgets an attempt: its connection is closed.
-    pub fn end_attempt(&mut self, id: &AttemptId) {
+    pub fn end_attempt(&mut self, id: &AttemptId, now: Instant) {
         self.attempts.remove(id);
         self.checks.retain(|_, (owner, _)| owner != id);
+        if let Some(relay) = &mut self.relay {
+            let wanted: HashSet<_> =
+                self.attempts.values().flat_map(Attempt::remote_addresses).collect();
+            relay.retain(|peer| wanted.contains(peer), now);
+        }
+        self.flush_relay(now);
     }
 
     /// The traffic on an attempt's path, for noticing that it has fallen silent.

@@ -17,12 +17,16 @@ use rtc_turn::client::{Client, ClientConfig, Event as TurnEvent};
 use rtc_turn::crypto::providers::AwsLcRsProvider;
 use sansio::Protocol;
 
+use crate::renewals::{self, Answer, Renewals, Signer};
 use crate::stale::OpenRequests;
 use crate::stun::{self, TransactionId};
 use crate::transmit::Transmit;
 
-/// Peers with a permission; a TURN server has a bound too.
-const MAX_PEERS: usize = 256;
+/// Peers that may be wanted at once: some addresses for each attempt. A TURN server has a bound too.
+const MAX_PEERS: usize = 1024;
+/// Peers that one allocation may meet. `rtc-turn` forgets none of them and numbers their channels, so
+/// after this many the allocation is made again.
+const MAX_PEERS_EVER: usize = 4096;
 /// Packets that wait for one peer's permission. Checks and first flights fit; the rest is lost, as
 /// on any network.
 const MAX_WAITING: usize = 16;
@@ -80,6 +84,9 @@ pub struct RelayLeg {
     peers: HashMap<SocketAddr, Permission>,
     /// Which peer each open CreatePermission is for.
     asks: HashMap<TransactionId, SocketAddr>,
+    renewals: Renewals,
+    /// Peers that `rtc-turn` has been asked to permit.
+    met: usize,
     open: OpenRequests,
     /// Requests that go out once more.
     again: VecDeque<Bytes>,
@@ -106,6 +113,8 @@ impl RelayLeg {
             allocation: Allocation::Pending,
             peers: HashMap::new(),
             asks: HashMap::new(),
+            renewals: Renewals::default(),
+            met: 0,
             open: OpenRequests::default(),
             again: VecDeque::new(),
             changed: false,
@@ -177,6 +186,18 @@ impl RelayLeg {
         self.ask(relayed, peer, now);
     }
 
+    /// Forgets the peers that nobody wants to reach: their permissions run out.
+    pub fn retain(&mut self, mut wanted: impl FnMut(&SocketAddr) -> bool, now: Instant) {
+        self.peers.retain(|peer, _| wanted(peer));
+        if self.met > MAX_PEERS_EVER {
+            self.close(now);
+            self.flush();
+            let goodbye = std::mem::take(&mut self.again);
+            self.forgotten(now);
+            self.again = goodbye;
+        }
+    }
+
     /// Sends to a peer through the relay. Waits for the permission where it is on its way.
     pub fn send(&mut self, peer: SocketAddr, payload: &[u8], now: Instant) {
         let Some(relayed) = self.relayed() else {
@@ -206,9 +227,16 @@ impl RelayLeg {
         };
         let (username, password) = (&self.config.username, self.config.password.expose());
         if let Some(again) = self.open.again(datagram, username, password) {
+            if renewals::is_request(&again) {
+                self.renewals.learn(&again);
+            }
             self.again.push_back(again);
             // The client learns the fresh nonce from the answer to a refresh.
             self.verify(now);
+            return None;
+        }
+        if let Some(answer) = self.renewals.answer(datagram) {
+            self.on_renewal(answer, now);
             return None;
         }
         let refresh = stun::refresh_answer(datagram);
@@ -242,25 +270,35 @@ impl RelayLeg {
         let _ = self.client.handle_timeout(now);
         let from_peer = self.drain(now);
         debug_assert!(from_peer.is_none(), "a timeout brings no data");
+        let (again, unanswered) = self.renewals.handle_timeout(now);
+        self.again.extend(again);
+        for peer in unanswered {
+            self.unanswered(peer);
+        }
+        if self.renewals.take_due(now) {
+            let granted = |(peer, state): (&SocketAddr, &Permission)| {
+                matches!(state, Permission::Granted).then_some(*peer)
+            };
+            let peers: Vec<_> = self.peers.iter().filter_map(granted).collect();
+            self.renew(peers, now);
+        }
     }
 
     /// When [`RelayLeg::handle_timeout`] is due.
     pub fn poll_timeout(&mut self) -> Option<Instant> {
         match self.allocation {
             Allocation::Failed { retry, .. } => Some(retry),
-            Allocation::Pending | Allocation::Ready(_) => self.client.poll_timeout(),
+            Allocation::Pending | Allocation::Ready(_) => {
+                self.client.poll_timeout().into_iter().chain(self.renewals.poll_timeout()).min()
+            }
         }
     }
 
     /// The next datagram for the relay.
     pub fn poll_transmit(&mut self) -> Option<Transmit> {
-        let to = self.config.server;
-        if let Some(payload) = self.again.pop_front() {
-            return Some(Transmit { from: None, to, payload });
-        }
-        let payload = self.client.poll_write()?.message.freeze();
-        self.open.sent(&payload);
-        Some(Transmit { from: None, to, payload })
+        self.flush();
+        let payload = self.again.pop_front()?;
+        Some(Transmit { from: None, to: self.config.server, payload })
     }
 
     /// Asks the relay whether the allocation is still there: nothing comes through it.
@@ -277,6 +315,61 @@ impl RelayLeg {
         if let Some(relayed) = self.relayed() {
             // What cannot be given back expires by itself.
             let _ = self.client.relay(relayed).and_then(|mut relay| relay.close(now));
+        }
+    }
+
+    /// Moves what `rtc-turn` wants to send to what is sent, without its renewals of permissions.
+    fn flush(&mut self) {
+        while let Some(message) = self.client.poll_write() {
+            let payload = message.message.freeze();
+            if renewals::is_request(&payload) {
+                let asked = stun::peek(&payload).is_some_and(|(_, id)| self.asks.contains_key(&id));
+                if !asked {
+                    continue;
+                }
+                self.renewals.learn(&payload);
+            }
+            self.open.sent(&payload);
+            self.again.push_back(payload);
+        }
+    }
+
+    fn renew(&mut self, peers: impl IntoIterator<Item = SocketAddr>, now: Instant) {
+        let (username, password) = (&self.config.username, self.config.password.expose());
+        for request in self.renewals.ask(peers, Signer { username, password }, now) {
+            self.open.sent(&request);
+            self.again.push_back(request);
+        }
+    }
+
+    fn on_renewal(&mut self, answer: Answer, now: Instant) {
+        match answer {
+            Answer::Granted(peers) => {
+                for ip in peers.iter().map(SocketAddr::ip) {
+                    self.granted(ip, now);
+                }
+            }
+            Answer::Refused(peers) if peers.len() > 1 => {
+                for peer in peers {
+                    self.renew([peer], now);
+                }
+            }
+            Answer::Refused(peers) => {
+                for (peer, permission) in &mut self.peers {
+                    if peers.iter().any(|refused| refused.ip() == peer.ip()) {
+                        *permission = Permission::Denied;
+                    }
+                }
+            }
+            Answer::NoAllocation => self.forgotten(now),
+        }
+    }
+
+    /// The relay has said nothing about this peer: the next packet asks again.
+    fn unanswered(&mut self, peer: SocketAddr) {
+        if let Some(Permission::Asked(waiting)) = self.peers.get(&peer) {
+            self.dropped += waiting.len() as u64;
+            self.peers.remove(&peer);
         }
     }
 
@@ -298,6 +391,8 @@ impl RelayLeg {
         self.changed |= self.relayed().is_some();
         self.peers.clear();
         self.asks.clear();
+        self.renewals = Renewals::default();
+        self.met = 0;
         self.open = OpenRequests::default();
         self.again.clear();
         self.verifying = false;
@@ -307,9 +402,11 @@ impl RelayLeg {
     fn ask(&mut self, relayed: SocketAddr, peer: SocketAddr, now: Instant) {
         match self.client.relay(relayed).and_then(|mut r| r.create_permission(now, peer)) {
             Ok(Some(id)) => {
+                self.met += 1;
                 self.asks.insert(id.0, peer);
             }
-            Ok(None) => {}
+            // It was granted once and let go: `rtc-turn` still counts on it.
+            Ok(None) => self.renew([peer], now),
             Err(_) => {
                 self.peers.insert(peer, Permission::Denied);
             }
@@ -331,12 +428,13 @@ impl RelayLeg {
                     if self.allocation == Allocation::Pending {
                         self.fail("the relay does not answer", now);
                     } else if let Some(peer) = self.asks.remove(&id.0) {
-                        self.peers.insert(peer, Permission::Denied);
+                        self.unanswered(peer);
                     }
                 }
                 TurnEvent::CreatePermissionResponse(id, peer) => {
                     self.asks.remove(&id.0);
-                    self.granted(peer, now);
+                    self.renewals.begin(now);
+                    self.permitted(peer, now);
                 }
                 TurnEvent::CreatePermissionError(id, error) => self.denied(id.0, &error, now),
                 TurnEvent::DataIndicationOrChannelData(_, peer, data) => {
@@ -348,10 +446,19 @@ impl RelayLeg {
         from_peer
     }
 
-    fn granted(&mut self, peer: SocketAddr, now: Instant) {
-        let Some(Permission::Asked(waiting)) = self.peers.insert(peer, Permission::Granted) else {
-            return;
-        };
+    /// The relay passes packets on to and from this address.
+    fn granted(&mut self, ip: IpAddr, now: Instant) {
+        let peers: Vec<_> = self.peers.keys().filter(|peer| peer.ip() == ip).copied().collect();
+        for peer in peers {
+            self.permitted(peer, now);
+        }
+    }
+
+    fn permitted(&mut self, peer: SocketAddr, now: Instant) {
+        // Nobody may want it any more.
+        let Some(permission) = self.peers.get_mut(&peer) else { return };
+        let before = std::mem::replace(permission, Permission::Granted);
+        let Permission::Asked(waiting) = before else { return };
         for payload in waiting {
             self.send(peer, &payload, now);
         }
@@ -362,8 +469,8 @@ impl RelayLeg {
         let Some(peer) = self.asks.remove(&id) else { return };
         if error.to_string().contains("437") {
             self.forgotten(now);
-        } else {
-            self.peers.insert(peer, Permission::Denied);
+        } else if let Some(permission) = self.peers.get_mut(&peer) {
+            *permission = Permission::Denied;
         }
     }
 }
