@@ -10,6 +10,7 @@ pub(crate) use p2p_registry::{
 
 #[path = "../../../../crates/registry/src/conformance.rs"]
 mod conformance;
+mod race;
 mod several;
 
 use std::time::Duration;

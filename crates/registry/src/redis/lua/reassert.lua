@@ -74,10 +74,10 @@ for _ = 1, tonumber(take()) do
   e.mid = take()
   e.room = take()
   e.rest = take()
-  if e.seq > acked then
+  -- What Redis forgot and the client has acknowledged is settled later, when those who wait for it
+  -- are back as well.
+  if e.seq > acked or not intact then
     append(id, e)
-  elseif not intact then
-    settle(e.from, e.sid, e.mid, e.room, true)
   end
 end
 local seq = last

@@ -1,0 +1,100 @@
+//! A client that speaks JSON over a WebSocket.
+
+use futures_util::{SinkExt as _, StreamExt as _};
+use serde_json::{Value, json};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::Message;
+
+use crate::instance::HANG;
+
+pub(crate) struct Client {
+    socket: WebSocketStream<TcpStream>,
+    pub(crate) welcome: Value,
+}
+
+impl Client {
+    pub(crate) fn new(socket: WebSocketStream<TcpStream>) -> Self {
+        Self { socket, welcome: Value::Null }
+    }
+
+    pub(crate) async fn send(&mut self, frame: Value) {
+        self.socket.send(Message::text(frame.to_string())).await.expect("the frame is sent");
+    }
+
+    /// The next frame; `None` at the end of the connection.
+    pub(crate) async fn next(&mut self) -> Option<Value> {
+        loop {
+            match timeout(HANG, self.socket.next()).await.expect("a frame in time") {
+                Some(Ok(Message::Text(text))) => return Some(serde_json::from_str(&text).unwrap()),
+                Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
+                Some(Ok(Message::Close(_)) | Err(_)) | None => return None,
+                Some(Ok(other)) => panic!("unexpected {other:?}"),
+            }
+        }
+    }
+
+    /// The next frame, which must be of this type.
+    pub(crate) async fn expect(&mut self, kind: &str) -> Value {
+        let frame = self.next().await.expect("the connection is there");
+        assert_eq!(frame["type"], kind, "{frame}");
+        frame
+    }
+
+    /// The next frame of this type; others are skipped.
+    pub(crate) async fn await_type(&mut self, kind: &str) -> Value {
+        loop {
+            let frame = self.next().await.expect("the connection is there");
+            if frame["type"] == kind {
+                return frame;
+            }
+        }
+    }
+
+    /// Nothing was sent before the answer to this ping.
+    pub(crate) async fn expect_silence(&mut self) {
+        self.send(json!({ "type": "ping", "id": "silence" })).await;
+        assert_eq!(self.expect("pong").await["id"], "silence");
+    }
+
+    pub(crate) async fn tell(&mut self, to: &str, id: &str) {
+        let message = json!({ "type": "send", "id": id, "to": to, "kind": id, "payload": null });
+        self.send(message).await;
+    }
+
+    pub(crate) async fn ack(&mut self, seq: u64) {
+        self.send(json!({ "type": "ack", "seq": seq })).await;
+    }
+
+    /// The kind and number of the next message.
+    pub(crate) async fn message(&mut self) -> (String, u64) {
+        let message = self.expect("message").await;
+        (message["kind"].as_str().unwrap().to_owned(), message["seq"].as_u64().unwrap())
+    }
+
+    /// The id and status of the next receipt.
+    pub(crate) async fn receipt(&mut self) -> (String, String) {
+        let receipt = self.await_type("receipt").await;
+        let text = |field: &str| receipt[field].as_str().unwrap().to_owned();
+        (text("id"), text("status"))
+    }
+
+    pub(crate) async fn join(&mut self, room: &str) -> Value {
+        self.send(json!({ "type": "join", "id": "j", "room": room })).await;
+        self.expect("joined").await
+    }
+
+    /// A hello that takes this client's session up again.
+    pub(crate) fn resume(&self, last_seq: u64) -> Value {
+        json!({
+            "type": "hello",
+            "peer": self.welcome["peer"],
+            "resume": {
+                "session": self.welcome["session"],
+                "secret": self.welcome["secret"],
+                "last_seq": last_seq,
+            },
+        })
+    }
+}

@@ -1,0 +1,128 @@
+//! One `coordinator signaling --redis …` process.
+
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use p2p_auth::{Claims, Scope, SigningSecret, mint};
+use p2p_cluster::Redis;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::TcpStream;
+use tokio::process::{Child, Command};
+use tokio::time::{sleep, timeout};
+use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
+
+use crate::client::Client;
+
+/// Longer than anything here takes; only a hang reaches it.
+pub(crate) const HANG: Duration = Duration::from_secs(30);
+
+const SECRET: &str = "a secret of this test that is long enough";
+
+pub(crate) struct Instance {
+    process: Child,
+    address: String,
+    _data: TempDir,
+}
+
+impl Instance {
+    pub(crate) async fn start(redis: &Redis) -> Self {
+        let data = tempfile::tempdir().unwrap();
+        let mut process = Command::new(binary())
+            .args(["signaling", "--listen", "127.0.0.1:0", "--jwt-secret", SECRET, "--redis"])
+            .arg(redis.url())
+            .arg("--data")
+            .arg(data.path())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(process.stderr.take().unwrap()).lines();
+        let address = loop {
+            let line = timeout(HANG, lines.next_line()).await.expect("it starts").unwrap();
+            let line = line.expect("it says where it serves");
+            if let Some((_, address)) = line.split_once("ready on http://") {
+                break address.to_owned();
+            }
+        };
+        // Its log is of no interest, but a full pipe would stop it.
+        tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+        Self { process, address, _data: data }
+    }
+
+    /// SIGKILL: it can say nothing to anybody.
+    pub(crate) async fn crash(mut self) {
+        self.process.kill().await.unwrap();
+    }
+
+    /// SIGTERM, and its end.
+    pub(crate) async fn drain(&mut self) -> bool {
+        p2p_cluster::signal("-TERM", self.process.id().unwrap()).unwrap();
+        timeout(HANG, self.process.wait()).await.expect("it ends").unwrap().success()
+    }
+
+    pub(crate) async fn client(&self, name: &str) -> Client {
+        self.hello(name, json!({ "type": "hello", "peer": name })).await
+    }
+
+    /// A client that has said this hello and been welcomed.
+    pub(crate) async fn hello(&self, name: &str, hello: Value) -> Client {
+        let mut request = format!("ws://{}/v1/ws", self.address).into_client_request().unwrap();
+        let headers = request.headers_mut();
+        headers.insert("sec-websocket-protocol", "p2p.v1".parse().unwrap());
+        headers.insert("authorization", format!("Bearer {}", token(name)).parse().unwrap());
+        let stream = TcpStream::connect(&self.address).await.unwrap();
+        let (socket, _) = tokio_tungstenite::client_async(request, stream).await.unwrap();
+        let mut client = Client::new(socket);
+        client.send(hello).await;
+        client.welcome = client.expect("welcome").await;
+        client
+    }
+
+    /// Status and body.
+    pub(crate) async fn get(&self, path: &str) -> (u16, String) {
+        let mut stream = TcpStream::connect(&self.address).await.unwrap();
+        let request =
+            format!("GET {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", self.address);
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        timeout(HANG, stream.read_to_string(&mut answer)).await.expect("an answer").unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
+        (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
+    }
+
+    /// Waits until `/readyz` says this of the registry.
+    pub(crate) async fn registry_is(&self, state: &str) {
+        let wanted = format!("registry: {state}\n");
+        let asking = async {
+            loop {
+                let (status, body) = self.get("/readyz").await;
+                assert_eq!(status, 200, "{body}");
+                if body.contains(&wanted) {
+                    return;
+                }
+                sleep(Duration::from_millis(20)).await;
+            }
+        };
+        timeout(HANG, asking).await.unwrap_or_else(|_| panic!("the registry is not {state}"));
+    }
+}
+
+fn token(name: &str) -> String {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    let claims = Claims::new(name.parse().unwrap(), now + 3600)
+        .with_rooms(["*".parse().unwrap()])
+        .with_scopes(Scope::ALL);
+    mint(&claims, &SigningSecret::new(SECRET).unwrap()).unwrap().expose().to_owned()
+}
+
+/// Beside the folder of the test's own binary.
+fn binary() -> PathBuf {
+    let test = std::env::current_exe().unwrap();
+    let folder = test.parent().and_then(|deps| deps.parent()).unwrap();
+    let binary = folder.join("coordinator");
+    assert!(binary.exists(), "{} is missing: `cargo build` makes it", binary.display());
+    binary
+}

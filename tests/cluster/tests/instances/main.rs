@@ -1,0 +1,8 @@
+//! Signaling instances as processes, and one Redis that they share.
+#![allow(clippy::unwrap_used, clippy::needless_pass_by_value, reason = "tests panic")]
+
+mod client;
+mod crash;
+mod instance;
+mod messages;
+mod outage;
