@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use p2p_client::netcheck::{NetcheckReport, RelayCheck};
-use p2p_client::{NatProfile, NetcheckConfig, PeerId, Secret, netcheck};
+use p2p_client::{NatProfile, NetcheckConfig, Secret, netcheck};
 
 use crate::failure::Failure;
 use crate::session;
@@ -24,9 +24,6 @@ pub struct Args {
     /// File with the token
     #[arg(long, env = "P2P_TOKEN_FILE", value_name = "FILE", hide_env_values = true)]
     token_file: Option<PathBuf>,
-    /// Name to use, where the token allows several
-    #[arg(long = "as", env = "P2P_PEER", value_name = "PEER", hide_env_values = true)]
-    name: Option<PeerId>,
     /// STUN server to ask; may be repeated, and two on different addresses tell more than one
     #[arg(
         long,
@@ -61,7 +58,7 @@ pub async fn run(args: &Args) -> Result<(), Failure> {
             "pass --server URL with --token-file FILE, or --stun HOST:PORT",
         ));
     }
-    let config = NetcheckConfig { server, peer: args.name.clone(), stun: args.stun.clone() };
+    let config = NetcheckConfig { server, stun: args.stun.clone() };
     let report = netcheck(config).await?;
     if args.json {
         let text = serde_json::to_string(&report).map_err(|e| Failure::bug(e.to_string()))?;

@@ -39,6 +39,13 @@ fn pings_that_stay_on_the_relay_end_with_5_and_say_why() {
 }
 
 #[test]
+fn a_network_check_leaves_a_program_of_the_same_name_alone() {
+    let (coordinator, _bob) = with_listener();
+    ended(&mut coordinator.p2p("bob", ["netcheck"])).ok();
+    ended(&mut coordinator.p2p("alice", ["ping", "bob", "-c", "1"])).ok();
+}
+
+#[test]
 fn a_counted_ping_is_a_line_a_pong_for_people() {
     let (coordinator, _bob) = with_listener();
     let mut alice = coordinator.p2p("alice", ["ping", "bob", "-c", "3", "-i", "0.05"]);

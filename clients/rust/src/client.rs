@@ -89,7 +89,12 @@ impl Client {
         };
         let signaling =
             tokio::spawn(signaling::run(signaling, outgoing, signals_tx, cancel.clone()));
-        let welcome = first_welcome(&mut signals).await?;
+        let welcome =
+            tokio::time::timeout(config.connect_timeout, first_welcome(&mut signals)).await;
+        let welcome = welcome.map_err(|_| {
+            let seconds = config.connect_timeout.as_secs();
+            signaling::unreachable(&config.server, &format!("no welcome within {seconds} s"))
+        })??;
         tracing::info!(%peer, "registered");
 
         let local_ips = gather::local_ips(config.allow_loopback, v4_only);

@@ -28,6 +28,7 @@ mod driver;
 pub mod error;
 pub mod events;
 mod gather;
+mod http;
 mod identity;
 pub mod netcheck;
 mod ping;

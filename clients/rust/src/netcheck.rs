@@ -5,19 +5,17 @@ use std::time::{Duration, Instant};
 
 use p2p_traversal::relay::{Allocation, RelayLeg};
 use p2p_traversal::{Event, Node, NodeConfig};
-use p2p_wire::{IceServer, NatProfile, NatType, PeerId, Secret};
+use p2p_wire::{IceServer, NatProfile, NatType, Secret};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use serde::Serialize;
 use tokio::net::UdpSocket;
-use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
 
 use crate::behaviour;
-use crate::error::Error;
+use crate::error::{Error, ErrorCode};
 use crate::gather;
 use crate::resolve;
-use crate::signaling::{self, SignalingConfig};
+use crate::signaling;
 
 /// How long a relay has to give an allocation.
 const RELAY_DEADLINE: Duration = Duration::from_secs(3);
@@ -28,8 +26,6 @@ const SCHEMA_VERSION: u32 = 1;
 pub struct NetcheckConfig {
     /// The coordinator and a token for it; its STUN servers and relays are checked too.
     pub server: Option<(String, Secret)>,
-    /// The peer id to register for the check, where the token allows several.
-    pub peer: Option<PeerId>,
     /// STUN servers besides: `host:port`.
     pub stun: Vec<String>,
 }
@@ -61,11 +57,11 @@ pub struct NetcheckReport {
 /// The coordinator.
 #[derive(Debug, Clone, Serialize)]
 pub struct SignalingCheck {
-    /// Whether it registered this peer.
+    /// Whether it takes the token and opens a WebSocket.
     pub ok: bool,
     /// Its address as given.
     pub server: String,
-    /// Milliseconds until it said welcome.
+    /// Milliseconds until both were known.
     pub ms: u64,
     /// Why not.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -104,7 +100,7 @@ pub struct RelayCheck {
 pub async fn netcheck(config: NetcheckConfig) -> Result<NetcheckReport, Error> {
     let (signaling, offered) = match &config.server {
         Some((server, token)) => {
-            let (check, servers) = check_signaling(server, token, config.peer.clone()).await?;
+            let (check, servers) = check_signaling(server, token).await?;
             (Some(check), servers)
         }
         None => (None, Vec::new()),
@@ -143,38 +139,28 @@ pub async fn netcheck(config: NetcheckConfig) -> Result<NetcheckReport, Error> {
     })
 }
 
+/// Asks for the servers over HTTP and opens a WebSocket without registering on it: a check must not
+/// take the place of a program that runs under the same peer id.
 async fn check_signaling(
     server: &str,
     token: &Secret,
-    peer: Option<PeerId>,
 ) -> Result<(SignalingCheck, Vec<IceServer>), Error> {
-    let peer = match peer {
-        Some(peer) => peer,
-        None => crate::client::subject(token)?,
-    };
     let started = Instant::now();
-    let cancel = CancellationToken::new();
-    let _end = cancel.clone().drop_guard();
-    let (_outgoing, receiver) = mpsc::channel(1);
-    let (events, mut signals) = mpsc::channel(16);
-    let config = SignalingConfig {
-        server: server.to_owned(),
-        token: token.clone(),
-        peer,
-        meta: p2p_wire::Meta::default(),
-        key: None,
-        max_retries: 0,
-    };
-    tokio::spawn(signaling::run(config, receiver, events, cancel));
     let mut check = SignalingCheck { ok: false, server: server.to_owned(), ms: 0, error: None };
-    let mut servers = Vec::new();
-    match crate::client::first_welcome(&mut signals).await {
-        Ok(welcome) => {
-            check.ok = true;
-            servers = welcome.ice_servers;
+    let servers = match signaling::ice_servers(server, token).await {
+        Ok(servers) => servers,
+        Err(error) if error.code == ErrorCode::Auth => return Err(error),
+        Err(error) => {
+            check.error = Some(error.to_string());
+            Vec::new()
         }
-        Err(error) if error.code == crate::error::ErrorCode::Auth => return Err(error),
-        Err(error) => check.error = Some(error.to_string()),
+    };
+    if check.error.is_none() {
+        match signaling::knock(server, token).await {
+            Ok(()) => check.ok = true,
+            Err(error) if error.code == ErrorCode::Auth => return Err(error),
+            Err(error) => check.error = Some(error.to_string()),
+        }
     }
     check.ms = millis(started.elapsed());
     Ok((check, servers))

@@ -5,9 +5,10 @@
 
 use std::time::Duration;
 
+use ::http::header::{AUTHORIZATION, SEC_WEBSOCKET_PROTOCOL};
+use ::http::{HeaderValue, StatusCode};
 use futures_util::{SinkExt, StreamExt};
-use http::header::{AUTHORIZATION, SEC_WEBSOCKET_PROTOCOL};
-use http::{HeaderValue, StatusCode};
+use p2p_wire::IceServer;
 use p2p_wire::client::{Ack, Hello, Ping, Resume};
 use p2p_wire::server::Welcome;
 use p2p_wire::{
@@ -25,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::backoff;
 use crate::error::{Error, ErrorCode};
+use crate::http;
 
 /// How long a WebSocket may take to open, and the coordinator to say welcome.
 const OPEN_DEADLINE: Duration = Duration::from_secs(10);
@@ -98,10 +100,56 @@ pub async fn run(
     }
 }
 
+/// The STUN and TURN servers that the coordinator offers for this token, without registering.
+pub(crate) async fn ice_servers(server: &str, token: &Secret) -> Result<Vec<IceServer>, Error> {
+    #[derive(serde::Deserialize)]
+    struct Answer {
+        #[serde(rename = "iceServers")]
+        ice_servers: Vec<IceServer>,
+    }
+    let asked = http::get(server, "/v1/ice-servers", token).await;
+    let (status, body) = asked.map_err(|cause| unreachable(server, &cause))?;
+    if status != StatusCode::OK {
+        return Err(rejected(server, status, &body).error());
+    }
+    let answer: Result<Answer, _> = serde_json::from_slice(&body);
+    answer
+        .map(|a| a.ice_servers)
+        .map_err(|e| unreachable(server, &format!("its answer is odd: {e}")))
+}
+
+/// Opens a WebSocket, says nothing and closes it.
+pub(crate) async fn knock(server: &str, token: &Secret) -> Result<(), Error> {
+    let mut socket = match timeout(OPEN_DEADLINE, open(server, token)).await {
+        Ok(opened) => opened.map_err(Lost::error)?,
+        Err(_) => return Err(unreachable(server, "it does not answer")),
+    };
+    let _ = socket.close(None).await;
+    Ok(())
+}
+
 enum Lost {
     Retry(Error),
     Goaway(Duration),
     Ended(Error),
+}
+
+impl Lost {
+    /// The same, with what the coordinator said before it closed the WebSocket.
+    fn because(self, said: Option<Error>) -> Self {
+        match (self, said) {
+            (Self::Retry(_), Some(error)) => Self::Retry(error),
+            (Self::Ended(_), Some(error)) => Self::Ended(error),
+            (lost, _) => lost,
+        }
+    }
+
+    fn error(self) -> Error {
+        match self {
+            Self::Retry(error) | Self::Ended(error) => error,
+            Self::Goaway(_) => Error::closed("the instance is going away"),
+        }
+    }
 }
 
 struct Session {
@@ -144,7 +192,7 @@ impl Session {
     async fn register(&mut self) -> Result<(Socket, Welcome), Lost> {
         let server = self.config.server.clone();
         let late = |cause| move |_| Lost::Retry(unreachable(&server, cause));
-        let opened = timeout(OPEN_DEADLINE, open(&self.config)).await;
+        let opened = timeout(OPEN_DEADLINE, open(&self.config.server, &self.config.token)).await;
         let mut socket = opened.map_err(late.clone()("it does not answer"))??;
         let welcome = timeout(OPEN_DEADLINE, self.hello(&mut socket)).await;
         let welcome = welcome.map_err(late("no welcome came"))??;
@@ -164,13 +212,16 @@ impl Session {
             resume,
         });
         send(socket, &hello).await?;
+        let mut refusal = None;
         loop {
-            match receive(socket).await? {
-                Some(ServerMessage::Welcome(welcome)) => return Ok(*welcome),
-                Some(ServerMessage::Error(error)) => {
-                    return Err(Lost::Ended(refused(error.code, error.message, error.fix)));
+            match receive(socket).await {
+                Ok(Some(ServerMessage::Welcome(welcome))) => return Ok(*welcome),
+                Ok(Some(ServerMessage::Error(error))) => {
+                    refusal = Some(refused(error.code, error.message, error.fix));
                 }
-                Some(_) | None => {}
+                Ok(Some(_) | None) => {}
+                // The error says why; whether to come back is what the close code says.
+                Err(lost) => return Err(self.unresumable(lost).because(refusal)),
             }
         }
     }
@@ -268,7 +319,7 @@ fn closed_here() -> Lost {
     Lost::Ended(Error::closed("the client is closed"))
 }
 
-async fn open(config: &SignalingConfig) -> Result<Socket, Lost> {
+async fn open(server: &str, token: &Secret) -> Result<Socket, Lost> {
     let usage = |cause: String| {
         Lost::Ended(Error::new(
             ErrorCode::Usage,
@@ -276,9 +327,9 @@ async fn open(config: &SignalingConfig) -> Result<Socket, Lost> {
             "give the server as ws://HOST:PORT or wss://HOST",
         ))
     };
-    let url = websocket_url(&config.server);
+    let url = websocket_url(server);
     let mut request = url.as_str().into_client_request().map_err(|e| usage(e.to_string()))?;
-    let bearer = HeaderValue::from_str(&format!("Bearer {}", config.token.expose().trim()));
+    let bearer = HeaderValue::from_str(&format!("Bearer {}", token.expose().trim()));
     let mut bearer = bearer.map_err(|_| {
         let fix = "pass the token as it was minted: three base64url parts with dots between";
         Lost::Ended(Error::new(ErrorCode::Auth, "the token has characters that no token has", fix))
@@ -295,10 +346,10 @@ async fn open(config: &SignalingConfig) -> Result<Socket, Lost> {
         Err(tungstenite::Error::Http(response)) => {
             let status = response.status();
             let body = response.body().as_deref().unwrap_or_default();
-            Err(rejected(&config.server, status, body))
+            Err(rejected(server, status, body))
         }
         Err(tungstenite::Error::Url(error)) => Err(usage(error.to_string())),
-        Err(error) => Err(Lost::Retry(unreachable(&config.server, &error.to_string()))),
+        Err(error) => Err(Lost::Retry(unreachable(server, &error.to_string()))),
     }
 }
 
@@ -331,7 +382,7 @@ fn refused(code: p2p_wire::Code, cause: String, fix: String) -> Error {
     Error::new(code, cause, fix)
 }
 
-fn unreachable(server: &str, cause: &str) -> Error {
+pub(crate) fn unreachable(server: &str, cause: &str) -> Error {
     Error::new(
         ErrorCode::Unreachable,
         format!("the coordinator at {server} cannot be reached: {cause}"),

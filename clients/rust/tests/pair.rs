@@ -179,3 +179,38 @@ async fn an_unreachable_coordinator_is_an_error_with_a_fix() {
     assert_eq!((error.code, error.code.exit_code()), (ErrorCode::Unreachable, 4));
     assert!(error.fix.contains("healthcheck"), "{error}");
 }
+
+#[tokio::test]
+async fn a_client_comes_back_to_a_coordinator_that_was_started_again() {
+    let coordinator = Coordinator::start().await;
+    let (alice, bob, _there, _here) = pair(&coordinator).await;
+    let (mut ours, mut theirs) = (alice.events(), bob.events());
+    coordinator.restart();
+    for events in [&mut ours, &mut theirs] {
+        loop {
+            match events.recv().await.unwrap() {
+                ClientEvent::Registered { resumed } => {
+                    assert!(!resumed);
+                    break;
+                }
+                ClientEvent::SignalingEnded(error) => panic!("given up: {error}"),
+                _ => {}
+            }
+        }
+    }
+    let bobs_name = "bob".parse().unwrap();
+    let (there, here) = tokio::join!(alice.connect(&bobs_name, Policy::Auto), bob.accept());
+    there.unwrap().ping().await.unwrap();
+    assert_eq!(here.unwrap().peer().as_str(), "alice");
+}
+
+#[tokio::test]
+async fn a_coordinator_that_never_answers_is_given_up_in_time() {
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let server = format!("ws://{}", silent.local_addr().unwrap());
+    let mut config = Config::new(server, token("alice"));
+    config.connect_timeout = Duration::from_secs(1);
+    let error = Client::start(config).await.unwrap_err();
+    assert_eq!(error.code, ErrorCode::Unreachable);
+    assert!(error.cause.contains("within 1 s"), "{}", error.cause);
+}

@@ -21,6 +21,7 @@ use p2p_wire::{Code, IceServer, ServerMessage};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, mpsc};
 use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 
 #[derive(Default)]
 struct State {
@@ -29,6 +30,7 @@ struct State {
     attempts: u64,
     ice_servers: Vec<IceServer>,
     goodbyes: Vec<u16>,
+    forgotten: Option<ErrorMessage>,
 }
 
 struct Registered {
@@ -106,6 +108,19 @@ impl Coordinator {
         self.state.lock().unwrap().peers.clear();
     }
 
+    /// Closes every WebSocket and knows no session, as a coordinator that was started again.
+    pub fn restart(&self) {
+        let problem = Problem::new(
+            Code::NotAllowed,
+            "Not possible",
+            "the session cannot be resumed",
+            "say hello without `resume`",
+        );
+        let mut state = self.state.lock().unwrap();
+        state.peers.clear();
+        state.forgotten = Some(ErrorMessage::new(None, problem));
+    }
+
     #[expect(clippy::result_large_err, reason = "the handshake callback's own signature")]
     async fn session(&self, socket: TcpStream, from: SocketAddr) {
         use tokio_tungstenite::tungstenite::handshake::server::{Request, Response};
@@ -131,6 +146,16 @@ impl Coordinator {
                     }
                     let Some(Ok(Message::Text(text))) = frame else { return };
                     let message = ClientMessage::parse(text.as_str()).unwrap();
+                    if let ClientMessage::Hello(Hello { resume: Some(_), .. }) = &message {
+                        let forgotten = self.state.lock().unwrap().forgotten.clone();
+                        if let Some(error) = forgotten {
+                            let error = ServerMessage::Error(error).to_text();
+                            sink.send(Message::text(error)).await.unwrap();
+                            let expired = CloseFrame { code: 4410.into(), reason: "".into() };
+                            sink.send(Message::Close(Some(expired))).await.unwrap();
+                            return;
+                        }
+                    }
                     if let ClientMessage::Hello(hello) = &message {
                         me = Some(hello.peer.clone());
                         self.register(hello, keep.take().unwrap(), from);
