@@ -5,8 +5,7 @@ use std::collections::BTreeMap;
 
 use p2p_wire::{AttemptId, Method, NatType, Outcome};
 use serde::de::DeserializeOwned;
-use sqlx::postgres::{PgArguments, PgRow};
-use sqlx::query::Query;
+use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Pool, Postgres, Row as _, Transaction};
 
 use super::rollups;
@@ -36,74 +35,84 @@ const PAGE: &str = concat!(
 
 const SNAPSHOT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 
-/// A statement over everything that [`Sources`] name: rollups of a table, which may be narrowed
-/// down, and attempts, which may be as well.
+/// Two statements with the same answer: over rollups, and over the attempts of one stretch. In a
+/// single one, joined with the stretches, the server would look through every partition.
+struct Statement {
+    rollups: &'static str,
+    attempts: &'static str,
+}
+
+/// A statement by what it selects and groups by, from which rollups, and how attempts read the same.
 macro_rules! over {
-    (SELECT $what:literal, rollups $rolled:literal of $table:literal $narrow:literal,
+    (SELECT $what:literal, rollups of $table:literal $narrow:literal,
      attempts $raw:literal $where:literal, grouped $group:literal) => {
-        concat!(
-            "SELECT ",
-            $what,
-            " FROM (SELECT ",
-            $rolled,
-            " FROM ",
-            $table,
-            " WHERE span = 'day' AND ($1::text IS NULL OR app = $1) AND day >= $2 \
-               AND day <> ALL($3) ",
-            $narrow,
-            " UNION ALL SELECT ",
-            $rolled,
-            " FROM ",
-            $table,
-            " WHERE span = 'hour' AND ($1::text IS NULL OR app = $1) AND hour >= $4 \
-               AND hour <> ALL($5) AND (day < $2 OR day = ANY($3)) ",
-            $narrow,
-            " UNION ALL SELECT ",
-            $raw,
-            " FROM unnest($6::bigint[], $7::bigint[]) AS stretch(first_ms, last_ms) \
-              JOIN attempts ON started_unix_ms BETWEEN first_ms AND last_ms \
-              WHERE ($1::text IS NULL OR app = $1) ",
-            $where,
-            ") AS all_of_them GROUP BY ",
-            $group
-        )
+        Statement {
+            rollups: concat!(
+                "SELECT ",
+                $what,
+                " FROM (SELECT * FROM ",
+                $table,
+                " WHERE span = 'day' AND ($1::text IS NULL OR app = $1) AND day >= $2 \
+                   AND day <> ALL($3) ",
+                $narrow,
+                " UNION ALL SELECT * FROM ",
+                $table,
+                " WHERE span = 'hour' AND ($1::text IS NULL OR app = $1) AND hour >= $4 \
+                   AND hour <> ALL($5) AND (day < $2 OR day = ANY($3)) ",
+                $narrow,
+                ") AS spans GROUP BY ",
+                $group
+            ),
+            attempts: concat!(
+                "SELECT ",
+                $what,
+                " FROM (SELECT ",
+                $raw,
+                " FROM attempts \
+                 WHERE started_unix_ms BETWEEN $2 AND $3 \
+                   AND ($1::text IS NULL OR app = $1) ",
+                $where,
+                ") AS stretch GROUP BY ",
+                $group
+            ),
+        }
     };
 }
 
-const COUNTS: &str = over!(
+const COUNTS: Statement = over!(
     SELECT "outcome, method, SUM(attempts)::bigint AS attempts",
-    rollups "outcome, method, attempts" of "rollup_counts" "",
-    attempts "outcome, method, 1" "",
+    rollups of "rollup_counts" "",
+    attempts "outcome, method, 1 AS attempts" "",
     grouped "outcome, method"
 );
 
-const CONNECT_TIMES: &str = over!(
+const CONNECT_TIMES: Statement = over!(
     SELECT "method, ms, SUM(attempts)::bigint AS attempts",
-    rollups "method, ms, attempts" of "rollup_times" "AND measure = 'connect'",
-    attempts "CASE WHEN outcome <> 'failed' THEN method END, connected_ms, 1"
+    rollups of "rollup_times" "AND measure = 'connect'",
+    attempts "CASE WHEN outcome <> 'failed' THEN method END AS method, connected_ms AS ms, \
+              1 AS attempts"
         "AND connected_ms IS NOT NULL",
     grouped "method, ms"
 );
 
-const DIRECT_TIMES: &str = over!(
+const DIRECT_TIMES: Statement = over!(
     SELECT "ms, SUM(attempts)::bigint AS attempts",
-    rollups "ms, attempts" of "rollup_times" "AND measure = 'direct'",
-    attempts "direct_ms, 1" "AND direct_ms IS NOT NULL",
+    rollups of "rollup_times" "AND measure = 'direct'",
+    attempts "direct_ms AS ms, 1 AS attempts" "AND direct_ms IS NOT NULL",
     grouped "ms"
 );
 
-const PAIR_COUNTS: &str = over!(
+const PAIR_COUNTS: Statement = over!(
     SELECT "caller_nat_type, callee_nat_type, outcome, SUM(attempts)::bigint AS attempts",
-    rollups "caller_nat_type, callee_nat_type, outcome, attempts" of "rollup_counts" "",
-    attempts "caller_nat_type, callee_nat_type, outcome, 1" "",
+    rollups of "rollup_counts" "",
+    attempts "caller_nat_type, callee_nat_type, outcome, 1 AS attempts" "",
     grouped "caller_nat_type, callee_nat_type, outcome"
 );
 
-const PAIR_TIMES: &str = over!(
+const PAIR_TIMES: Statement = over!(
     SELECT "caller_nat_type, callee_nat_type, ms, SUM(attempts)::bigint AS attempts",
-    rollups "caller_nat_type, callee_nat_type, ms, attempts" of "rollup_times"
-        "AND measure = 'pair'",
-    attempts "caller_nat_type, callee_nat_type, direct_ms, 1" "AND direct_ms IS NOT NULL",
+    rollups of "rollup_times" "AND measure = 'pair'",
+    attempts "caller_nat_type, callee_nat_type, direct_ms AS ms, 1 AS attempts" "AND direct_ms IS NOT NULL",
     grouped "caller_nat_type, callee_nat_type, ms"
 );
 
@@ -226,17 +235,23 @@ impl<'a> Question<'a> {
         Ok(Self { snapshot, filter, sources })
     }
 
-    async fn rows(&mut self, sql: &'static str) -> Result<Vec<PgRow>, StatsError> {
-        let query: Query<'_, Postgres, PgArguments> = sqlx::query(sql)
-            .bind(self.filter.app.as_ref().map(|app| app.as_str()))
-            .bind(self.sources.from_day)
-            .bind(&self.sources.stale_days)
-            .bind(self.sources.from_hour)
-            .bind(&self.sources.stale_hours)
-            .bind(&self.sources.first_ms)
-            .bind(&self.sources.last_ms);
-        let connection: &mut PgConnection = &mut self.snapshot;
-        Ok(query.fetch_all(connection).await?)
+    async fn rows(&mut self, statement: Statement) -> Result<Vec<PgRow>, StatsError> {
+        let Self { snapshot, filter, sources } = self;
+        let app = filter.app.as_ref().map(|app| app.as_str());
+        let connection: &mut PgConnection = snapshot;
+        let mut rows = sqlx::query(statement.rollups)
+            .bind(app)
+            .bind(sources.from_day)
+            .bind(&sources.stale_days)
+            .bind(sources.from_hour)
+            .bind(&sources.stale_hours)
+            .fetch_all(&mut *connection)
+            .await?;
+        for (first, last) in &sources.stretches {
+            let attempts = sqlx::query(statement.attempts).bind(app).bind(first).bind(last);
+            rows.extend(attempts.fetch_all(&mut *connection).await?);
+        }
+        Ok(rows)
     }
 
     async fn end(self) -> Result<(), StatsError> {

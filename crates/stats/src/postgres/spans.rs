@@ -94,8 +94,7 @@ pub(super) struct Sources {
     /// Hours from there on that are not rolled up; their attempts stand in.
     pub(super) stale_hours: Vec<i64>,
     /// The stretches whose attempts are read, first and last millisecond of each.
-    pub(super) first_ms: Vec<i64>,
-    pub(super) last_ms: Vec<i64>,
+    pub(super) stretches: Vec<(i64, i64)>,
 }
 
 impl Sources {
@@ -122,8 +121,7 @@ impl Sources {
                 Span::Day(_) | Span::Hour(_) => {}
             }
         }
-        let (first_ms, last_ms) = joined(stretches).into_iter().unzip();
-        Self { from_day, stale_days, from_hour, stale_hours, first_ms, last_ms }
+        Self { from_day, stale_days, from_hour, stale_hours, stretches: joined(stretches) }
     }
 }
 
@@ -143,10 +141,6 @@ fn joined(stretches: Vec<(i64, i64)>) -> Vec<(i64, i64)> {
 mod tests {
     use super::*;
 
-    fn stretches(sources: &Sources) -> Vec<(i64, i64)> {
-        sources.first_ms.iter().copied().zip(sources.last_ms.iter().copied()).collect()
-    }
-
     #[test]
     fn a_question_about_everything_reads_only_what_is_stale() {
         let stale = BTreeSet::from([Span::Day(2), Span::Hour(49), Span::Hour(50), Span::Hour(60)]);
@@ -156,7 +150,7 @@ mod tests {
             (&sources.stale_days[..], &sources.stale_hours[..]),
             (&[2][..], &[49, 50, 60][..])
         );
-        assert_eq!(stretches(&sources), [(49 * HOUR, 51 * HOUR - 1), (60 * HOUR, 61 * HOUR - 1)]);
+        assert_eq!(sources.stretches, [(49 * HOUR, 51 * HOUR - 1), (60 * HOUR, 61 * HOUR - 1)]);
     }
 
     #[test]
@@ -164,9 +158,9 @@ mod tests {
         let sources = Sources::of(Some(DAY + HOUR + 5), &BTreeSet::from([Span::Hour(25)]));
         assert_eq!((sources.from_day, sources.from_hour), (2, 26));
         assert!(sources.stale_hours.is_empty(), "a part of an hour is never taken from a rollup");
-        assert_eq!(stretches(&sources), [(DAY + HOUR + 5, DAY + 2 * HOUR - 1)]);
+        assert_eq!(sources.stretches, [(DAY + HOUR + 5, DAY + 2 * HOUR - 1)]);
         let whole = Sources::of(Some(DAY), &BTreeSet::new());
-        assert_eq!((whole.from_day, whole.from_hour, stretches(&whole)), (1, 24, vec![]));
+        assert_eq!((whole.from_day, whole.from_hour, whole.stretches), (1, 24, vec![]));
     }
 
     #[test]
