@@ -24,6 +24,8 @@ use round::Round;
 
 /// Servers that are asked; more tell nothing more about the mapping.
 pub const MAX_SERVERS: usize = 8;
+/// Rounds in which a second address may stay silent before it is asked no more (I9).
+const MAX_SILENT_ROUNDS: u8 = 3;
 /// How often one network's filtering is tried to be measured.
 const MAX_TASKS: u8 = 3;
 
@@ -37,8 +39,7 @@ pub struct Detector {
     local_port: u16,
     local_ips: Vec<IpAddr>,
     repeat: Duration,
-    /// The first server that has named a second address.
-    second: Option<Second>,
+    second: SecondAddress,
     network: Network,
     seen: Observations,
     task: Option<Task>,
@@ -51,11 +52,21 @@ enum State {
     Waiting { next: Instant },
 }
 
+/// The second address of the first server that has named one.
+#[derive(Debug, Clone, Copy)]
+enum SecondAddress {
+    Unknown,
+    Known(Second),
+    /// It was named, and never answered.
+    GivenUp,
+}
+
 /// A server and its other address, which has another port as well.
 #[derive(Debug, Clone, Copy)]
 struct Second {
     server: SocketAddr,
     other: SocketAddr,
+    silent_rounds: u8,
 }
 
 /// The network that the behaviour was measured of.
@@ -84,7 +95,7 @@ impl Detector {
             local_port,
             local_ips,
             repeat,
-            second: None,
+            second: SecondAddress::Unknown,
             network: Network::default(),
             seen: Observations::default(),
             task: None,
@@ -105,12 +116,13 @@ impl Detector {
         let Some((stun::Class::Response, id)) = stun::peek(datagram) else { return false };
         let Some(answered) = round.answer(id, from, datagram, now) else { return false };
         if answered
-            && self.second.is_none()
+            && matches!(self.second, SecondAddress::Unknown)
             && describes_axes
             && let Some(other) = stun::other_address(datagram)
             && is_plausible(from, other)
         {
-            self.second = Some(Second { server: from, other });
+            let second = Second { server: from, other, silent_rounds: 0 };
+            self.second = SecondAddress::Known(second);
             round.add(&second_targets(from, other), now, rng);
         }
         true
@@ -128,7 +140,7 @@ impl Detector {
                 return None;
             }
             let mut round = Round::new(&self.servers, now, rng);
-            if let Some(Second { server, other }) = self.second {
+            if let SecondAddress::Known(Second { server, other, .. }) = self.second {
                 round.add(&second_targets(server, other), now, rng);
             }
             self.state = State::Measuring(round);
@@ -178,13 +190,18 @@ impl Detector {
     /// Behaviour is measured once for each network, which the public address stands for, and a few
     /// times more if that came to nothing.
     fn plan_task(&mut self, rtt: Duration) {
-        let Some(Second { server, other }) = self.second else { return };
+        let SecondAddress::Known(second) = &mut self.second else { return };
+        let Second { server, other, .. } = *second;
         let answer = |of: SocketAddr| self.seen.answers.iter().find(|a| a.server == of);
         let mapped = answer(server).map(|answer| answer.mapped);
         let other_lives = self.seen.answers.iter().any(|a| a.server.ip() == other.ip());
         let Some(mapped) = mapped else { return };
         if self.network.public_ip != Some(mapped.ip()) {
             self.network = Network { public_ip: Some(mapped.ip()), ..Network::default() };
+        }
+        second.silent_rounds = if other_lives { 0 } else { second.silent_rounds + 1 };
+        if second.silent_rounds >= MAX_SILENT_ROUNDS {
+            self.second = SecondAddress::GivenUp;
         }
         let network = &mut self.network;
         let known = network.behaviour.filtering != Filtering::Unknown;
@@ -432,6 +449,27 @@ mod tests {
         assert_eq!(profile.mapping, Mapping::Unknown);
         assert!(profile.unknown_because["filtering"].contains("does not answer"));
         assert_eq!(bench.detector.take_task(), None);
+
+        let mut to_second = 0;
+        for _ in 0..10 {
+            bench.now = bench.detector.poll_timeout();
+            let profile = loop {
+                let (sent, profile) = bench.step();
+                for request in &sent {
+                    if request.to == SERVER.parse().unwrap() {
+                        bench.answer_naming(request, request.to, "203.0.113.11:5000", Some(OTHER));
+                    } else {
+                        to_second += 1;
+                    }
+                }
+                if let Some(profile) = profile {
+                    break profile;
+                }
+                bench.now = bench.now.max(bench.detector.poll_timeout());
+            };
+            assert!(profile.unknown_because["filtering"].contains("does not answer"));
+        }
+        assert!((1..=20).contains(&to_second), "{to_second} packets to a silent address");
     }
 
     #[test]

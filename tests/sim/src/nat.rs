@@ -1,7 +1,7 @@
 //! NAT boxes by the two axes of RFC 4787: how they map (§4.1) and what they let in (§5).
 //!
-//! Mappings live as long as something leaves through them (REQ-6 asks for no more), and there is no
-//! hairpinning: what is sent to the box's own address from inside is lost.
+//! Mappings live as long as something leaves through them (REQ-6 asks for no more). What is sent to
+//! the box's own address from inside is lost, unless the box hairpins (§6).
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
@@ -16,6 +16,8 @@ use rand::rngs::StdRng;
 pub enum Ports {
     /// The internal port where it is free.
     Preserved,
+    /// One after the other.
+    Sequential,
     /// Any.
     Random,
 }
@@ -31,17 +33,22 @@ pub struct Nat {
     pub ports: Ports,
     /// How long a mapping, and a hole in the filter, outlives the last packet out.
     pub lifetime: Duration,
+    /// Whether packets to the box's own address come back in, from their external source (REQ-9).
+    pub hairpin: bool,
     /// Whether no UDP passes at all.
     pub blocked: bool,
 }
 
+/// Where sequences begin: far from the ports of the peers' sockets.
+const FIRST_IN_SEQUENCE: u16 = 20_000;
 /// RFC 4787 REQ-5 wants two minutes or more; many boxes give one.
 const LIFETIME: Duration = Duration::from_secs(60);
 
 impl Nat {
     /// A NAT of these axes that preserves ports.
     pub fn new(mapping: Mapping, filtering: Filtering) -> Self {
-        Self { mapping, filtering, ports: Ports::Preserved, lifetime: LIFETIME, blocked: false }
+        let ports = Ports::Preserved;
+        Self { mapping, filtering, ports, lifetime: LIFETIME, hairpin: false, blocked: false }
     }
 
     /// Endpoint-independent mapping and filtering.
@@ -73,6 +80,16 @@ impl Nat {
     /// The same, with external ports that nobody can guess.
     pub fn with_random_ports(self) -> Self {
         Self { ports: Ports::Random, ..self }
+    }
+
+    /// The same, with external ports that are handed out one after the other.
+    pub fn with_sequential_ports(self) -> Self {
+        Self { ports: Ports::Sequential, ..self }
+    }
+
+    /// The same, sending back in what goes to its own address.
+    pub fn with_hairpin(self) -> Self {
+        Self { hairpin: true, ..self }
     }
 
     /// The same, with mappings that live this long.
@@ -128,7 +145,7 @@ impl NatBox {
         now: Instant,
         rng: &mut StdRng,
     ) -> Option<SocketAddr> {
-        if self.nat.blocked || to.ip() == self.public {
+        if self.nat.blocked || (to.ip() == self.public && !self.nat.hairpin) {
             return None;
         }
         self.expire(now);
@@ -177,6 +194,10 @@ impl NatBox {
         let free = |port: u16| self.mappings.iter().all(|m| m.port != port);
         if self.nat.ports == Ports::Preserved && free(wanted) {
             return wanted;
+        }
+        if self.nat.ports == Ports::Sequential {
+            let last = self.mappings.iter().map(|m| m.port).max().unwrap_or(FIRST_IN_SEQUENCE);
+            return last + 1;
         }
         loop {
             let port = rng.random_range(1024..=u16::MAX);

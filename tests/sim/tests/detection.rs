@@ -58,6 +58,23 @@ fn an_open_host_is_open_and_a_blocked_one_blocked() {
     assert_eq!(blocked.public_address, None);
 }
 
+#[test]
+fn ports_in_sequence_are_recognised_whatever_the_mapping() {
+    for nat in [Nat::port_restricted(), Nat::symmetric()] {
+        let profile = measured(nat.with_sequential_ports());
+        assert_eq!(profile.port_allocation, Some(PortAllocation::Sequential), "{nat:?}");
+    }
+}
+
+#[test]
+fn a_nat_that_hairpins_is_told_from_one_that_does_not() {
+    for nat in [Nat::full_cone(), Nat::port_restricted()] {
+        assert_eq!(measured(nat.with_hairpin()).hairpin, Some(true), "{nat:?}");
+        assert_eq!(measured(nat).hairpin, Some(false), "{nat:?}");
+    }
+    assert_eq!(measured(Host::open()).hairpin, None);
+}
+
 /// The whole of it: two round trips for the mapping, less than a second for the filter, also where
 /// lines are slow and lose packets.
 #[test]

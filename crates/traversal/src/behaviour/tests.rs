@@ -160,17 +160,16 @@ fn silence_of_a_server_at_its_limit_is_not_taken_for_a_filter() {
 
 #[test]
 fn an_answer_whose_origin_is_another_than_its_source_is_not_believed() {
-    let mut test =
-        Test { change: Change::AddressAndPort, id: [1; 12], source: addr(OTHER), result: None };
+    let test = |source| Test { change: Change::AddressAndPort, id: [1; 12], source, result: None };
     let request = stun::change_request([1; 12], Change::AddressAndPort);
     let site = Site::cone(Filtering::EndpointIndependent);
-    let (_, answer) = answer(&site, &request, addr("198.51.100.1:50000"));
-    let mut lying = test_copy(&test);
-    lying.source = addr(SERVER);
-    lying.answer(addr(SERVER), &answer);
-    assert_eq!(lying.result, Some(Reply::NotChanged));
-    test.answer(addr(OTHER), &answer);
-    assert_eq!(test.result, Some(Reply::LetIn));
+    let (origin, answer) = answer(&site, &request, addr("198.51.100.1:50000"));
+    assert_eq!(origin, addr(OTHER));
+    for (source, expected) in [(OTHER, Reply::LetIn), (SERVER, Reply::NotChanged)] {
+        let mut test = test(addr(source));
+        test.answer(addr(source), &answer);
+        assert_eq!(test.result, Some(expected), "{source}");
+    }
 }
 
 #[test]
@@ -190,8 +189,4 @@ fn several_sockets_show_how_ports_are_chosen() {
     assert_eq!(random.ports, Some(PortAllocation::Random));
     let unsampled = run(with(|local, _| local), false).0;
     assert_eq!(unsampled.ports, None);
-}
-
-fn test_copy(test: &Test) -> Test {
-    Test { change: test.change, id: test.id, source: test.source, result: test.result }
 }
