@@ -122,7 +122,7 @@ class Connection extends EventEmitter {
       if (news.closed !== undefined && news.closed !== null) {
         // What came before the end is told before the end.
         await this.#messages.pump
-        this.#end(news.closed)
+        this.#end(this.#closing ? 'closed here' : news.closed)
         return
       }
     }

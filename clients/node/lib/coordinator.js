@@ -278,7 +278,7 @@ class P2PCoordinator extends EventEmitter {
 
   async #acceptFrom(client) {
     for (;;) {
-      const connection = await client.accept()
+      const connection = await untilShutdown(() => client.accept())
       if (!connection) return
       const taken = this.#take(connection)
       try {
@@ -294,7 +294,7 @@ class P2PCoordinator extends EventEmitter {
 
   async #listenTo(client) {
     for (;;) {
-      const event = await client.nextEvent()
+      const event = await untilShutdown(() => client.nextEvent())
       if (!event || client !== this.#client) return
       if (event.kind === 'registered') this.#signaling = { connected: true, cause: null }
       if (event.kind === 'lost' || event.kind === 'ended') {
@@ -424,6 +424,16 @@ function idOfPattern(token) {
   } catch {
     // The client says what is wrong with such a token.
     return undefined
+  }
+}
+
+/** What a client gives next; `null` where it was shut down before it was asked. */
+async function untilShutdown(next) {
+  try {
+    return await native(next)
+  } catch (error) {
+    if (error.code === 'closed') return null
+    throw error
   }
 }
 

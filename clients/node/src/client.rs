@@ -147,7 +147,7 @@ impl NativeClient {
             tokio::select! {
                 () = ended.cancelled() => Err(closed("the client is shut down")),
                 connected = client.connect(&peer, policy) => match connected {
-                    Ok(connection) => Ok(NativeConnection::new(connection)),
+                    Ok(connection) => Ok(NativeConnection::asked_for(connection)),
                     Err(error) => Err(thrown(&error)),
                 }
             }
@@ -164,7 +164,7 @@ impl NativeClient {
         env.spawn_future(async move {
             tokio::select! {
                 () = ended.cancelled() => Ok(None),
-                accepted = client.accept() => Ok(accepted.map(NativeConnection::new)),
+                accepted = client.accept() => Ok(accepted.map(NativeConnection::accepted)),
             }
         })
     }

@@ -40,6 +40,8 @@ const SORTED_AT_ONCE: usize = 256;
 const HIGH_WATER: usize = 1024 * 1024;
 /// Bytes to send at which more is welcome again.
 const LOW_WATER: usize = 256 * 1024;
+/// How long a peer that has said goodbye has to close the connection.
+const GOODBYE_PATIENCE: Duration = Duration::from_millis(250);
 /// Bytes to send that are accepted from a program that does not mind the answer.
 const MOST_BUFFERED: usize = 64 * 1024 * 1024;
 
@@ -66,6 +68,8 @@ struct SendBuffer {
 }
 
 enum Outgoing {
+    /// Opens the stream for messages.
+    Preface,
     Message(Message),
     Goodbye(String, oneshot::Sender<()>),
 }
@@ -133,15 +137,37 @@ pub struct ConnectionFigures {
 }
 
 impl NativeConnection {
-    /// Takes a connection into service. Runs on the runtime.
-    pub(crate) fn new(connection: Connection) -> Self {
+    /// Takes a connection that was asked for into service. Runs on the runtime.
+    pub(crate) fn asked_for(connection: Connection) -> Self {
+        Self::new(connection)
+    }
+
+    /// Takes a connection that the peer has asked for into service. Runs on the runtime.
+    pub(crate) fn accepted(connection: Connection) -> Self {
+        let accepted = Self::new(connection);
+        // A receiver that is gone belongs to a connection that has ended.
+        let _ = accepted.outgoing.send(Outgoing::Preface);
+        accepted
+    }
+
+    fn new(connection: Connection) -> Self {
         let (outgoing, to_send) = mpsc::unbounded_channel();
         let (received, inbox) = mpsc::channel(INBOX_MESSAGES);
         let (arrived, streams) = mpsc::channel(WAITING_STREAMS);
         let (buffer, news) = (Arc::new(SendBuffer::default()), Arc::new(News::default()));
         let writing = write(connection.clone(), to_send, Arc::clone(&buffer), Arc::clone(&news));
         tokio::spawn(writing);
-        tokio::spawn(accept(connection.clone(), received, arrived, Arc::clone(&news)));
+        let destinations = Destinations {
+            inbox: Inbox {
+                received,
+                space: Arc::new(Semaphore::new(INBOX_BYTES)),
+                turn: Arc::new(Mutex::new(())),
+            },
+            arrived,
+            outgoing: outgoing.clone(),
+            news: Arc::clone(&news),
+        };
+        tokio::spawn(accept(connection.clone(), destinations));
         tokio::spawn(watch(connection.clone(), Arc::clone(&news)));
         Self {
             peer: connection.peer().to_string(),
@@ -385,6 +411,12 @@ async fn write(
     let mut stream: Option<Stream> = None;
     while let Some(outgoing) = to_send.recv().await {
         let (message, done) = match outgoing {
+            Outgoing::Preface => {
+                if stream.is_none() {
+                    stream = open_for_messages(&connection).await;
+                }
+                continue;
+            }
             Outgoing::Message(message) => (message, None),
             Outgoing::Goodbye(reason, done) => {
                 if stream.is_none() && !news.peer_reads_messages.load(Ordering::Acquire) {
@@ -426,44 +458,42 @@ async fn open_for_messages(connection: &Connection) -> Option<Stream> {
     Some(stream)
 }
 
+/// Where what a peer sends goes.
+#[derive(Clone)]
+struct Destinations {
+    inbox: Inbox,
+    arrived: mpsc::Sender<NativeStream>,
+    outgoing: mpsc::UnboundedSender<Outgoing>,
+    news: Arc<News>,
+}
+
+/// Where messages go.
+#[derive(Clone)]
+struct Inbox {
+    received: mpsc::Sender<Received>,
+    space: Arc<Semaphore>,
+    /// One stream of messages at a time: a second one waits, so that messages keep their order.
+    turn: Arc<Mutex<()>>,
+}
+
 /// Takes the peer's streams until the connection ends. The inbox closes, and tells JavaScript so,
 /// when the last of what came is in it.
-async fn accept(
-    connection: Connection,
-    received: mpsc::Sender<Received>,
-    arrived: mpsc::Sender<NativeStream>,
-    news: Arc<News>,
-) {
-    let space = Arc::new(Semaphore::new(INBOX_BYTES));
-    // One stream of messages at a time: a second one waits, so that messages keep their order.
-    let turn = Arc::new(Mutex::new(()));
+async fn accept(connection: Connection, destinations: Destinations) {
     let mut sorting = JoinSet::new();
     while let Ok(stream) = connection.accept_stream().await {
         if sorting.len() >= SORTED_AT_ONCE {
             sorting.join_next().await;
         }
         while sorting.try_join_next().is_some() {}
-        let inbox = Inbox { received: received.clone(), space: space.clone(), turn: turn.clone() };
-        sorting.spawn(sort(connection.clone(), stream, inbox, arrived.clone(), news.clone()));
+        sorting.spawn(sort(connection.clone(), stream, destinations.clone()));
     }
-    drop(received);
+    drop(destinations);
     while sorting.join_next().await.is_some() {}
 }
 
-struct Inbox {
-    received: mpsc::Sender<Received>,
-    space: Arc<Semaphore>,
-    turn: Arc<Mutex<()>>,
-}
-
 /// Finds out what a stream is for. The user gets its own streams, and messages from the others.
-async fn sort(
-    connection: Connection,
-    mut stream: Stream,
-    inbox: Inbox,
-    arrived: mpsc::Sender<NativeStream>,
-    news: Arc<News>,
-) {
+async fn sort(connection: Connection, mut stream: Stream, destinations: Destinations) {
+    let Destinations { inbox, arrived, outgoing, news } = destinations;
     let ended = match messages::opening(&mut stream).await {
         Err(_) => return,
         Ok(Opening::Own(seen)) => {
@@ -478,13 +508,19 @@ async fn sort(
         }
         Ok(Opening::Messages) => {
             news.peer_reads_messages.store(true, Ordering::Release);
+            // The peer learns the same of this side; a writer that is gone has no more to say.
+            let _ = outgoing.send(Outgoing::Preface);
+            drop(outgoing);
             receive(&mut stream, inbox).await
         }
     };
     match ended {
         Ok(Some(reason)) => {
             *lock(&news.goodbye) = Some(reason);
-            connection.close("goodbye");
+            // The peer waits for the acknowledgement of its goodbye, and closes then.
+            if timeout(GOODBYE_PATIENCE, connection.closed()).await.is_err() {
+                connection.close("goodbye");
+            }
         }
         Err(error) if error.kind() == std::io::ErrorKind::InvalidData => {
             connection.close(&error.to_string());

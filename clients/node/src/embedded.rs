@@ -131,7 +131,6 @@ async fn stop(running: Arc<Embedded>) {
     }
 }
 
-#[allow(clippy::needless_pass_by_value, reason = "it is the end of the failure's way")]
 fn thrown(failure: Failure) -> napi::Error {
     parts(&failure.code, &failure.cause, &failure.fix)
 }

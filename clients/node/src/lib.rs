@@ -5,6 +5,7 @@
 //! JavaScript object, so a worker thread may be terminated at any moment. Nothing here runs on the
 //! event loop longer than it takes to copy its arguments.
 #![allow(unreachable_pub, reason = "the outside is JavaScript")]
+#![allow(clippy::needless_pass_by_value, reason = "JavaScript hands its arguments over")]
 
 mod client;
 mod connection;

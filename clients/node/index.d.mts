@@ -1,0 +1,2 @@
+export * from './index.js'
+export { P2PCoordinator as default } from './index.js'
