@@ -1,5 +1,6 @@
 //! Statistics in PostgreSQL, as an operator meets them: on a real server.
 #![cfg(unix)]
+#![allow(clippy::unwrap_used)]
 
 #[path = "../../../crates/stats/tests/behaviour/server.rs"]
 #[allow(dead_code, reason = "the store's own tests use all of it")]
