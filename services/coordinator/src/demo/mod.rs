@@ -57,12 +57,15 @@ pub async fn run(args: &Args) -> Result<(), Failure> {
             return Err(failure);
         }
     };
+    let shutdown = Shutdown::new();
+    if args.keep {
+        // Before anything is said that a script may answer with a signal.
+        shutdown.listen().map_err(|error| Failure::bug(format!("no signal handler: {error}")))?;
+    }
     if args.json {
         data(document);
     }
-    let shutdown = Shutdown::new();
     if args.keep {
-        shutdown.listen().map_err(|error| Failure::bug(format!("no signal handler: {error}")))?;
         story.heading("Everything keeps running until Ctrl-C");
         story.line("");
         story.line(&dev::urls_and_tokens(&embedded)?);
