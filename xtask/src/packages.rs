@@ -39,6 +39,9 @@ pub(crate) const LAB: &[Tool] = &[
     tool("curl", "curl"),
 ];
 
+/// What `clients/node` is built and tested with.
+pub(crate) const NODE: &[Tool] = &[tool("node", "nodejs"), tool("npm", "npm")];
+
 /// What the commands of README.md run besides our own binaries.
 pub(crate) const README: &[Tool] =
     &[tool("unshare", "util-linux"), tool("ip", "iproute2"), tool("curl", "curl")];

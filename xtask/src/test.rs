@@ -4,6 +4,7 @@
 //! `CI` is set; elsewhere it is skipped, and the reason is said at once and again at the end.
 
 mod demo;
+mod node;
 pub(crate) mod readme;
 mod readme_commands;
 
@@ -42,6 +43,7 @@ const TIERS: &[Tier] = &[
     Tier { name: "cluster", run: cluster },
     Tier { name: "demo", run: demo::tier },
     Tier { name: "readme", run: readme::tier },
+    Tier { name: "node", run: node::tier },
     Tier { name: "natlab", run: nat_lab },
 ];
 

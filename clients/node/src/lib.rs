@@ -11,9 +11,9 @@ mod client;
 mod connection;
 mod embedded;
 mod failure;
-mod logs;
+pub mod logs;
 mod messages;
-mod network;
+pub mod network;
 mod stream;
 
 /// What a panicking holder left behind is still whole: every value here is replaced at once.
