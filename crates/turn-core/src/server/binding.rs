@@ -11,7 +11,8 @@ impl Server {
     /// Stateless, and short: a source address may be forged, so every byte more is a byte of
     /// amplification (I3). 20 bytes get 32; where there is an alternate address they get 56, which
     /// is what the client needs to know of it (RFC 5780 §6.1), and 32 again once a source has had
-    /// its share.
+    /// its share. IPv6 addresses are longer: 44 bytes, 92 and 44. With the headers of IP and UDP an
+    /// answer is at most 1.8 times its request, over IPv6 2.1 times.
     pub(super) fn binding(
         &mut self,
         tuple: FiveTuple,

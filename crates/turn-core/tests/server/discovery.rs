@@ -82,6 +82,20 @@ fn a_listener_outside_the_four_answers_as_if_there_were_none() {
     assert_eq!(refused, 1);
 }
 
+/// I3: IPv6 addresses are longer, and so are the headers of both packets.
+#[test]
+fn i3_over_ipv6_an_answer_is_at_most_two_point_one_times_its_request_on_the_wire() {
+    const HEADERS: usize = 48;
+    let corners =
+        ["[2001:db8::1]:3478", "[2001:db8::1]:3479", "[2001:db8::2]:3478", "[2001:db8::2]:3479"];
+    let mut world = World::with(|setup| setup.discovery = Some(discovery(corners)));
+    let request = request(None);
+    world.feed_at(ListenerId(0), "[2606:4700::1]:1000".parse().unwrap(), &request);
+    let (_, answer) = world.next_sent_from().unwrap();
+    assert_eq!(answer.len(), 92);
+    assert!((answer.len() + HEADERS) * 10 <= (request.len() + HEADERS) * 21);
+}
+
 /// I3: what the client has to know of the other address costs 24 bytes, and nothing is sent twice.
 #[test]
 fn i3_an_answer_is_at_most_two_point_eight_times_its_request() {
