@@ -5,6 +5,7 @@ use std::pin::Pin;
 
 use p2p_wire::server::Member;
 use p2p_wire::{AppId, Meta, PeerId, RoomName};
+use tokio::sync::mpsc;
 
 use crate::claim::{Claim, Claimed, Ownership};
 use crate::error::RegistryError;
@@ -87,6 +88,23 @@ pub trait Registry: Send + Sync {
 
     /// How much there is. Answered from memory: this is for metrics and landing pages.
     fn counts(&self) -> Counts;
+
+    /// The name of this instance among those that share the registry; `None` where it is alone.
+    fn instance(&self) -> Option<&str> {
+        None
+    }
+
+    /// Hands a text to another instance. Says whether it was there to hear it.
+    fn pass_on<'a>(&'a self, instance: &'a str, text: Frame) -> Answer<'a, bool> {
+        let _ = (instance, text);
+        Box::pin(async { Ok(false) })
+    }
+
+    /// What other instances hand to this one; given out once. More than fits is dropped and
+    /// counted.
+    fn passed_on(&self) -> Option<mpsc::Receiver<Frame>> {
+        None
+    }
 
     /// What keeps the registry from its full work, if anything does. Sessions go on meanwhile, and
     /// reach what is on the same instance.

@@ -7,7 +7,7 @@ use p2p_wire::AppId;
 use redis::aio::MultiplexedConnection;
 use redis::{RedisError, Script, ScriptInvocation, Value};
 use tokio::time::timeout;
-use tracing::debug;
+use tracing::{debug, warn};
 
 use super::Shared;
 use super::reply::Reply;
@@ -137,11 +137,14 @@ impl Shared {
 
     pub(super) fn down(&self, why: &str) {
         *self.connection.lock().expect("a connection is cloned without panic") = None;
-        self.trouble.send_if_modified(|trouble| {
+        let was_up = self.trouble.send_if_modified(|trouble| {
             let was_up = trouble.is_none();
             *trouble = Some(why.to_owned());
             was_up
         });
+        if was_up {
+            warn!(why, "Redis is away: only peers of this instance reach each other");
+        }
     }
 
     pub(super) async fn connected(&self) {

@@ -14,6 +14,8 @@ pub(super) enum Event<'a> {
     Receipt { app: AppId, to: (PeerId, u64), status: &'a str, frame: &'a str },
     /// A newer connection took over.
     Replaced { app: AppId, peer: PeerId, epoch: u64 },
+    /// What another instance hands to this one, whatever it is.
+    PassedOn(&'a str),
     /// This instance asks itself whether it hears.
     Probe(u64),
 }
@@ -29,6 +31,9 @@ pub(super) struct Mail {
     pub(super) rest: std::sync::Arc<str>,
 }
 
+/// What a text for an instance begins with; the text follows.
+pub(super) const PASSED_ON: &str = "x";
+
 /// What a probe begins with; its number follows.
 pub(super) const PROBE: &str = "?";
 
@@ -38,6 +43,7 @@ impl<'a> Event<'a> {
         let mut lines = Lines(text);
         Some(match lines.next()? {
             PROBE => Self::Probe(lines.parse()?),
+            PASSED_ON => Self::PassedOn(lines.0),
             "f" => {
                 let app = lines.parse()?;
                 let room = lines.next()?.split_once('/');
@@ -106,7 +112,7 @@ mod tests {
 
     #[test]
     fn what_no_script_writes_is_no_event() {
-        for text in ["", "x", "f\napp", "f\napp\n-\n2\nbob\n1\n{}", "m\n{}\n", "e\napp\nbob\nx"] {
+        for text in ["", "y", "f\napp", "f\napp\n-\n2\nbob\n1\n{}", "m\n{}\n", "e\napp\nbob\nx"] {
             assert_eq!(Event::parse(text), None, "{text:?}");
         }
     }

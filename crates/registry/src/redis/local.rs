@@ -38,6 +38,8 @@ pub(super) struct Local {
     pub(super) acked: u64,
     /// What it has not acknowledged, or Redis has not heard that it has.
     pub(super) inbox: VecDeque<Held>,
+    /// What was passed to it past Redis, so that what was on its way to Redis all the same is known.
+    pub(super) here: VecDeque<(SessionId, RequestId)>,
     /// What it sent while Redis was away.
     pub(super) sent: VecDeque<(RequestId, ReceiptStatus)>,
     /// Messages are being fetched; `true` where more came meanwhile.
@@ -165,7 +167,7 @@ impl Table {
                 self.push(&(app, peer), epoch, frame.into());
             }
             Event::Replaced { app, peer, epoch } => self.replaced(&(app, peer), epoch),
-            Event::Probe(_) => {}
+            Event::Probe(_) | Event::PassedOn(_) => {}
         }
         fetch
     }
@@ -283,6 +285,7 @@ impl Table {
             return false;
         }
         local.sent.clear();
+        local.here.clear();
         local.fetching = Some(false);
         self.fetched(owner, mail);
         true
@@ -329,6 +332,10 @@ impl Table {
         let seq = receiver.last + 1;
         let pushed = receiver.link.push(Held::frame(seq, &mail));
         receiver.last = seq;
+        if receiver.here.len() >= MAX_INBOX_MESSAGES {
+            receiver.here.pop_front();
+        }
+        receiver.here.push_back((mail.session.clone(), id.clone()));
         receiver.inbox.push_back(Held { seq, mail, here_only: true });
         if pushed == Err(NotPushed::Overflow) {
             self.counts.lagging += 1;
@@ -350,23 +357,33 @@ impl Table {
             local.inbox.drain(..).partition(|held| held.here_only && held.seq <= acked);
         local.inbox = kept.into();
         for held in done {
-            let key = (owner.app.clone(), held.mail.from);
-            let Some(sender) = self.sessions.get_mut(&key) else { continue };
-            if sender.owner.session != held.mail.session {
-                continue;
-            }
-            for (id, status) in &mut sender.sent {
-                if *id == held.mail.id {
-                    *status = ReceiptStatus::Delivered;
-                }
-            }
-            let receipt =
-                Receipt { id: held.mail.id, status: ReceiptStatus::Delivered, reason: None };
-            SIGNALING_RECEIPTS.with(["delivered"]).increment(1);
-            let epoch = sender.owner.epoch;
-            self.push(&key, epoch, ServerMessage::Receipt(receipt).to_text().into());
+            self.settle_here(&owner.app, held.mail, ReceiptStatus::Delivered);
         }
         true
+    }
+
+    /// Ends to serve a session. Messages that Redis never had are gone with it.
+    pub(super) fn end_here(&mut self, owner: &Ownership) -> bool {
+        let Some(local) = self.forget(owner) else { return false };
+        for held in local.inbox.into_iter().filter(|held| held.here_only) {
+            self.settle_here(&owner.app, held.mail, ReceiptStatus::Gone);
+        }
+        true
+    }
+
+    fn settle_here(&mut self, app: &AppId, mail: Mail, status: ReceiptStatus) {
+        let key = (app.clone(), mail.from);
+        let Some(sender) = self.sessions.get_mut(&key) else { return };
+        if sender.owner.session != mail.session {
+            return;
+        }
+        for (_, told) in sender.sent.iter_mut().filter(|(id, _)| *id == mail.id) {
+            *told = status;
+        }
+        let receipt = Receipt { id: mail.id, status, reason: None };
+        SIGNALING_RECEIPTS.with([status_name(status)]).increment(1);
+        let epoch = sender.owner.epoch;
+        self.push(&key, epoch, ServerMessage::Receipt(receipt).to_text().into());
     }
 }
 
@@ -384,6 +401,7 @@ impl Local {
             synced: 0,
             acked: 0,
             inbox: VecDeque::new(),
+            here: VecDeque::new(),
             sent: VecDeque::new(),
             fetching: None,
         }
@@ -438,5 +456,14 @@ fn receipt_name(status: &str) -> &'static str {
         "queued" => "queued",
         "gone" => "gone",
         _ => "rejected",
+    }
+}
+
+fn status_name(status: ReceiptStatus) -> &'static str {
+    match status {
+        ReceiptStatus::Delivered => "delivered",
+        ReceiptStatus::Queued => "queued",
+        ReceiptStatus::Gone => "gone",
+        ReceiptStatus::Rejected => "rejected",
     }
 }

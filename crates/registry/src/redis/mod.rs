@@ -31,7 +31,7 @@ use p2p_wire::limits::{MAX_ROOM_MEMBERS, MAX_ROOMS_PER_PEER};
 use p2p_wire::server::Member;
 use p2p_wire::{AppId, Meta, PeerId, RoomName};
 use redis::aio::MultiplexedConnection;
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::Instant;
 use tracing::debug;
 use uuid::Uuid;
@@ -46,6 +46,9 @@ use crate::memory::Settings;
 use crate::registry::{Answer, Registry};
 use crate::send::{Outgoing, Sent};
 use crate::view::{Counts, Listing, Page, PeerView, Published, RoomSummary, RoomView};
+
+/// Texts of other instances that wait to be taken.
+const PASSED_ON: usize = 4096;
 
 /// Where Redis is, and how patient to be with it.
 #[derive(Clone)]
@@ -107,6 +110,8 @@ struct Shared {
     probes: AtomicU64,
     heard: watch::Sender<u64>,
     suspects: Mutex<HashSet<String>>,
+    /// What other instances hand to this one. The end to take from is given out once.
+    passed_on: (mpsc::Sender<Frame>, Mutex<Option<mpsc::Receiver<Frame>>>),
 }
 
 impl RedisRegistry {
@@ -118,6 +123,7 @@ impl RedisRegistry {
     pub fn start(behaviour: Settings, settings: RedisSettings) -> Result<Arc<Self>, RegistryError> {
         let client = redis::Client::open(settings.url.as_str())
             .map_err(|error| RegistryError::Unavailable(error.to_string()))?;
+        let (passing, passed) = mpsc::channel(PASSED_ON);
         let shared = Arc::new(Shared {
             behaviour,
             names: Names::new(&settings.prefix),
@@ -133,6 +139,7 @@ impl RedisRegistry {
             probes: AtomicU64::new(0),
             heard: watch::Sender::new(0),
             suspects: Mutex::default(),
+            passed_on: (passing, Mutex::new(Some(passed))),
         });
         tokio::spawn(supervisor::run(shared.clone()));
         Ok(Arc::new(Self { shared }))
@@ -182,7 +189,7 @@ impl Shared {
 
     async fn detach(self: &Arc<Self>, owner: &Ownership) -> Result<bool, RegistryError> {
         let window = self.behaviour.resume_window;
-        let served = self.end_here(owner);
+        let served = self.table().end_here(owner);
         let told = self.owned(&self.scripts.detach, owner, |call| {
             call.arg(window.as_millis() as u64);
         });
@@ -195,14 +202,9 @@ impl Shared {
     }
 
     async fn release(self: &Arc<Self>, owner: &Ownership) -> Result<bool, RegistryError> {
-        let served = self.end_here(owner);
+        let served = self.table().end_here(owner);
         let told = self.owned(&self.scripts.release, owner, |_| {}).await;
         self.ended(owner, served, told)
-    }
-
-    /// Whether the session was served here until now.
-    fn end_here(&self, owner: &Ownership) -> bool {
-        self.table().forget(owner).is_some()
     }
 
     fn ended(
@@ -398,6 +400,18 @@ impl Registry for RedisRegistry {
 
     fn counts(&self) -> Counts {
         self.shared.table().counts()
+    }
+
+    fn instance(&self) -> Option<&str> {
+        Some(&self.shared.instance)
+    }
+
+    fn pass_on<'a>(&'a self, instance: &'a str, text: Frame) -> Answer<'a, bool> {
+        Box::pin(async move { self.shared.pass_on(instance, &text).await })
+    }
+
+    fn passed_on(&self) -> Option<mpsc::Receiver<Frame>> {
+        self.shared.passed_on.1.lock().expect("an end is taken without panic").take()
     }
 
     fn trouble(&self) -> Option<String> {

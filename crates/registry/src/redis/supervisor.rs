@@ -7,14 +7,16 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use futures_util::future::try_join_all;
+use p2p_telemetry::metrics::REGISTRY_INBOX_DROPPED;
+use p2p_wire::server::ReceiptStatus;
 use p2p_wire::{AppId, PeerId};
 use redis::AsyncConnectionConfig;
 use redis::aio::MultiplexedConnection;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
-use tracing::{debug, info, warn};
+use tracing::{debug, info};
 
 use super::Shared;
-use super::event::{Event, PROBE};
+use super::event::{Event, PASSED_ON, PROBE};
 use super::reply::{Reply, number, parsed, text, written_role};
 use super::scripts::SHARDS;
 use super::{to_json, write_published};
@@ -44,11 +46,7 @@ pub(super) async fn run(shared: Arc<Shared>) {
             why = shared.connect_and_keep() => why,
             _ = closed.wait_for(|closed| *closed) => return,
         };
-        if shared.trouble.borrow().is_none() {
-            warn!(%why, "Redis is away: only peers of this instance reach each other");
-        } else {
-            debug!(%why, "Redis cannot be used yet");
-        }
+        debug!(%why, "Redis cannot be used");
         shared.down(&why.to_string());
         if began.elapsed() > BACKOFF.1 {
             backoff = BACKOFF.0;
@@ -141,6 +139,11 @@ impl Shared {
         if let Event::Probe(number) = event {
             self.heard.send_replace(number);
         }
+        if let Event::PassedOn(text) = event
+            && self.passed_on.0.try_send(text.into()).is_err()
+        {
+            REGISTRY_INBOX_DROPPED.with(["full"]).increment(1);
+        }
         let fetch = self.table().take_in(event);
         for owner in fetch {
             self.fetch(owner);
@@ -202,6 +205,16 @@ impl Shared {
 
     fn channel(&self) -> String {
         format!("{}{}", self.names.channels, self.instance)
+    }
+
+    /// Hands a text to another instance.
+    pub(super) async fn pass_on(&self, instance: &str, text: &str) -> Result<bool, RegistryError> {
+        let mut connection = self.connection()?;
+        let mut publish = redis::cmd("PUBLISH");
+        publish.arg(format!("{}{instance}", self.names.channels));
+        publish.arg(format!("{PASSED_ON}\n{text}"));
+        let listeners: u64 = self.in_time(publish.query_async(&mut connection)).await?;
+        Ok(listeners > 0)
     }
 
     /// Renews the lease. Whether there was one, and whose have ended.
@@ -369,9 +382,16 @@ impl Shared {
         }
         arguments.push(local.sent.len().to_string());
         for (id, status) in &local.sent {
-            let delivered = *status == p2p_wire::server::ReceiptStatus::Delivered;
-            let parcel = if delivered { "0 1 1 0 1 0" } else { "1 0 1 0 1 0" };
+            let parcel = match status {
+                ReceiptStatus::Delivered => "0 1 1 0 1 0",
+                ReceiptStatus::Queued => "1 0 1 0 1 0",
+                ReceiptStatus::Gone | ReceiptStatus::Rejected => "0 0 1 0 1 0",
+            };
             arguments.extend([id.to_string(), parcel.to_owned()]);
+        }
+        arguments.push(local.here.len().to_string());
+        for (session, id) in &local.here {
+            arguments.extend([session.to_string(), id.to_string()]);
         }
         arguments.push(local.inbox.len().to_string());
         for held in &local.inbox {

@@ -2,11 +2,13 @@
 //!
 //! 1. [`Attempts::connect`] checks, makes both sides' ICE credentials and the plan, and sends
 //!    `attempt` to both peers in the same moment.
-//! 2. [`Attempts::candidate`] forwards what a side finds later, within its budget.
+//! 2. [`Attempts::candidate`] forwards what a side finds later, within its budget ([`abroad`] says
+//!    how it gets from one instance to another).
 //! 3. [`Attempts::report`] takes what each side tells; the [`table`] decides when the attempt has
 //!    ended, also if a side leaves or nobody tells anything.
 //! 4. The verdict goes to the recorder, which never makes anybody wait (invariant I7).
 
+mod abroad;
 mod candidates;
 mod table;
 
@@ -18,13 +20,12 @@ use p2p_telemetry::metrics::{ATTEMPTS, TIME_TO_CONNECT_SECONDS, TIME_TO_DIRECT_S
 use p2p_wire::client::{Connect, Trickle};
 use p2p_wire::server::{self, PeerState};
 use p2p_wire::{
-    AppId, Attempt, AttemptId, Candidate, Code, IceCredentials, IcePair, NatProfile, PeerId,
-    Policy, Problem, Report, Secret, ServerMessage,
+    AppId, Attempt, Candidate, Code, IceCredentials, IcePair, NatProfile, PeerId, Policy, Problem,
+    Report, Secret, ServerMessage,
 };
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 use tracing::{debug, info};
-use uuid::Uuid;
 
 pub(crate) use self::candidates::AddressPolicy;
 use self::table::{Effect, Table};
@@ -90,8 +91,7 @@ impl Attempts {
         let near = self.connected(app, &caller.peer).await?;
         self.lock().admit(app, &caller.peer, callee)?;
 
-        let id = AttemptId::new(Uuid::now_v7().simple().to_string())
-            .expect("32 hexadecimal digits are an id");
+        let id = self.new_id();
         let (near_nat, far_nat) = (near.published.nat.as_ref(), far.published.nat.as_ref());
         let plan = p2p_nat::plan::plan(near_nat, far_nat, connect.policy);
         let (near_ice, far_ice) = (ice_credentials(), ice_credentials());
@@ -153,8 +153,7 @@ impl Attempts {
         Ok(ServerMessage::Attempt(Box::new(for_caller)))
     }
 
-    /// Forwards a candidate to the other side.
-    pub(crate) async fn candidate(
+    async fn candidate_here(
         &self,
         app: &AppId,
         from: &PeerId,
@@ -174,8 +173,7 @@ impl Attempts {
         Ok(())
     }
 
-    /// Takes in what a side tells.
-    pub(crate) async fn report(
+    async fn report_here(
         &self,
         app: &AppId,
         from: &PeerId,
@@ -205,8 +203,22 @@ impl Attempts {
         self.perform(effects).await;
     }
 
-    /// Ends attempts whose time has passed. Never returns.
+    /// Ends attempts whose time has passed, and hears what other instances pass on. Never returns.
     pub(crate) async fn watch(&self) {
+        match self.registry.passed_on() {
+            Some(mut passed_on) => {
+                let hearing = async {
+                    while let Some(frame) = passed_on.recv().await {
+                        self.hear(&frame).await;
+                    }
+                };
+                tokio::join!(self.watch_deadlines(), hearing);
+            }
+            None => self.watch_deadlines().await,
+        }
+    }
+
+    async fn watch_deadlines(&self) {
         loop {
             let next = self.lock().next_due();
             match next {

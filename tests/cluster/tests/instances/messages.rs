@@ -74,4 +74,28 @@ async fn an_attempt_reaches_both_sides_at_their_instances() {
     });
     alice.send(trickle).await;
     assert_eq!(bob.expect("candidate").await["candidate"]["address"], "203.0.113.7:5000");
+    let candidate = json!({ "kind": "srflx", "address": "203.0.113.8:6000" });
+    let trickle = json!({
+        "type": "candidate", "attempt": far["attempt"], "candidate": candidate,
+    });
+    bob.send(trickle).await;
+    assert_eq!(alice.expect("candidate").await["candidate"]["address"], "203.0.113.8:6000");
+
+    // What the callee tells at its instance decides the attempt at the caller's.
+    let failed = json!({
+        "type": "report", "attempt": far["attempt"], "outcome": "failed", "method": null,
+        "ms": 42, "direct_ms": null, "steps": [], "verdict": "as the test says",
+    });
+    bob.send(failed).await;
+    let ended = alice.expect("ended").await;
+    assert_eq!((&ended["attempt"], &ended["reason"]), (&near["attempt"], &json!("peer_failed")));
+
+    // An attempt of an instance that is gone is none.
+    one.crash().await;
+    let gone = json!({
+        "type": "candidate", "attempt": far["attempt"],
+        "candidate": { "kind": "srflx", "address": "203.0.113.8:6001" },
+    });
+    bob.send(gone).await;
+    assert_eq!(bob.await_type("error").await["code"], "attempt_not_found");
 }

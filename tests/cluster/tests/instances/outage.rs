@@ -73,6 +73,11 @@ async fn i6_a_redis_that_falls_silent_is_an_answer_and_no_hang() {
     let (mut alice, mut bob) = (one.client("alice").await, one.client("bob").await);
     let mut carol = two.client("carol").await;
     redis.pause().unwrap();
+    // On its way to Redis when the silence is noticed, and then passed on without it.
+    alice.tell("bob", "m0").await;
+    assert_eq!(bob.message().await, ("m0".to_owned(), 1));
+    bob.ack(1).await;
+    told_delivered(&mut alice, "m0").await;
     alice.tell("carol", "m1").await;
     let told = alice.receipt().await;
     assert_eq!(told, ("m1".to_owned(), "rejected".to_owned()));

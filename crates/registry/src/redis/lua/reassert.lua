@@ -5,6 +5,7 @@
 -- other instances put into the inbox meanwhile gets new numbers behind those.
 -- peer, epoch, instance, session, secret hash, meta, key, published, synced, last, acked,
 -- rooms n, (room, role, version) * n, sent m, (id, parcel) * m,
+-- passed here h, (session, id) * h,
 -- messages k, (seq, from, session, id, room, rest) * k
 local id, ep, inst = ARGV[3], ARGV[4], ARGV[5]
 local synced, last, acked = tonumber(ARGV[11]), tonumber(ARGV[12]), tonumber(ARGV[13])
@@ -60,6 +61,12 @@ for _ = 1, tonumber(take()) do
   end
 end
 
+-- What the instance passed on past Redis may have been on its way here all the same.
+local here = {}
+for _ = 1, tonumber(take()) do
+  local sid = take()
+  here[sid .. '/' .. take()] = 'acknowledged'
+end
 local unseen = entries(id, string.format('%.0f-0', synced + 1), '+')
 if intact and last == synced then
   return reply('ok', flat(unseen))
@@ -78,14 +85,21 @@ for _ = 1, tonumber(take()) do
   -- are back as well.
   if e.seq > acked or not intact then
     append(id, e)
+    here[e.sid .. '/' .. e.mid] = here[e.sid .. '/' .. e.mid] and 'waiting'
   end
 end
-local seq = last
+local seq, new = last, {}
 for _, e in ipairs(unseen) do
-  seq = seq + 1
-  e.seq = seq
-  append(id, e)
+  local twin = here[e.sid .. '/' .. e.mid]
+  if twin == 'acknowledged' then
+    settle(e.from, e.sid, e.mid, e.room, true)
+  elseif not twin then
+    seq = seq + 1
+    e.seq = seq
+    append(id, e)
+    new[#new + 1] = e
+  end
 end
 call('HSET', p, 'seq', seq)
 call('ZADD', due, 'NX', now, 'q/' .. app .. '/' .. id)
-return reply('ok', flat(unseen))
+return reply('ok', flat(new))
