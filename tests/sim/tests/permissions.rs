@@ -1,5 +1,6 @@
 //! The leg to the relay over a long life: many peers come and go, and each can be reached while it
 //! is wanted.
+#![allow(clippy::unwrap_used, reason = "a test that cannot be set up is to fail")]
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
@@ -151,7 +152,7 @@ impl Life {
             while let Some(transmit) = self.leg.poll_transmit() {
                 quiet = false;
                 if !self.silent {
-                    reached.extend(self.to_server(&transmit.payload));
+                    reached.extend(self.at_server(&transmit.payload));
                 }
             }
             while let Some(command) = self.server.poll_command() {
@@ -173,7 +174,7 @@ impl Life {
         }
     }
 
-    fn to_server(&mut self, datagram: &Bytes) -> Option<SocketAddr> {
+    fn at_server(&mut self, datagram: &Bytes) -> Option<SocketAddr> {
         let (client, now) = (ClientAddr(CLIENT.parse().unwrap()), self.relay_now());
         match self.server.handle_client(ListenerId(0), client, datagram, now) {
             ClientAction::Relay { peer, .. } => Some(peer.0),
