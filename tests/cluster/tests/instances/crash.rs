@@ -24,7 +24,7 @@ async fn i2_peers_of_a_crashed_instance_resume_elsewhere_and_miss_nothing() {
         assert_eq!(receipt, (format!("m{n}"), "delivered".to_owned()));
     }
 
-    two.crash().await;
+    two.crash();
     assert!(bob.next().await.is_none());
     // Whoever sends to it finds out; nobody waits for the lease.
     alice.tell("bob", "m6").await;
@@ -65,7 +65,7 @@ async fn i2_peers_of_a_crashed_instance_resume_elsewhere_and_miss_nothing() {
 #[tokio::test]
 async fn i12_sessions_of_a_drained_instance_resume_elsewhere() {
     let redis = Redis::start().await.unwrap();
-    let (one, mut two) = (Instance::start(&redis).await, Instance::start(&redis).await);
+    let (one, two) = (Instance::start(&redis).await, Instance::start(&redis).await);
     let (mut alice, mut bob) = (one.client("alice").await, two.client("bob").await);
     let draining = two.drain();
     let leaving = async {

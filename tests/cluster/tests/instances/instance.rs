@@ -1,16 +1,18 @@
 //! One `coordinator signaling --redis …` process.
 
+use std::io::{BufRead as _, BufReader};
 use std::path::PathBuf;
-use std::process::Stdio;
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use p2p_auth::{Claims, Scope, SigningSecret, mint};
 use p2p_cluster::Redis;
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
-use tokio::process::{Child, Command};
+use tokio::sync::oneshot;
+use tokio::task::spawn_blocking;
 use tokio::time::{sleep, timeout};
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 
@@ -36,31 +38,36 @@ impl Instance {
             .arg("--data")
             .arg(data.path())
             .stderr(Stdio::piped())
-            .kill_on_drop(true)
             .spawn()
             .unwrap();
-        let mut lines = BufReader::new(process.stderr.take().unwrap()).lines();
-        let address = loop {
-            let line = timeout(HANG, lines.next_line()).await.expect("it starts").unwrap();
-            let line = line.expect("it says where it serves");
-            if let Some((_, address)) = line.split_once("ready on http://") {
-                break address.to_owned();
-            }
-        };
+        let lines = BufReader::new(process.stderr.take().unwrap()).lines();
+        let (found, address) = oneshot::channel();
         // Its log is of no interest, but a full pipe would stop it.
-        tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+        std::thread::spawn(move || {
+            let mut found = Some(found);
+            for line in lines.map_while(Result::ok) {
+                if let Some((_, address)) = line.split_once("ready on http://")
+                    && let Some(found) = found.take()
+                {
+                    let _ = found.send(address.to_owned());
+                }
+            }
+        });
+        let address = timeout(HANG, address).await.expect("it starts").expect("it serves");
         Self { process, address, _data: data }
     }
 
     /// SIGKILL: it can say nothing to anybody.
-    pub(crate) async fn crash(mut self) {
-        self.process.kill().await.unwrap();
+    pub(crate) fn crash(mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
     }
 
-    /// SIGTERM, and its end.
-    pub(crate) async fn drain(&mut self) -> bool {
-        p2p_cluster::signal("-TERM", self.process.id().unwrap()).unwrap();
-        timeout(HANG, self.process.wait()).await.expect("it ends").unwrap().success()
+    /// SIGTERM, and whether it ended well.
+    pub(crate) async fn drain(mut self) -> bool {
+        p2p_cluster::signal("-TERM", self.process.id()).unwrap();
+        let ended = spawn_blocking(move || self.process.wait().unwrap().success());
+        timeout(HANG, ended).await.expect("it ends").unwrap()
     }
 
     pub(crate) async fn client(&self, name: &str) -> Client {
@@ -107,6 +114,14 @@ impl Instance {
             }
         };
         timeout(HANG, asking).await.unwrap_or_else(|_| panic!("the registry is not {state}"));
+    }
+}
+
+impl Drop for Instance {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
     }
 }
 
