@@ -282,6 +282,38 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_receiver_that_cannot_open_its_part_says_so() {
+        let dirs = Dirs::new();
+        std::fs::create_dir(part::path(&dirs.inbox(), "a.txt")).unwrap();
+        let error = dirs.transfer(&dirs.file("a.txt", b"theirs")).await.unwrap_err();
+        assert!(error.to_string().contains("the receiver cannot save it"), "{error}");
+        assert!(!error.is_worth_a_retry());
+    }
+
+    #[tokio::test]
+    async fn a_receiver_that_stops_in_the_middle_is_heard() {
+        let dirs = Dirs::new();
+        let file = dirs.file("big.bin", &pattern(1_000_000));
+        let (near, far) = duplex(1 << 16);
+        let (mut from_sender, mut to_sender) = tokio::io::split(far);
+        let full_disk = async move {
+            let mut magic = [0; MAGIC.len()];
+            tokio::io::AsyncReadExt::read_exact(&mut from_sender, &mut magic).await.unwrap();
+            let _: frame::Offer = frame::read(&mut from_sender).await.unwrap();
+            let go = frame::Answer::Go { offset: 0, sha256: Checksum::new().hex() };
+            frame::write(&mut to_sender, &go).await.unwrap();
+            let _: frame::Start = frame::read(&mut from_sender).await.unwrap();
+            let reason = "no space left".to_owned();
+            frame::write(&mut to_sender, &frame::Outcome::Refused { reason }).await.unwrap();
+        };
+        let mut told = Told::default();
+        let (sent, ()) = tokio::join!(send::send(near, &file, &mut told), full_disk);
+        let error = sent.unwrap_err();
+        assert_eq!(error.to_string(), "no space left");
+        assert!(!error.is_worth_a_retry());
+    }
+
+    #[tokio::test]
     async fn another_program_on_the_stream_is_told_apart() {
         let dirs = Dirs::new();
         let (mut near, far) = duplex(1 << 16);

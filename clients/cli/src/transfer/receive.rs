@@ -93,7 +93,14 @@ impl Inbox {
         stream: &mut S,
         mut progress: Box<dyn Progress>,
     ) -> Result<Received, TransferError> {
-        let mut part = Part::open(&self.folder, name).await?;
+        let mut part = match Part::open(&self.folder, name).await {
+            Ok(part) => part,
+            Err(error) => {
+                let reason = format!("the receiver cannot save it: {error}");
+                frame::write(stream, &Answer::Refused { reason }).await?;
+                return Err(error);
+            }
+        };
         let answer = Answer::Go { offset: part.len, sha256: part.checksum.hex() };
         frame::write(stream, &answer).await?;
         let Start { offset } = frame::read(stream).await?;

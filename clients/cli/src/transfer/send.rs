@@ -1,12 +1,16 @@
 //! The sender's side of a transfer.
 
 use std::path::Path;
+use std::time::Duration;
 
 use tokio::fs::File;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncSeekExt as _, AsyncWrite, AsyncWriteExt as _};
 
 use super::frame::{self, Answer, End, Offer, Outcome, Start};
 use super::{CHUNK, Checksum, MAGIC, Progress, TransferError};
+
+/// How long a receiver's last words may take that are on their way already.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// What was sent.
 #[derive(Debug)]
@@ -55,7 +59,9 @@ pub async fn send(
             return Err(failed(std::io::Error::other("became shorter while it was sent")));
         }
         checksum.update(&buffer[..count]);
-        stream.write_all(&buffer[..count]).await.map_err(TransferError::Connection)?;
+        if let Err(error) = stream.write_all(&buffer[..count]).await {
+            return Err(why_stopped(&mut stream, error).await);
+        }
         sent += count as u64;
         progress.at(sent);
     }
@@ -68,6 +74,18 @@ pub async fn send(
             Ok(Sent { name, size, resumed_at: offset, sha256 })
         }
         Outcome::Refused { reason } => Err(TransferError::Refused { reason }),
+    }
+}
+
+/// A receiver that stops taking bytes has said why, if it is still there: a full disk is no lost
+/// connection, and another try would meet it again.
+async fn why_stopped(
+    stream: &mut (impl AsyncRead + Unpin),
+    error: std::io::Error,
+) -> TransferError {
+    match tokio::time::timeout(LAST_WORDS, frame::read(stream)).await {
+        Ok(Ok(Outcome::Refused { reason })) => TransferError::Refused { reason },
+        _ => TransferError::Connection(error),
     }
 }
 
