@@ -40,6 +40,8 @@ const OUTGOING: usize = 256;
 /// Events that a slow listener may fall behind.
 const NEWS: usize = 256;
 const CHANNEL: usize = 256;
+/// How long a keep-alive may go unanswered before the peer counts as gone.
+const UNANSWERED: Duration = Duration::from_secs(15);
 
 /// A client. Clones are the same client; it ends with the last of them or by
 /// [`Client::shutdown`].
@@ -319,8 +321,9 @@ async fn servers(config: &Config, welcome: &Welcome) -> (Vec<SocketAddr>, Option
 
 fn transport(config: &Config) -> TransportConfig {
     let mut transport = TransportConfig::default();
-    // Twice and a half the keep-alive: two lost ones are bad luck, three are an end.
-    let idle = config.keep_alive.mul_f64(2.5).max(Duration::from_secs(30));
+    // A keep-alive asks for an answer and is sent again until one comes: a peer that has let it go
+    // unanswered for this long is not there.
+    let idle = config.keep_alive + UNANSWERED;
     transport
         .keep_alive_interval(Some(config.keep_alive))
         .max_idle_timeout(idle.try_into().ok())

@@ -12,8 +12,8 @@ use crate::error::Error;
 /// opener waits to be spoken to.
 const DATA: u8 = 0x01;
 
-/// One bidirectional stream. Closing the writing half (`shutdown`) leaves the reading half open;
-/// dropping it without that resets it, and the other side reads an error.
+/// One bidirectional stream. Closing the writing half (`shutdown`) leaves the reading half open.
+/// Dropping it ends the writing half as `shutdown` does; [`Stream::reset`] says that it broke off.
 #[derive(Debug)]
 pub struct Stream {
     send: quinn::SendStream,
@@ -46,6 +46,13 @@ impl Stream {
     pub fn finish(&mut self) {
         // A stream that is already finished or reset needs no more ending.
         let _ = self.send.finish();
+    }
+
+    /// Breaks off: what has not arrived is dropped, and the other side reads an error where its end
+    /// would be.
+    pub fn reset(&mut self) {
+        // A stream that has ended already has nothing to break off.
+        let _ = self.send.reset(quinn::VarInt::from_u32(0));
     }
 
     /// Waits until the other side has everything or has gone.

@@ -53,6 +53,17 @@ async fn bytes_go_both_ways_over_a_direct_path() {
 }
 
 #[tokio::test]
+async fn a_stream_that_breaks_off_is_not_taken_for_one_that_ended() {
+    let coordinator = Coordinator::start().await;
+    let (_alice, _bob, there, here) = pair(&coordinator).await;
+    let mut stream = there.open_stream().await.unwrap();
+    stream.write_all(b"half a").await.unwrap();
+    let mut heard = here.accept_stream().await.unwrap();
+    stream.reset();
+    assert!(heard.read_to_end(&mut Vec::new()).await.is_err());
+}
+
+#[tokio::test]
 async fn a_ping_is_answered_by_the_other_client_itself() {
     let coordinator = Coordinator::start().await;
     let (_alice, _bob, there, here) = pair(&coordinator).await;
