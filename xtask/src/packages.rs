@@ -1,6 +1,6 @@
 //! The Debian packages that tests need, and installing those that are missing.
 
-use std::path::Path;
+use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context as _, Result};
@@ -26,7 +26,7 @@ pub(crate) const INTEROP: &[Tool] =
 pub(crate) const CLUSTER: &[Tool] = &[tool("redis-server", "redis-server"), tool("kill", "procps")];
 
 /// What the tests of the statistics store run: a PostgreSQL server of their own.
-pub(crate) const STATS: &[Tool] = &[tool("pg_ctlcluster", "postgresql")];
+pub(crate) const STATS: &[Tool] = &[tool("initdb", "postgresql"), tool("postgres", "postgresql")];
 
 /// What the NAT lab runs.
 pub(crate) const LAB: &[Tool] = &[
@@ -115,11 +115,17 @@ fn missing_packages(tools: &[Tool], is_there: impl Fn(&str) -> bool) -> Vec<&'st
     missing
 }
 
-/// Looks in `PATH` and in the folders for administration, which only root has in its path.
+/// Looks in `PATH`, in the folders for administration, which only root has in its path, and where
+/// Debian keeps PostgreSQL's programs, which nobody has in it.
 fn is_installed(program: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let folders = std::env::split_paths(&path).chain(["/usr/sbin".into(), "/sbin".into()]);
-    folders.into_iter().any(|folder| Path::new(&folder).join(program).is_file())
+    folders.chain(postgres_folders()).any(|folder| folder.join(program).is_file())
+}
+
+fn postgres_folders() -> impl Iterator<Item = PathBuf> {
+    let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    versions.map(|version| version.path().join("bin"))
 }
 
 #[cfg(test)]
