@@ -94,8 +94,11 @@ pub async fn join(mut tcp: TcpStream, mut stream: Stream) {
         tokio::io::copy_bidirectional_with_sizes(&mut tcp, &mut stream, CHUNK, CHUNK).await;
     match copied {
         Ok(_) => stream.delivered().await,
-        // Dropping both tells either side.
-        Err(error) => tracing::debug!(%error, "a forwarded stream broke"),
+        Err(error) => {
+            // What broke here is not to look like an end over there. Dropping tells the TCP side.
+            stream.reset();
+            tracing::debug!(%error, "a forwarded stream broke");
+        }
     }
 }
 
