@@ -180,7 +180,10 @@ mod tests {
     fn a_package_locked_to_another_registry_is_found() {
         let public = format!("source = \"{PUBLIC_REGISTRY}\"\n");
         assert!(rules("Cargo.lock", &public).is_empty());
-        assert_eq!(rules("Cargo.lock", "source = \"registry+https://example.org/\"\n"), ["machine"]);
+        assert_eq!(
+            rules("Cargo.lock", "source = \"registry+https://example.org/\"\n"),
+            ["machine"]
+        );
     }
 
     fn lints_are_well(text: &str) -> bool {
