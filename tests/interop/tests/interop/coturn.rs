@@ -2,8 +2,9 @@
 //!
 //! It numbers its messages and reports at the end how many never came back.
 
-use std::net::UdpSocket;
+use std::net::{Ipv4Addr, UdpSocket};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::our_relay::{Login, OurRelay};
@@ -133,28 +134,34 @@ fn run_client(relay: &OurRelay, login: &Login, flags: &[&str]) -> Option<String>
 /// coturn's echo peer.
 struct Peer {
     process: Child,
-    port: u16,
+    at: Ipv4Addr,
 }
+
+/// The peer serves this port and the one above, on an address that nobody else binds.
+const PEER_PORT: u16 = 3480;
 
 impl Peer {
     fn start() -> Option<Self> {
         let program = binary("turnutils_peer")?;
-        let port = free_port_pair();
+        static STARTED: AtomicU8 = AtomicU8::new(0);
+        let [.., high, low] = std::process::id().to_be_bytes();
+        let at = Ipv4Addr::new(127, 64 + STARTED.fetch_add(1, Ordering::Relaxed), high, low);
         let process = Command::new(program)
-            .args(["-L", "127.0.0.1", "-p", &port.to_string()])
+            .args(["-L", &at.to_string(), "-p", &PEER_PORT.to_string()])
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        let peer = Self { process, port };
+        let peer = Self { process, at };
         peer.wait_until_it_echoes();
         Some(peer)
     }
 
     fn and(&self, flags: &[&'static str]) -> Vec<&'static str> {
         // Leaked: a handful of short texts in a test process.
-        let port: &'static str = Box::leak(self.port.to_string().into_boxed_str());
-        [&["-e", "127.0.0.1", "-r", port], flags].concat()
+        let leak = |text: String| -> &'static str { Box::leak(text.into_boxed_str()) };
+        let (at, port) = (leak(self.at.to_string()), leak(PEER_PORT.to_string()));
+        [&["-e", at, "-r", port], flags].concat()
     }
 
     fn wait_until_it_echoes(&self) {
@@ -164,7 +171,7 @@ impl Peer {
         let mut buffer = [0; 64];
         while Instant::now() < deadline {
             // Refused while nobody listens yet.
-            let _ = probe.send_to(b"are you there", ("127.0.0.1", self.port));
+            let _ = probe.send_to(b"are you there", (self.at, PEER_PORT));
             if probe.recv_from(&mut buffer).is_ok() {
                 return;
             }
@@ -177,17 +184,6 @@ impl Drop for Peer {
     fn drop(&mut self) {
         let _ = self.process.kill();
         let _ = self.process.wait();
-    }
-}
-
-/// The peer serves a port and the one above.
-fn free_port_pair() -> u16 {
-    loop {
-        let first = UdpSocket::bind("127.0.0.1:0").unwrap();
-        let port = first.local_addr().unwrap().port();
-        if port < u16::MAX && UdpSocket::bind(("127.0.0.1", port + 1)).is_ok() {
-            return port;
-        }
     }
 }
 
