@@ -138,6 +138,8 @@ pub enum AllocationEnd {
     Deleted,
     /// The operator ended its user's allocations.
     Revoked,
+    /// The client's TCP or TLS connection is closed.
+    Disconnected,
     /// No socket could be opened for it; it never carried anything.
     NoSocket,
 }

@@ -21,6 +21,7 @@ mod config;
 mod counters;
 mod credentials;
 mod discovery;
+mod listeners;
 mod message;
 mod nonce;
 mod peer_policy;
@@ -29,6 +30,7 @@ mod ports;
 mod quota;
 mod reservation;
 mod server;
+mod stream;
 mod timers;
 
 pub use addr::{AllocationId, ClientAddr, FiveTuple, ListenerId, Now, PeerAddr, RelayedAddr};
@@ -41,9 +43,11 @@ pub use config::{Lifetimes, Limits, RelayIp, ServerConfig};
 pub use counters::{AllocationEnd, Counters, Reason, Relayed, RequestMethod, RequestResult};
 pub use credentials::{Credentials, StaticUser, UserId};
 pub use discovery::Discovery;
+pub use listeners::ListenerLoad;
 pub use nonce::NonceKey;
 pub use peer_policy::{DENIED_BY_DEFAULT, OwnAddresses, PeerDenial, PeerPolicy};
 pub use server::{
     ChannelRoute, ClientAction, ClientRoute, Command, FreedAllocation, HEADROOM, OpenError, Server,
     ServerError, TAILROOM,
 };
+pub use stream::{StreamError, StreamReader, stream_padding};

@@ -24,6 +24,7 @@ use crate::channel_data;
 use crate::config::ServerConfig;
 use crate::counters::{Counters, Reason, RequestMethod};
 use crate::credentials::Credentials;
+use crate::listeners::{ListenerLoad, Listeners};
 use crate::message::{self, Answer, Class, Inbound, IntegrityKey, MethodName, ParseError, Reply};
 use crate::nonce::{NonceKey, Nonces};
 use crate::peer_policy::PeerPolicy;
@@ -37,7 +38,7 @@ pub use route::{
     TAILROOM,
 };
 
-/// A STUN and TURN server over UDP.
+/// A STUN and TURN server over UDP, TCP and TLS.
 ///
 /// The shell drives it:
 ///
@@ -53,6 +54,11 @@ pub use route::{
 /// 4. [`poll_timeout`](Self::poll_timeout) says when to call
 ///    [`handle_timeout`](Self::handle_timeout) at the latest. It may change with every call.
 ///
+/// A client that comes over TCP or TLS is handled the same way, at a listener that was named to
+/// [`serve_stream`](Self::serve_stream): each message that a [`StreamReader`](crate::StreamReader)
+/// finds counts as a datagram, and the end of the connection is told to
+/// [`client_gone`](Self::client_gone).
+///
 /// Time never runs backwards between calls.
 pub struct Server {
     config: ServerConfig,
@@ -62,6 +68,7 @@ pub struct Server {
     challenges: ChallengeLimiter,
     /// A budget of its own: who measures much is not kept from allocating.
     discoveries: ChallengeLimiter,
+    listeners: Listeners,
     allocations: Allocations,
     quotas: UserQuotas,
     /// One per relay address, in the order of the configuration.
@@ -110,6 +117,7 @@ impl Server {
             nonces: Nonces::new(nonce_key, config.lifetimes.nonce),
             challenges: ChallengeLimiter::new(config.limits.challenges, rng.next_u64()),
             discoveries: ChallengeLimiter::new(config.limits.challenges, rng.next_u64()),
+            listeners: Listeners::default(),
             allocations: Allocations::default(),
             quotas: UserQuotas::new(config.limits.allocations_per_user),
             pools: config.relay_ips.iter().map(|_| PortPool::new(&config.relay_ports)).collect(),
@@ -123,6 +131,11 @@ impl Server {
             policy,
             rng,
         })
+    }
+
+    /// Clients reach this listener over TCP or TLS.
+    pub fn serve_stream(&mut self, listener: ListenerId) {
+        self.listeners.set_stream(listener);
     }
 
     /// A datagram from a client.
@@ -181,6 +194,18 @@ impl Server {
     #[must_use]
     pub fn allocation_count(&self) -> usize {
         self.allocations.len()
+    }
+
+    /// What the clients of one listener hold.
+    #[must_use]
+    pub fn load(&self, listener: ListenerId) -> ListenerLoad {
+        self.listeners.load(listener)
+    }
+
+    /// Whether a client holds an allocation.
+    #[must_use]
+    pub fn has_allocation(&self, listener: ListenerId, client: ClientAddr) -> bool {
+        self.allocations.id_of(FiveTuple { listener, client }).is_some()
     }
 
     /// Users with at least one allocation.

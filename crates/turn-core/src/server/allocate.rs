@@ -65,11 +65,12 @@ impl Server {
         // The allocation may have ended while its socket was being opened.
         let Some(allocation) = self.allocations.get_mut(id) else { return };
         let State::Opening { retry, attempts_left } = allocation.state else { return };
-        let reply = allocation.made_by;
+        let (reply, tuple) = (allocation.made_by, allocation.tuple);
         match outcome {
             Ok(()) => {
                 allocation.state = State::Open;
                 self.counters.allocations_created += 1;
+                self.listeners.count_made(tuple.listener);
                 self.confirm_allocation(id);
             }
             Err(error) => {
@@ -81,9 +82,9 @@ impl Server {
                 {
                     return;
                 }
-                let (tuple, key) = (allocation_tuple(self, id), self.allocation_key(id));
+                let key = self.allocation_key(id);
                 self.forget(id, AllocationEnd::NoSocket, now);
-                if let (Some(tuple), Some(key)) = (tuple, key) {
+                if let Some(key) = key {
                     self.refuse(tuple, reply, &key, Refusal::NO_PORT);
                 }
             }
@@ -138,6 +139,7 @@ impl Server {
             Port::New { wish, .. } => Some(wish),
             Port::Reserved { .. } => None,
         };
+        self.listeners.count_held(tuple.listener);
         let id = self.allocations.insert(Allocation {
             tuple,
             owner: Owner { user: author.user, username: author.username, key: author.key },
@@ -302,8 +304,4 @@ impl Server {
     fn allocation_key(&self, id: AllocationId) -> Option<IntegrityKey> {
         self.allocations.get(id).map(|allocation| allocation.owner.key.clone())
     }
-}
-
-fn allocation_tuple(server: &Server, id: AllocationId) -> Option<FiveTuple> {
-    server.allocations.get(id).map(|allocation| allocation.tuple)
 }

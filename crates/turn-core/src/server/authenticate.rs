@@ -137,9 +137,11 @@ impl Server {
         self.send(tuple, answer.finish());
     }
 
-    /// Whether a source that has proved nothing gets one more answer.
+    /// Whether a source that has proved nothing gets one more answer. Who has connected has at least
+    /// proved its address: nobody else is hit by the answers.
     fn may_answer(&mut self, tuple: FiveTuple, now: Now) -> bool {
-        let permitted = self.challenges.permit(tuple.client, now.instant);
+        let permitted = self.listeners.is_stream(tuple.listener)
+            || self.challenges.permit(tuple.client, now.instant);
         if !permitted {
             self.counters.count(Reason::ChallengeRateLimited);
         }

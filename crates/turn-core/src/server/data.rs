@@ -11,6 +11,7 @@ use crate::channel_data;
 use crate::config::RelayIp;
 use crate::counters::Reason;
 use crate::message::{self, AddressFamily, Inbound};
+use crate::stream::stream_padding;
 
 /// What a UDP datagram over IPv4 carries at most: 65 535 less the IP and UDP headers.
 const MAX_DATAGRAM: usize = 65_507;
@@ -88,16 +89,17 @@ impl Server {
             Some(number) => {
                 let short = channel_data::header(number, length);
                 header[..short.len()].copy_from_slice(&short);
-                // Padding is not needed over UDP (§12.5).
-                ClientRoute::new(tuple, header, short.len(), 0)
+                // §12.5: padding is needed in a stream, and not over UDP.
+                let stream = self.listeners.is_stream(tuple.listener);
+                let padding = if stream { stream_padding(payload_len) } else { 0 };
+                ClientRoute::new(tuple, header, short.len(), padding)
             }
             None => {
                 let mut transaction = [0; 12];
                 self.rng.fill_bytes(&mut transaction);
                 let header_len =
                     message::data_indication_header(&mut header, transaction, peer.0, length);
-                let padding = payload_len.next_multiple_of(4) - payload_len;
-                ClientRoute::new(tuple, header, header_len, padding)
+                ClientRoute::new(tuple, header, header_len, stream_padding(payload_len))
             }
         };
         if route.header().len() + payload_len + route.padding() > MAX_DATAGRAM {

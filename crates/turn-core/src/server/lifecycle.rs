@@ -4,7 +4,7 @@
 //! sockets are released together or not at all.
 
 use super::{Command, FreedAllocation, Server, TimerKey};
-use crate::addr::{AllocationId, Now, PeerAddr};
+use crate::addr::{AllocationId, ClientAddr, FiveTuple, ListenerId, Now, PeerAddr};
 use crate::channel::ChannelNumber;
 use crate::counters::AllocationEnd;
 use crate::credentials::UserId;
@@ -43,6 +43,14 @@ impl Server {
         theirs.len()
     }
 
+    /// The client's connection is closed, and its allocation with it: nothing can be sent to it any
+    /// more, and no request of its 5-tuple's can come.
+    pub fn client_gone(&mut self, listener: ListenerId, client: ClientAddr, now: Now) {
+        if let Some(id) = self.allocations.id_of(FiveTuple { listener, client }) {
+            self.free(id, AllocationEnd::Disconnected, now);
+        }
+    }
+
     /// Replaces the peer policy. Permissions and channels it forbids end at once (I4).
     pub fn set_policy(&mut self, policy: PeerPolicy, now: Now) {
         self.policy = policy;
@@ -66,6 +74,7 @@ impl Server {
         let Some(allocation) = self.allocations.remove(id) else { return };
         self.timers.remove(TimerKey::Allocation(id));
         self.counters.count_end(end);
+        self.listeners.count_ended(allocation.tuple.listener);
         self.quotas.give_back(&allocation.owner.user);
         self.pools[allocation.relayed.pool].give_back(allocation.relayed.port, now.instant);
         self.commands.push_back(Command::FreeAllocation(FreedAllocation {

@@ -11,4 +11,5 @@ mod hostile_input;
 mod lifecycle;
 mod permissions;
 mod refresh;
+mod stream;
 mod world;
