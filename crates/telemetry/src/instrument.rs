@@ -131,3 +131,31 @@ instrument!(
     Histogram,
     register_histogram
 );
+
+pub(crate) const fn counter(
+    name: &'static str,
+    unit: Unit,
+    labels: &'static [Label],
+    help: &'static str,
+) -> CounterMetric {
+    CounterMetric(Metric { name, kind: MetricKind::Counter, unit, labels, help, buckets: &[] })
+}
+
+pub(crate) const fn gauge(
+    name: &'static str,
+    unit: Unit,
+    labels: &'static [Label],
+    help: &'static str,
+) -> GaugeMetric {
+    GaugeMetric(Metric { name, kind: MetricKind::Gauge, unit, labels, help, buckets: &[] })
+}
+
+pub(crate) const fn histogram(
+    name: &'static str,
+    unit: Unit,
+    labels: &'static [Label],
+    help: &'static str,
+    buckets: &'static [f64],
+) -> HistogramMetric {
+    HistogramMetric(Metric { name, kind: MetricKind::Histogram, unit, labels, help, buckets })
+}

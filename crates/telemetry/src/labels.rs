@@ -109,7 +109,44 @@ pub(crate) const RELAY_DROP: Label = label(
     ],
 );
 pub(crate) const ALLOCATION_END: Label =
-    label("reason", &["expired", "deleted", "drained", "socket_error"]);
+    label("reason", &["expired", "deleted", "drained", "socket_error", "disconnected"]);
+/// Why a client's connection was closed by the relay, or not taken.
+pub(crate) const CONNECTION_CLOSED: Label = label(
+    "reason",
+    &[
+        "limit",
+        "source_limit",
+        "accept_failed",
+        "tls_failed",
+        "handshake_timeout",
+        "idle_timeout",
+        "malformed",
+        "does_not_read",
+    ],
+);
+const NAT_TYPES: &[&str] = &[
+    "Open",
+    "Symmetric Firewall",
+    "Full Cone",
+    "Restricted Cone",
+    "Port-Restricted Cone",
+    "Symmetric",
+    "UDP Blocked",
+    "Unknown",
+];
+pub(crate) const CALLER_NAT: Label = label("caller_nat", NAT_TYPES);
+pub(crate) const CALLEE_NAT: Label = label("callee_nat", NAT_TYPES);
+/// A script of the registry; what is no script counts as `other`.
+pub(crate) const REDIS_COMMAND: Label = label(
+    "command",
+    &[
+        "ack", "claim", "detach", "due", "inherit", "join", "leave", "missed", "owned", "peer",
+        "peers", "publish", "reap", "reassert", "release", "renew", "room", "rooms", "send",
+        "set_meta", "signal", "unwatch", "watch",
+    ],
+);
+pub(crate) const REDIS_RESULT: Label = label("result", &["ok", "error", "timeout"]);
+pub(crate) const SPAN_DROP: Label = label("reason", &["queue_full", "refused", "unreachable"]);
 /// Which limit refused.
 pub(crate) const LIMIT: Label =
     label("limit", &["messages", "handshakes", "connections", "attempts", "candidates", "http"]);

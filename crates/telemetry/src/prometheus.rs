@@ -1,10 +1,11 @@
 //! The recorder behind `/metrics`: text on request, no listener of its own.
 
 use std::sync::Mutex;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 
-use crate::metrics::{BUILD_INFO, METRICS, describe_all};
+use crate::metrics::{self, BUILD_INFO, START_TIME, describe_all};
 
 /// What renders the metrics of this process.
 #[derive(Clone)]
@@ -28,13 +29,15 @@ pub fn install(version: &str) -> Result<Exporter, InstallError> {
         return Ok(exporter.clone());
     }
     let mut builder = PrometheusBuilder::new();
-    for metric in METRICS.iter().filter(|metric| !metric.buckets.is_empty()) {
+    for metric in metrics::all().filter(|metric| !metric.buckets.is_empty()) {
         let name = Matcher::Full(metric.name.to_owned());
         builder = builder.set_buckets_for_metric(name, metric.buckets)?;
     }
     let exporter = Exporter(builder.install_recorder()?);
     describe_all();
     BUILD_INFO.with([version]).set(1.0);
+    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    START_TIME.get().set(since_1970.as_secs_f64());
     *installed = Some(exporter.clone());
     Ok(exporter)
 }

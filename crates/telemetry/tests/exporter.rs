@@ -2,8 +2,8 @@
 #![allow(clippy::unwrap_used)]
 
 use p2p_telemetry::metrics::{
-    ATTEMPTS, DRAINING, METRICS, REGISTRY_PEERS, SIGNALING_RECEIPTS, SIGNALING_REJECTED,
-    TIME_TO_CONNECT_SECONDS,
+    ATTEMPTS, DRAINING, REGISTRY_PEERS, SIGNALING_RECEIPTS, SIGNALING_REJECTED,
+    TIME_TO_CONNECT_SECONDS, all,
 };
 use p2p_telemetry::{MetricKind, prometheus};
 
@@ -61,7 +61,7 @@ fn a_histogram_shows_the_buckets_that_the_registry_declares() {
 #[test]
 fn every_metric_is_described_with_its_kind() {
     render();
-    for metric in METRICS {
+    for metric in all() {
         let kind = match metric.kind {
             MetricKind::Counter => {
                 metrics::counter!(metric.name).increment(0);

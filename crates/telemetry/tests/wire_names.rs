@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 
 use p2p_telemetry::Metric;
 use p2p_telemetry::metrics::{
-    ATTEMPTS, SIGNALING_CONNECTIONS_CLOSED, SIGNALING_MESSAGES, SIGNALING_RECEIPTS,
-    SIGNALING_REJECTED,
+    ATTEMPTS, ATTEMPTS_BY_NAT, SIGNALING_CONNECTIONS_CLOSED, SIGNALING_MESSAGES,
+    SIGNALING_RECEIPTS, SIGNALING_REJECTED,
 };
 use p2p_wire::CloseCode;
 use serde_json::Value;
@@ -65,6 +65,13 @@ fn attempts_are_counted_by_outcome_and_method_of_the_protocol() {
     let mut methods = on_the_wire("Method", None);
     methods.insert("none".to_owned());
     assert_eq!(label(ATTEMPTS.metric(), "method"), methods);
+}
+
+#[test]
+fn attempts_are_counted_by_the_types_of_network_of_the_protocol() {
+    let types = on_the_wire("NatType", None);
+    assert_eq!(label(ATTEMPTS_BY_NAT.metric(), "caller_nat"), types);
+    assert_eq!(label(ATTEMPTS_BY_NAT.metric(), "callee_nat"), types);
 }
 
 #[test]
