@@ -4,6 +4,7 @@
 const { EventEmitter } = require('node:events')
 const { P2PError, native } = require('./errors')
 const { P2PStream } = require('./stream')
+const { tell } = require('./tell')
 
 /** How long `close()` waits for the peer to have what was sent, in milliseconds. */
 const GOODBYE_MS = 5000
@@ -117,8 +118,8 @@ class Connection extends EventEmitter {
   async #watch() {
     for (;;) {
       const news = await this.#native.news()
-      if (news.path) this.#tell('pathchange', this.path)
-      if (news.drain) this.#tell('drain')
+      if (news.path) tell(this, 'pathchange', this.path)
+      if (news.drain) tell(this, 'drain')
       if (news.closed !== undefined && news.closed !== null) {
         // What came before the end is told before the end.
         await this.#messages.pump
@@ -138,7 +139,7 @@ class Connection extends EventEmitter {
     this.#native = null
     this.#closed = true
     connection.release()
-    this.#tell('close', reason)
+    tell(this, 'close', reason)
   }
 
   #pumpMessages() {
@@ -166,23 +167,12 @@ class Connection extends EventEmitter {
   async #fetch(event, state, next, connection) {
     while (this.listenerCount(event) > 0) {
       if (state.backlog.length > 0) {
-        this.#tell(event, state.backlog.shift())
+        tell(this, event, state.backlog.shift())
         continue
       }
       const batch = await next(connection)
       if (!batch) return
       state.backlog.push(...batch)
-    }
-  }
-
-  /** A listener that throws is the program's own error, and stops nothing here. */
-  #tell(event, ...values) {
-    try {
-      this.emit(event, ...values)
-    } catch (error) {
-      process.nextTick(() => {
-        throw error
-      })
     }
   }
 }

@@ -3,14 +3,22 @@
 
 const { EventEmitter } = require('node:events')
 const { randomUUID } = require('node:crypto')
-const { isIP } = require('node:net')
 
 const addon = require('./addon')
 const { Connection } = require('./connection')
 const { P2PError, native, notRunning, initializationFailed, connectionFailed } = require('./errors')
 const { assess } = require('./health')
-const { checkOptions, checkPeerId, checkMetadata } = require('./options')
+const {
+  askForToken,
+  checkMetadata,
+  checkOptions,
+  checkPeerId,
+  checkPolicy,
+  checkTtl,
+} = require('./options')
 const { percentages, sum } = require('./figures')
+const { idOfPattern, isLoopback, portOf, splitAddress } = require('./server')
+const { tell } = require('./tell')
 
 /** How long the tokens of this program's own coordinator are good for, in seconds. */
 const TOKEN_TTL = 24 * 3600
@@ -105,9 +113,10 @@ class P2PCoordinator extends EventEmitter {
    * @param {{ policy?: 'auto' | 'direct' | 'relay' }} [options]
    * @returns {Promise<Connection>}
    */
-  async connectToPeer(peerId, { policy = 'auto' } = {}) {
+  async connectToPeer(peerId, options = {}) {
     this.#running()
     checkPeerId(peerId)
+    const policy = checkPolicy(options)
     await this.#registration
     const client = this.#running()
     try {
@@ -124,12 +133,9 @@ class P2PCoordinator extends EventEmitter {
    * @param {string} peerId
    * @param {{ ttl?: number }} [options] `ttl` in seconds; 24 h
    */
-  createToken(peerId, { ttl = TOKEN_TTL } = {}) {
+  createToken(peerId, options = {}) {
     checkPeerId(peerId)
-    if (!Number.isInteger(ttl) || ttl < 1 || ttl > 366 * 24 * 3600) {
-      const text = `ttl: expected an integer from 1 to ${366 * 24 * 3600} seconds, got ${ttl}`
-      throw new P2PError('usage', text, 'set ttl to such a number, or leave it out for 24 hours')
-    }
+    const ttl = checkTtl(options, TOKEN_TTL)
     this.#running()
     if (!this.#embedded) {
       const text = 'the coordinator at signalingUrl is not this program’s own'
@@ -142,7 +148,7 @@ class P2PCoordinator extends EventEmitter {
   getNATInfo() {
     this.#running()
     const nat = this.#nat()
-    const { ip, port } = address(nat.public_address)
+    const { ip, port } = splitAddress(nat.public_address)
     return {
       type: nat.type,
       publicIP: ip,
@@ -246,9 +252,9 @@ class P2PCoordinator extends EventEmitter {
 
   async #startClient(id, metadata) {
     const options = this.#options
-    let token
-    if (this.#embedded) token = this.#embedded.token(id, TOKEN_TTL)
-    else token = typeof options.token === 'function' ? await options.token(id) : options.token
+    const token = this.#embedded
+      ? native(() => this.#embedded.token(id, TOKEN_TTL))
+      : await askForToken(options.token, id)
     const server = this.#embedded?.url ?? options.signalingUrl
     return native(() =>
       addon.NativeClient.start({
@@ -256,7 +262,7 @@ class P2PCoordinator extends EventEmitter {
         token,
         peer: id ?? idOfPattern(token),
         metadata,
-        stunServers: options.stunServers.map((uri) => uri),
+        stunServers: [...options.stunServers],
         turnServers: options.turnServers,
         localPort: options.localPort,
         keepAliveMs: options.keepAliveInterval,
@@ -280,15 +286,7 @@ class P2PCoordinator extends EventEmitter {
     for (;;) {
       const connection = await untilShutdown(() => client.accept())
       if (!connection) return
-      const taken = this.#take(connection)
-      try {
-        this.emit('connection', taken)
-      } catch (error) {
-        // A listener that throws is the program's own error, and stops nothing here.
-        process.nextTick(() => {
-          throw error
-        })
-      }
+      tell(this, 'connection', this.#take(connection))
     }
   }
 
@@ -360,7 +358,7 @@ class P2PCoordinator extends EventEmitter {
     await this.#stopParts()
     this.#state = 'stopped'
     this.#reassess()
-    this.emit('close')
+    tell(this, 'close')
   }
 
   async #stopParts() {
@@ -401,9 +399,7 @@ class P2PCoordinator extends EventEmitter {
 
   #signalingPort() {
     const url = this.signalingUrl
-    if (!url) return null
-    const { port, protocol } = new URL(url)
-    return port ? Number(port) : protocol === 'wss:' || protocol === 'https:' ? 443 : 80
+    return url ? portOf(url) : null
   }
 
   /** Tells of a change in health; what is measured anew each time is no change. */
@@ -412,18 +408,7 @@ class P2PCoordinator extends EventEmitter {
     const told = JSON.stringify([health.healthy, health.issues])
     if (this.#health === told) return
     this.#health = told
-    this.emit('health', health)
-  }
-}
-
-/** An id that a token for `prefix*` allows; any other token says itself whose it is. */
-function idOfPattern(token) {
-  try {
-    const { sub } = JSON.parse(Buffer.from(token.split('.')[1], 'base64url').toString())
-    return sub.endsWith('*') ? `${sub.slice(0, -1)}${randomUUID()}` : undefined
-  } catch {
-    // The client says what is wrong with such a token.
-    return undefined
+    tell(this, 'health', health)
   }
 }
 
@@ -435,19 +420,6 @@ async function untilShutdown(next) {
     if (error.code === 'closed') return null
     throw error
   }
-}
-
-function isLoopback(server) {
-  const { hostname } = new URL(server)
-  const host = hostname.replace(/^\[|\]$/g, '')
-  if (isIP(host) === 4) return host.startsWith('127.')
-  return host === '::1' || host === 'localhost'
-}
-
-/** The halves of `ip:port` or `[ip]:port`. */
-function address(text) {
-  const parts = /^\[?([^\]]+)\]?:(\d+)$/.exec(text ?? '')
-  return parts ? { ip: parts[1], port: Number(parts[2]) } : { ip: null, port: null }
 }
 
 module.exports = { P2PCoordinator }

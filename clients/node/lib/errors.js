@@ -63,7 +63,7 @@ function notRunning(stopped) {
 /** Why `initialize()` has failed, in the words of the troubleshooting list. */
 function initializationFailed(error) {
   const { code, message, fix } = fromNative(error)
-  if (code === 'closed' || code === 'usage_option') return error
+  if (code === 'closed') return fromNative(error)
   if (code === 'port_taken') {
     const port = /^Port \d+ already in use/.exec(message)
     return new P2PError(code, port ? port[0] : message, fix, { cause: error })

@@ -4,6 +4,9 @@
 const { isIP } = require('node:net')
 const { P2PError } = require('./errors')
 
+/** Characters of a wrong value that an error repeats. */
+const SHOWN = 80
+
 const wrong = (name, expected, given) =>
   new P2PError(
     'usage',
@@ -11,14 +14,18 @@ const wrong = (name, expected, given) =>
     `set ${name} to ${expected}, or leave it out`,
   )
 
+/** A value as an error shows it: short, and without what nobody else is to read. */
 function shown(value) {
-  if (typeof value === 'string') return JSON.stringify(value)
   if (typeof value === 'function') return 'a function'
+  let text
   try {
-    return JSON.stringify(value) ?? String(value)
+    text = JSON.stringify(value, (key, part) => (key === 'credential' ? '…' : part))
   } catch {
-    return `a ${typeof value}`
+    // It refers to itself, or has a BigInt in it.
+    text = `a ${typeof value}`
   }
+  text ??= String(value)
+  return text.length > SHOWN ? `${text.slice(0, SHOWN)}…` : text
 }
 
 const integer = (from, to, unit = '') => ({
@@ -59,8 +66,14 @@ const isPeerId = (value) =>
 
 const PEER_ID = "1 to 128 bytes of letters, digits and any of -_.:@~+= and inner spaces"
 
-const isMetadata = (value) =>
-  isObject(value) && Buffer.byteLength(JSON.stringify(value) ?? '') <= 2048
+function isMetadata(value) {
+  try {
+    return isObject(value) && Buffer.byteLength(JSON.stringify(value) ?? '') <= 2048
+  } catch {
+    // Not JSON.
+    return false
+  }
+}
 
 const METADATA = 'an object of at most 2048 bytes as JSON'
 
@@ -113,7 +126,10 @@ const OPTIONS = {
  * @param {object} [given]
  */
 function checkOptions(given = {}) {
-  if (!isObject(given)) throw wrong('(all)', 'an object', given)
+  if (!isObject(given)) {
+    const text = `options: expected an object, got ${shown(given)}`
+    throw new P2PError('usage', text, 'give an object such as { signalingPort: 8080 }, or nothing')
+  }
   for (const name of Object.keys(given)) {
     if (!Object.hasOwn(OPTIONS, name)) {
       const known = Object.keys(OPTIONS).join(', ')
@@ -154,10 +170,67 @@ function checkPeerId(id) {
 /** @param {unknown} metadata */
 function checkMetadata(metadata) {
   if (!isMetadata(metadata)) {
-    const text = `metadata: expected ${METADATA}, got ${shown(metadata)?.slice(0, 80)}`
-    throw new P2PError('usage', text, 'put less in it')
+    const text = `metadata: expected ${METADATA}, got ${shown(metadata)}`
+    throw new P2PError('usage', text, 'put less in it, and only what JSON has')
   }
   return metadata
 }
 
-module.exports = { checkOptions, checkPeerId, checkMetadata }
+const POLICIES = ['auto', 'direct', 'relay']
+
+/**
+ * The policy in the options of a call.
+ *
+ * @param {unknown} options
+ */
+function checkPolicy(options) {
+  const policy = isObject(options) ? (options.policy ?? 'auto') : options
+  if (!POLICIES.includes(policy)) {
+    const text = `policy: expected 'auto', 'direct' or 'relay', got ${shown(policy)}`
+    throw new P2PError('usage', text, "call connectToPeer(id) or connectToPeer(id, { policy: 'relay' })")
+  }
+  return policy
+}
+
+/** The longest life of a token, in seconds: a year. */
+const MAX_TTL = 366 * 24 * 3600
+
+/**
+ * The life of a token in the options of a call.
+ *
+ * @param {unknown} options
+ * @param {number} fallback
+ */
+function checkTtl(options, fallback) {
+  const ttl = isObject(options) ? (options.ttl ?? fallback) : options
+  if (!Number.isInteger(ttl) || ttl < 1 || ttl > MAX_TTL) {
+    const text = `ttl: expected an integer from 1 to ${MAX_TTL} seconds, got ${shown(ttl)}`
+    throw new P2PError('usage', text, 'set ttl to such a number, or leave it out for 24 hours')
+  }
+  return ttl
+}
+
+/**
+ * Asks for the token, where a function gives it. What the program's own function throws is the
+ * program's, and comes out as the cause.
+ *
+ * @param {string | ((peerId?: string) => string | Promise<string>)} token
+ * @param {string | undefined} peerId
+ */
+async function askForToken(token, peerId) {
+  if (typeof token === 'string') return token
+  let given
+  try {
+    given = await token(peerId)
+  } catch (cause) {
+    const text = `the function of option token failed: ${cause instanceof Error ? cause.message : shown(cause)}`
+    throw new P2PError('auth', text, 'make the function give a JWT', { cause })
+  }
+  if (typeof given !== 'string' || given.trim() === '') {
+    const text = `option token: expected the function to give a JWT, got ${typeof given}`
+    throw new P2PError('usage', text, 'return the JWT, or a promise of it')
+  }
+  return given
+}
+
+module.exports = { OPTIONS, checkOptions, checkPeerId, checkMetadata, checkPolicy, checkTtl, askForToken }

@@ -14,6 +14,9 @@ mod failure;
 pub mod logs;
 mod messages;
 pub mod network;
+mod news;
+mod receiving;
+mod sending;
 mod stream;
 
 /// What a panicking holder left behind is still whole: every value here is replaced at once.

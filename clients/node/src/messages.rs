@@ -3,8 +3,9 @@
 //! A side that has messages to send opens one stream for them and begins it with [`PREFACE`]; any
 //! other stream is the user's own. The side that was connected to begins at once, and the other one
 //! when it sees that: so both know that messages are understood, and a program of another kind that
-//! waits for streams, such as `p2p listen --to`, is not sent one that it does not expect. Each message is a header of five bytes, the kind and the
-//! length in network byte order, and the payload.
+//! waits for streams, such as `p2p listen --to`, is not sent one that it does not expect. Each
+//! message is a header of five bytes, the kind and the length in network byte order, and the
+//! payload.
 //!
 //! The last one may be a goodbye. QUIC tells a peer that a connection is closed in one packet that
 //! nobody repeats; a goodbye is repeated until it has arrived.
