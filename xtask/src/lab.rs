@@ -16,7 +16,8 @@ pub(crate) fn lab(workspace: &Workspace, write: bool, only: Option<&str>) -> Res
     if let Err(why) = can_run() {
         bail!("{why:#}");
     }
-    let mut build = workspace.cargo("build -p p2p-coordinator -p p2p-cli -p p2p-natlab");
+    let mut build =
+        workspace.cargo("build -p p2p-coordinator -p p2p-cli -p p2p-natlab -p p2p-node");
     ensure!(stream(&mut build, |_| ())?.success(), "the build failed");
     Ok(run(workspace, write, only, |_| ())?.success())
 }

@@ -37,6 +37,8 @@ pub(crate) const LAB: &[Tool] = &[
     tool("turnserver", "coturn"),
     tool("turnutils_natdiscovery", "coturn"),
     tool("curl", "curl"),
+    tool("redis-server", "redis-server"),
+    tool("node", "nodejs"),
 ];
 
 /// What `clients/node` is built and tested with.

@@ -18,6 +18,7 @@ pub mod matrix;
 pub mod namespace;
 pub mod nat;
 pub mod netcheck;
+pub mod node_package;
 pub mod peer;
 pub mod probe;
 pub mod process;

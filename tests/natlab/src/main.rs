@@ -12,7 +12,7 @@ use p2p_natlab::cases::{self, Case, Programs, Verdict};
 use p2p_natlab::matrix::Matrix;
 use p2p_natlab::report::{self, Report};
 use p2p_natlab::{
-    early_packet, echo, forward, http, namespace, netcheck, probe, punch, udp_blocked,
+    early_packet, echo, forward, http, namespace, netcheck, node_package, probe, punch, udp_blocked,
 };
 
 /// The real binaries in network namespaces behind nftables NATs.
@@ -61,7 +61,7 @@ enum Verb {
     Prove,
     /// Run the real binaries through every pair of NATs.
     Matrix,
-    /// Prove the NATs, then the matrix, netcheck, forward and the host without UDP.
+    /// Prove the NATs, then the matrix, netcheck, forward, the host without UDP and the Node.js package.
     All,
     /// Remove what dead runs have left behind.
     Clean,
@@ -113,10 +113,9 @@ fn try_main(arguments: &Arguments) -> Result<bool> {
         Verb::Prove => prove(),
         Verb::Matrix => matrix.cases(),
         Verb::All => {
-            [prove(), matrix.cases(), netcheck::cases(), forward::cases(), udp_blocked::cases()]
-                .into_iter()
-                .flatten()
-                .collect()
+            let programs = [forward::cases(), udp_blocked::cases(), node_package::cases()];
+            let all = [prove(), matrix.cases(), netcheck::cases()].into_iter().chain(programs);
+            all.flatten().collect()
         }
         Verb::Clean => return clean().map(|()| true),
         Verb::Echo { listen } => return echo::serve(listen).map(|()| true),

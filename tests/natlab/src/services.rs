@@ -1,9 +1,10 @@
 //! The servers under test, on the lab's public segment.
 
 use std::fs;
-use std::net::SocketAddrV4;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
@@ -21,6 +22,10 @@ const SIGNALING_PORT: u16 = 8080;
 /// A development build on a busy machine starts slowly; a healthy one needs a fraction of this.
 const START_LIMIT: Duration = Duration::from_secs(20);
 
+/// The static user of the relay, for programs that name TURN servers themselves.
+const TURN_USER: &str = "user:pass";
+const REDIS: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 6379);
+
 /// `coordinator relay` on both server addresses and `coordinator signaling` on the first. Clients are
 /// told of the relay's first address only.
 #[derive(Debug)]
@@ -28,23 +33,51 @@ pub struct Services {
     coordinator: PathBuf,
     jwt_secret: PathBuf,
     _relay: Running,
-    _signaling: Running,
+    _signaling: Vec<Running>,
+    _redis: Option<Running>,
 }
 
 impl Services {
     /// Starts both and waits until they serve.
     pub fn start(lab: &Lab, programs: &Programs) -> Result<Self> {
+        Self::start_instances(lab, programs, &[SERVER], None)
+    }
+
+    /// The same with a signaling instance on either server address, and a Redis that they share.
+    pub fn start_cluster(lab: &Lab, programs: &Programs) -> Result<Self> {
+        let redis = start_redis(lab)?;
+        Self::start_instances(lab, programs, &[SERVER, SECOND_SERVER], Some(redis))
+    }
+
+    fn start_instances(
+        lab: &Lab,
+        programs: &Programs,
+        addresses: &[Ipv4Addr],
+        redis: Option<Running>,
+    ) -> Result<Self> {
         let turn_secret = write_secret(&lab.folder.join("turn-secret"))?;
         let jwt_secret = write_secret(&lab.folder.join("jwt-secret"))?;
         let relay = start_relay(lab, programs, &turn_secret)?;
-        let signaling = start_signaling(lab, programs, &turn_secret, &jwt_secret)?;
+        let signaling = addresses.iter().map(|address| {
+            let mut command = signaling(lab, programs, *address, &turn_secret, &jwt_secret);
+            if redis.is_some() {
+                command.args(["--redis", &format!("redis://{REDIS}")]);
+            }
+            start_signaling(lab, *address, &mut command)
+        });
+        let signaling = signaling.collect::<Result<Vec<_>>>()?;
         let coordinator = programs.coordinator.clone();
-        Ok(Self { coordinator, jwt_secret, _relay: relay, _signaling: signaling })
+        Ok(Self { coordinator, jwt_secret, _relay: relay, _signaling: signaling, _redis: redis })
     }
 
     /// The URL clients connect to.
     pub fn url(&self) -> String {
-        format!("ws://{SERVER}:{SIGNALING_PORT}")
+        url(SERVER)
+    }
+
+    /// The URLs of the instances of a cluster.
+    pub fn urls(&self) -> [String; 2] {
+        [SERVER, SECOND_SERVER].map(url)
     }
 
     /// STUN servers on both addresses, for where they are to be named one by one.
@@ -54,7 +87,7 @@ impl Services {
 
     /// A token for one peer, minted by the command that users have for it.
     pub fn token(&self, peer: &str) -> Result<String> {
-        let mut command = std::process::Command::new(&self.coordinator);
+        let mut command = Command::new(&self.coordinator);
         command.args(["token", "--peer", peer, "--jwt-secret-file"]).arg(&self.jwt_secret);
         let token = run(&mut command)?.trim().to_owned();
         ensure!(token.split('.').count() == 3, "`coordinator token` printed no JWT: {token:?}");
@@ -68,7 +101,7 @@ fn start_relay(lab: &Lab, programs: &Programs, turn_secret: &Path) -> Result<Run
     command.args(["--listen", &format!("udp://{SERVER}:{STUN_PORT}")]);
     command.args(["--alternate-ip", &SECOND_SERVER.to_string()]);
     command.args(["--realm", "lab", "--external-ip", &SERVER.to_string()]);
-    command.arg("--turn-secret-file").arg(turn_secret);
+    command.arg("--turn-secret-file").arg(turn_secret).args(["--user", TURN_USER]);
     // Both are documentation ranges (RFC 5737), which the relay denies unless told otherwise.
     command.args(["--allow-peer", "203.0.113.0/24", "--allow-peer", "198.51.100.0/24"]);
     let mut relay = Running::start("relay", &mut command, &lab.folder)?;
@@ -81,22 +114,42 @@ fn start_relay(lab: &Lab, programs: &Programs, turn_secret: &Path) -> Result<Run
     Ok(relay)
 }
 
-fn start_signaling(
+fn signaling(
     lab: &Lab,
     programs: &Programs,
+    address: Ipv4Addr,
     turn_secret: &Path,
     jwt_secret: &Path,
-) -> Result<Running> {
-    let listen = SocketAddrV4::new(SERVER, SIGNALING_PORT);
+) -> Command {
     let mut command = lab.wan.command(&programs.coordinator);
-    command.args(["signaling", "--listen", &listen.to_string()]);
+    command.args(["signaling", "--listen", &format!("{address}:{SIGNALING_PORT}")]);
     command.arg("--jwt-secret-file").arg(jwt_secret);
     command.arg("--turn-secret-file").arg(turn_secret);
     command.args(["--relay", &format!("turn:{SERVER}:{STUN_PORT}")]);
-    command.arg("--data").arg(lab.folder.join("data"));
-    let mut signaling = Running::start("signaling", &mut command, &lab.folder)?;
+    command.arg("--data").arg(lab.folder.join(format!("data-{address}")));
+    command
+}
+
+fn start_signaling(lab: &Lab, address: Ipv4Addr, command: &mut Command) -> Result<Running> {
+    let name = if address == SERVER { "signaling" } else { "second-signaling" };
+    let mut signaling = Running::start(name, command, &lab.folder)?;
+    let listen = SocketAddrV4::new(address, SIGNALING_PORT);
     signaling.wait_until_bound(Transport::Tcp, listen, START_LIMIT)?;
     Ok(signaling)
+}
+
+/// A Redis of this lab's own, in its network namespace and in memory.
+fn start_redis(lab: &Lab) -> Result<Running> {
+    let mut command = lab.wan.command("redis-server");
+    command.args(["--bind", &REDIS.ip().to_string(), "--port", &REDIS.port().to_string()]);
+    command.args(["--save", "", "--appendonly", "no"]).current_dir(&lab.folder);
+    let mut redis = Running::start("redis", &mut command, &lab.folder)?;
+    redis.wait_until_bound(Transport::Tcp, REDIS, START_LIMIT)?;
+    Ok(redis)
+}
+
+fn url(address: Ipv4Addr) -> String {
+    format!("ws://{address}:{SIGNALING_PORT}")
 }
 
 fn write_secret(path: &Path) -> Result<PathBuf> {

@@ -1,4 +1,5 @@
-// Joins a coordinator, answers messages, and never calls shutdown().
+// Joins a coordinator, answers messages, and never calls shutdown(). When a connection has ended it
+// prints what it knows of its network, what it has counted and how it is, as a line of JSON.
 'use strict'
 
 const { P2PCoordinator } = require('../..')
@@ -10,6 +11,10 @@ async function main() {
   })
   p2p.on('connection', (connection) => {
     connection.on('message', (message) => connection.send(message))
+    connection.on('close', () => {
+      const [nat, stats, health] = [p2p.getNATInfo(), p2p.getStats(), p2p.healthCheck()]
+      console.log(JSON.stringify({ peer: connection.peerId, nat, stats, health }))
+    })
   })
   await p2p.initialize()
   console.log('ready')
