@@ -31,7 +31,9 @@ pub(crate) const STATS: &[Tool] = &[tool("initdb", "postgresql"), tool("postgres
 /// What the NAT lab runs.
 pub(crate) const LAB: &[Tool] = &[
     tool("ip", "iproute2"),
+    tool("ethtool", "ethtool"),
     tool("nft", "nftables"),
+    tool("conntrack", "conntrack"),
     tool("sysctl", "procps"),
     tool("kill", "procps"),
     tool("turnserver", "coturn"),

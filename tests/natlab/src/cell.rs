@@ -115,6 +115,7 @@ pub fn run(
     let before = std::mem::replace(&mut seen.direct_bytes, lab.bytes_between_sites()?);
     on_seen(seen.clone());
     check_wire(expected, seen.direct_bytes - before)?;
+    lab.switch.check()?;
     Ok(describe(&seen))
 }
 

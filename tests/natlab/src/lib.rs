@@ -5,13 +5,16 @@
 //! client ([`probe`]) and in pairs by a plain punch ([`punch`]); then `coordinator` and `p2p` run
 //! through every pair of them ([`matrix`]).
 //!
-//! Reading order: [`nat`] (what a NAT does), [`topology`] (where it stands), [`probe`] (is it what
-//! it claims), [`cell`] (two peers behind two NATs), [`matrix`] (all of them), [`report`].
+//! Reading order: [`nat`] (what a NAT does), [`fabric`] (what the internet between them does),
+//! [`topology`] (where everything stands), [`probe`] and [`crossing`] (is it what it claims),
+//! [`cell`] (two peers behind two NATs), [`matrix`] (all of them), [`report`].
 
 pub mod cases;
 pub mod cell;
+pub mod crossing;
 pub mod early_packet;
 pub mod echo;
+pub mod fabric;
 pub mod forward;
 pub mod http;
 pub mod matrix;
@@ -25,5 +28,6 @@ pub mod process;
 pub mod punch;
 pub mod report;
 pub mod services;
+pub mod switch;
 pub mod topology;
 pub mod udp_blocked;

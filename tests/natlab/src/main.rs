@@ -12,7 +12,8 @@ use p2p_natlab::cases::{self, Case, Programs, Verdict};
 use p2p_natlab::matrix::Matrix;
 use p2p_natlab::report::{self, Report};
 use p2p_natlab::{
-    early_packet, echo, forward, http, namespace, netcheck, node_package, probe, punch, udp_blocked,
+    crossing, early_packet, echo, forward, http, namespace, netcheck, node_package, probe, punch,
+    udp_blocked,
 };
 
 /// The real binaries in network namespaces behind nftables NATs.
@@ -35,7 +36,7 @@ struct Arguments {
     logs: PathBuf,
 
     /// How many labs stand at the same time.
-    #[arg(long, global = true, default_value_t = 2)]
+    #[arg(long, global = true, default_value_t = 3)]
     jobs: usize,
 
     /// Keep the logs of a run without failures too.
@@ -71,6 +72,17 @@ enum Verb {
     /// HTTP server with one page, for the lab's hosts.
     #[command(hide = true)]
     Http { listen: SocketAddrV4 },
+    /// Echo server over UDP, for the lab's hosts.
+    #[command(hide = true)]
+    UdpEcho { listen: SocketAddrV4 },
+    /// Measures the way to an echo server over UDP.
+    #[command(hide = true)]
+    UdpCross {
+        #[arg(long)]
+        to: SocketAddrV4,
+        #[arg(long)]
+        count: u32,
+    },
     /// The far side of the early packet check.
     #[command(hide = true)]
     EarlyPacket {
@@ -120,6 +132,8 @@ fn try_main(arguments: &Arguments) -> Result<bool> {
         Verb::Clean => return clean().map(|()| true),
         Verb::Echo { listen } => return echo::serve(listen).map(|()| true),
         Verb::Http { listen } => return http::serve(listen).map(|()| true),
+        Verb::UdpEcho { listen } => return crossing::serve_echo(listen).map(|()| true),
+        Verb::UdpCross { to, count } => return crossing::play_near_end(to, count).map(|()| true),
         Verb::EarlyPacket { listen, target } => {
             return early_packet::play_far_side(listen, target).map(|()| true);
         }
@@ -130,9 +144,9 @@ fn try_main(arguments: &Arguments) -> Result<bool> {
     run(cases, &matrix, arguments)
 }
 
-/// The NATs one by one, then in pairs.
+/// The switch, the NATs one by one, then in pairs.
 fn prove() -> Vec<Case> {
-    probe::cases().into_iter().chain(punch::cases()).collect()
+    [crossing::cases(), probe::cases(), punch::cases()].into_iter().flatten().collect()
 }
 
 fn run(mut cases: Vec<Case>, matrix: &Matrix, arguments: &Arguments) -> Result<bool> {

@@ -51,6 +51,11 @@ impl Namespace {
         &self.name
     }
 
+    /// The file that stands for it.
+    pub fn path(&self) -> String {
+        format!("{NAMES}/{}", self.name)
+    }
+
     /// A command that will run inside. `ip netns exec` becomes the program, so the child's process
     /// id is the program's.
     pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
@@ -66,6 +71,15 @@ impl Namespace {
 
     pub fn sysctl(&self, key: &str, value: u32) -> Result<()> {
         run(self.command("sysctl").args(["-qw", &format!("{key}={value}")])).map(drop)
+    }
+
+    /// Keeps the rules of IP away from what a bridge has not yet handed up. Where `br_netfilter` is
+    /// loaded, a packet would be translated inside the bridge and never be routed, so that none could
+    /// turn around to the cable it came from.
+    pub fn let_bridges_be(&self) -> Result<()> {
+        // Unknown, and so not needed, where the module is not there.
+        let setting = "net.bridge.bridge-nf-call-iptables=0";
+        run(self.command("sysctl").args(["-eqw", setting])).map(drop)
     }
 
     /// Loads a ruleset, replacing nothing that is already there.

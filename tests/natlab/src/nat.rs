@@ -26,6 +26,14 @@ pub enum NatKind {
     PortRestricted,
     /// A random port for every destination, address-and-port-dependent filtering.
     Symmetric,
+    /// The next port for every destination, address-and-port-dependent filtering.
+    SymmetricSequential,
+    /// A port-restricted home router behind a carrier's NAT, which is endpoint-independent.
+    DoubleNat,
+    /// The same, and the other site of this kind is behind the same carrier's NAT.
+    SharedCgn,
+    /// The same with a carrier's NAT that hairpins with the external source (RFC 4787 REQ-9).
+    SharedCgnHairpin,
     /// A port-restricted NAT whose firewall lets no UDP through. TCP passes.
     UdpBlocked,
 }
@@ -49,21 +57,30 @@ pub enum Path {
 
 impl NatKind {
     /// The kinds whose pairs make up the matrix.
-    pub const MATRIX: [Self; 5] = [
+    pub const MATRIX: [Self; 7] = [
         Self::Open,
         Self::FullCone,
         Self::AddressRestricted,
         Self::PortRestricted,
+        Self::DoubleNat,
         Self::Symmetric,
+        Self::SymmetricSequential,
     ];
 
+    /// The kinds that stand for one NAT with two homes behind it.
+    pub const SHARED: [Self; 2] = [Self::SharedCgn, Self::SharedCgnHairpin];
+
     /// Every kind the lab can build.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 10] = [
         Self::Open,
         Self::FullCone,
         Self::AddressRestricted,
         Self::PortRestricted,
+        Self::DoubleNat,
+        Self::SharedCgn,
+        Self::SharedCgnHairpin,
         Self::Symmetric,
+        Self::SymmetricSequential,
         Self::UdpBlocked,
     ];
 
@@ -75,6 +92,10 @@ impl NatKind {
             Self::AddressRestricted => "address-restricted",
             Self::PortRestricted => "port-restricted",
             Self::Symmetric => "symmetric",
+            Self::SymmetricSequential => "symmetric-sequential",
+            Self::DoubleNat => "double-nat",
+            Self::SharedCgn => "shared-cgn",
+            Self::SharedCgnHairpin => "shared-hairpin-cgn",
             Self::UdpBlocked => "udp-blocked",
         }
     }
@@ -85,8 +106,10 @@ impl NatKind {
             Self::Open => "Open",
             Self::FullCone => "Full Cone",
             Self::AddressRestricted => "Restricted Cone",
-            Self::PortRestricted => "Port-Restricted Cone",
-            Self::Symmetric => "Symmetric",
+            Self::PortRestricted | Self::DoubleNat | Self::SharedCgn | Self::SharedCgnHairpin => {
+                "Port-Restricted Cone"
+            }
+            Self::Symmetric | Self::SymmetricSequential => "Symmetric",
             Self::UdpBlocked => "UDP Blocked",
         }
     }
@@ -94,10 +117,16 @@ impl NatKind {
     /// How the kind maps, or `None` where no UDP passes.
     pub fn mapping(self) -> Option<Dependence> {
         match self {
-            Self::Open | Self::FullCone | Self::AddressRestricted | Self::PortRestricted => {
-                Some(Dependence::EndpointIndependent)
+            Self::Open
+            | Self::FullCone
+            | Self::AddressRestricted
+            | Self::PortRestricted
+            | Self::DoubleNat
+            | Self::SharedCgn
+            | Self::SharedCgnHairpin => Some(Dependence::EndpointIndependent),
+            Self::Symmetric | Self::SymmetricSequential => {
+                Some(Dependence::AddressAndPortDependent)
             }
-            Self::Symmetric => Some(Dependence::AddressAndPortDependent),
             Self::UdpBlocked => None,
         }
     }
@@ -107,26 +136,58 @@ impl NatKind {
         match self {
             Self::Open | Self::FullCone => Some(Dependence::EndpointIndependent),
             Self::AddressRestricted => Some(Dependence::AddressDependent),
-            Self::PortRestricted | Self::Symmetric => Some(Dependence::AddressAndPortDependent),
+            Self::PortRestricted
+            | Self::DoubleNat
+            | Self::SharedCgn
+            | Self::SharedCgnHairpin
+            | Self::Symmetric
+            | Self::SymmetricSequential => Some(Dependence::AddressAndPortDependent),
             Self::UdpBlocked => None,
         }
     }
 
-    /// The nftables ruleset of a router with `wan` outside and one `host` inside.
+    /// How netcheck names the way ports are chosen, where there is a choice.
+    pub fn port_allocation(self) -> Option<&'static str> {
+        match self {
+            Self::Open | Self::UdpBlocked => None,
+            Self::Symmetric => Some("random"),
+            Self::SymmetricSequential => Some("sequential"),
+            _ => Some("preserving"),
+        }
+    }
+
+    /// Whether the carrier's NAT sends packets back inside, where there is one.
+    pub fn carrier_hairpin(self) -> Option<bool> {
+        match self {
+            Self::DoubleNat | Self::SharedCgn => Some(false),
+            Self::SharedCgnHairpin => Some(true),
+            _ => None,
+        }
+    }
+
+    /// The same for a carrier's NAT that both sites are behind.
+    pub fn shared_hairpin(self) -> Option<bool> {
+        self.carrier_hairpin().filter(|_| Self::SHARED.contains(&self))
+    }
+
+    /// The nftables ruleset of the router with `wan` outside and the network `inside`.
     ///
     /// `None` for [`NatKind::Open`], which has no router.
-    pub fn ruleset(self, wan: Ipv4Addr, host: Ipv4Addr) -> Option<String> {
+    pub fn ruleset(self, wan: Ipv4Addr, inside: &str) -> Option<String> {
         let (translate, inbound) = match self {
             Self::Open => return None,
             Self::FullCone => (endpoint_independent(wan), ACCEPT_ANY),
             Self::AddressRestricted => (endpoint_independent(wan), ACCEPT_SEEN_ADDRESSES),
-            Self::PortRestricted | Self::UdpBlocked => {
-                (plain_source_nat(&format!("snat to {wan}")), ACCEPT_ESTABLISHED)
-            }
+            Self::PortRestricted
+            | Self::DoubleNat
+            | Self::SharedCgn
+            | Self::SharedCgnHairpin
+            | Self::UdpBlocked => (plain_source_nat(&format!("snat to {wan}")), ACCEPT_ESTABLISHED),
             Self::Symmetric => (plain_source_nat("masquerade fully-random"), ACCEPT_ESTABLISHED),
+            Self::SymmetricSequential => (sequential(wan), ACCEPT_ESTABLISHED),
         };
         let first = if self == Self::UdpBlocked { "meta l4proto udp drop" } else { "" };
-        Some(format!("{}{translate}", filter(wan, host, first, inbound)))
+        Some(format!("{}{translate}", filter(wan, inside, first, inbound)))
     }
 }
 
@@ -141,7 +202,12 @@ impl fmt::Display for NatKind {
 /// A symmetric side's port is not known to the other side before a packet from it arrives, and a
 /// filter by port lets that packet in only from the port it already knows: so symmetric meets
 /// port-restricted or symmetric by relay, and everything more lenient directly.
+///
+/// Behind one carrier's NAT both have its one address: they meet where it hairpins.
 pub fn expected_path(one: NatKind, other: NatKind) -> Path {
+    if one == other && one.shared_hairpin() == Some(false) {
+        return Path::Relay;
+    }
     let unknown_port = |kind: NatKind| kind.mapping() != Some(Dependence::EndpointIndependent);
     let filters_by_port =
         |kind: NatKind| kind.filtering() == Some(Dependence::AddressAndPortDependent);
@@ -162,8 +228,8 @@ const ACCEPT_ESTABLISHED: &str =
 
 /// The filter table: rule R0 and the kind's own rule for `inbound` packets.
 ///
-/// `inside` limits forwarding to the one LAN host: a router does not forward foreign sources.
-fn filter(wan: Ipv4Addr, inside: Ipv4Addr, first: &str, inbound: &str) -> String {
+/// `inside` limits forwarding to the LAN: a router does not forward foreign sources.
+fn filter(wan: Ipv4Addr, inside: &str, first: &str, inbound: &str) -> String {
     format!(
         r#"table ip filter {{
   set seen {{
@@ -234,17 +300,84 @@ fn plain_source_nat(action: &str) -> String {
     )
 }
 
+/// A symmetric NAT that hands out ports in turn, as some CGNs and MAP-E routers do. All flows share
+/// the one counter.
+fn sequential(wan: Ipv4Addr) -> String {
+    let count = 4096;
+    let ports: Vec<String> = (0..count).map(|n| format!("{n} : {wan} . {}", 40_000 + n)).collect();
+    let ports = ports.join(", ");
+    format!(
+        r#"table ip nat {{
+  chain pre {{
+    type nat hook prerouting priority dstnat; policy accept;
+  }}
+  chain post {{
+    type nat hook postrouting priority srcnat; policy accept;
+    oifname "wan" meta l4proto {{ tcp, udp }} snat to numgen inc mod {count} map {{ {ports} }}
+    oifname "wan" snat to {wan}
+  }}
+}}
+"#
+    )
+}
+
+/// A carrier's NAT (RFC 6888): endpoint-independent in both senses, so that the homes behind it
+/// decide who gets in. With `hairpin`, what one home sends to the public address reaches another.
+pub fn carrier_ruleset(wan: Ipv4Addr, hairpin: bool) -> String {
+    let (refuse, reach) = if hairpin {
+        ("", format!("ip daddr {wan}"))
+    } else {
+        (r#"iifname "lan" drop comment "no hairpin""#, r#"iifname "wan""#.to_owned())
+    };
+    format!(
+        r#"table ip filter {{
+  counter hairpinned {{ }}
+  chain input {{
+    type filter hook input priority filter; policy accept;
+    iifname "wan" ct state established,related accept
+    iifname "wan" drop comment "R0: unsolicited"
+    {refuse}
+  }}
+  chain forward {{
+    type filter hook forward priority filter; policy drop;
+    iifname "lan" oifname "lan" ct status dnat counter name hairpinned accept
+    iifname "lan" oifname "wan" accept
+    {ACCEPT_ANY}
+  }}
+}}
+table ip nat {{
+  map mapped {{
+    type inet_service : ipv4_addr . inet_service
+    flags dynamic,timeout
+    timeout 300s
+    size 65536
+  }}
+  chain pre {{
+    type nat hook prerouting priority dstnat; policy accept;
+    {reach} meta l4proto udp dnat to udp dport map @mapped
+  }}
+  chain post {{
+    type nat hook postrouting priority srcnat; policy accept;
+    oifname "wan" meta l4proto udp update @mapped {{ udp sport timeout 300s : ip saddr . udp sport }}
+    iifname "lan" oifname "lan" ct status dnat snat to {wan}
+    oifname "wan" snat to {wan}
+  }}
+}}
+"#
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     const WAN: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 11);
-    const HOST: Ipv4Addr = Ipv4Addr::new(192, 168, 1, 2);
+    const LAN: &str = "192.168.1.0/24";
 
     #[test]
     fn every_nat_drops_what_the_inside_did_not_ask_for() {
         for kind in NatKind::ALL {
-            let Some(rules) = kind.ruleset(WAN, HOST) else { continue };
+            let Some(rules) = kind.ruleset(WAN, LAN) else { continue };
             let input = rules.split("chain input").nth(1).expect("an input chain");
             let established = input.find("established,related accept").expect("answers pass");
             let drop = input.find(r#"iifname "wan" drop"#).expect("rule R0");
@@ -254,20 +387,20 @@ mod tests {
 
     #[test]
     fn an_open_host_has_no_router() {
-        assert_eq!(NatKind::Open.ruleset(WAN, HOST), None);
+        assert_eq!(NatKind::Open.ruleset(WAN, LAN), None);
     }
 
     #[test]
     fn only_the_symmetric_kind_draws_random_ports() {
         for kind in NatKind::ALL {
-            let random = kind.ruleset(WAN, HOST).is_some_and(|rules| rules.contains("random"));
+            let random = kind.ruleset(WAN, LAN).is_some_and(|rules| rules.contains("random"));
             assert_eq!(random, kind == NatKind::Symmetric, "{kind}");
         }
     }
 
     #[test]
     fn udp_is_dropped_before_any_other_forwarding_rule_where_it_is_blocked() {
-        let rules = NatKind::UdpBlocked.ruleset(WAN, HOST).expect("a router");
+        let rules = NatKind::UdpBlocked.ruleset(WAN, LAN).expect("a router");
         let forward = rules.split("chain forward").nth(1).expect("a forward chain");
         let drop = forward.find("meta l4proto udp drop").expect("the block");
         assert!(drop < forward.find("accept").expect("TCP passes"));
@@ -275,13 +408,12 @@ mod tests {
 
     #[test]
     fn symmetric_meets_port_restricted_and_symmetric_by_relay_and_everything_else_is_direct() {
+        let symmetric = |kind| matches!(kind, NatKind::Symmetric | NatKind::SymmetricSequential);
+        let by_port = |kind| matches!(kind, NatKind::PortRestricted | NatKind::DoubleNat);
         for one in NatKind::MATRIX {
             for other in NatKind::MATRIX {
-                let relayed = matches!(
-                    (one, other),
-                    (NatKind::Symmetric, NatKind::Symmetric | NatKind::PortRestricted)
-                        | (NatKind::PortRestricted, NatKind::Symmetric)
-                );
+                let relayed = (symmetric(one) && (symmetric(other) || by_port(other)))
+                    || (by_port(one) && symmetric(other));
                 let expected = if relayed { Path::Relay } else { Path::Direct };
                 assert_eq!(expected_path(one, other), expected, "{one} x {other}");
             }

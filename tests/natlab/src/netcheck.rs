@@ -62,12 +62,9 @@ fn check(site: &Site, seen: &Netcheck) -> Result<()> {
     ensure!(nat.mapping == mapping.to_string(), "mapping {:?}: {seen:?}", nat.mapping);
     ensure!(nat.filtering == filtering.to_string(), "filtering {:?}: {seen:?}", nat.filtering);
     ensure!(nat.unknown_because.is_empty(), "something is left unknown: {seen:?}");
-    // No NAT of the lab sends back in, and only the symmetric one chooses ports itself.
-    let (ports, hairpin) = match kind {
-        NatKind::Open => (None, None),
-        NatKind::Symmetric => (Some("random"), Some(false)),
-        _ => (Some("preserving"), Some(false)),
-    };
+    let ports = kind.port_allocation();
+    // Where nobody translates there is nothing to send back in.
+    let hairpin = (kind != NatKind::Open).then(|| kind.carrier_hairpin().unwrap_or(false));
     ensure!(nat.port_allocation.as_deref() == ports, "ports {:?}: {seen:?}", nat.port_allocation);
     ensure!(nat.hairpin == hairpin, "hairpin {:?}: {seen:?}", nat.hairpin);
     Ok(())
