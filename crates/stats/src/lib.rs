@@ -12,6 +12,7 @@ pub mod attempt;
 pub mod error;
 pub mod merge;
 pub mod network;
+mod outage;
 pub mod postgres;
 pub mod query;
 pub mod recorder;

@@ -15,6 +15,7 @@ use tokio::time::Instant;
 
 use crate::attempt::AttemptRecord;
 use crate::error::StatsError;
+use crate::outage::Outage;
 use crate::store::Store;
 
 /// The most records that one transaction takes.
@@ -64,7 +65,7 @@ impl Recorder {
             counts: Arc::clone(&counts),
             stopping: watched,
             give_up_at: None,
-            away: false,
+            outage: Outage::none(),
         };
         tokio::spawn(writer.run());
         Self { queue, counts, stopping: Arc::new(stopping) }
@@ -131,8 +132,7 @@ struct Writer {
     stopping: watch::Receiver<bool>,
     /// When a store that is away is given up, once the recorder stops.
     give_up_at: Option<Instant>,
-    /// Whether the store was away when it was last asked.
-    away: bool,
+    outage: Outage,
 }
 
 impl Writer {
@@ -169,7 +169,7 @@ impl Writer {
         if records.is_empty() {
             return;
         }
-        if self.away && self.is_out_of_patience() {
+        if self.outage.is_on() && self.is_out_of_patience() {
             self.give_up(records.len(), &StatsError::Away(sqlx::Error::PoolTimedOut));
             return records.clear();
         }
@@ -237,7 +237,7 @@ impl Writer {
     }
 
     fn gone(&mut self, error: &StatsError) {
-        if !std::mem::replace(&mut self.away, true) {
+        if self.outage.gone() {
             tracing::warn!(
                 code = error.code(),
                 fix = error.fix(),
@@ -247,7 +247,7 @@ impl Writer {
     }
 
     fn back(&mut self) {
-        if std::mem::replace(&mut self.away, false) {
+        if self.outage.over() {
             tracing::info!(waiting = self.commands.len(), "statistics are written again");
         }
     }

@@ -7,8 +7,8 @@
 //! p2p_telemetry::metrics::ATTEMPTS.with(["direct", "udp-hole-punch"]).increment(1);
 //! ```
 //!
-//! `docs/metrics.md` is made from this file; `P2P_BLESS=1 cargo test -p p2p-telemetry` writes it
-//! anew.
+//! `docs/metrics.md` is made from this file, and
+//! `P2P_BLESS=1 cargo test -p p2p-telemetry --test documentation` writes it anew.
 
 use metrics::Unit;
 
