@@ -4,12 +4,13 @@ use std::future::Future;
 use std::pin::Pin;
 
 use p2p_wire::server::Member;
-use p2p_wire::{AppId, Meta, PeerId, RoomName};
+use p2p_wire::{AppId, AttemptId, Meta, PeerId, RoomName};
 use tokio::sync::mpsc;
 
 use crate::claim::{Claim, Claimed, Ownership};
 use crate::error::RegistryError;
 use crate::link::Frame;
+use crate::notice::{Notice, Presence};
 use crate::send::{Outgoing, Sent};
 use crate::view::{Counts, Listing, Page, PeerView, Published, RoomSummary, RoomView};
 
@@ -94,16 +95,48 @@ pub trait Registry: Send + Sync {
         None
     }
 
-    /// Hands a text to another instance. Says whether it was there to hear it.
+    /// Hands a text to another instance, or to the one that goes on in its place. Says whether
+    /// there was one to hear it.
     fn pass_on<'a>(&'a self, instance: &'a str, text: Frame) -> Answer<'a, bool> {
         let _ = (instance, text);
         Box::pin(async { Ok(false) })
     }
 
-    /// What other instances hand to this one; given out once. More than fits is dropped and
+    /// Watches an attempt that this instance coordinates: until [`unwatch`](Self::unwatch), notices
+    /// say when one of its sides goes away, comes back, or is gone, at whichever instance. `known`
+    /// is kept for the instance that goes on with the attempt if this one dies; calling again
+    /// replaces it. Says where the two are. Where there is one instance, its sessions tell it.
+    fn watch<'a>(
+        &'a self,
+        app: &'a AppId,
+        attempt: &'a AttemptId,
+        sides: [&'a PeerId; 2],
+        known: Frame,
+    ) -> Answer<'a, [Presence; 2]> {
+        let _ = (app, attempt, sides, known);
+        Box::pin(async { Ok([Presence::On; 2]) })
+    }
+
+    /// Ends to watch an attempt.
+    fn unwatch<'a>(
+        &'a self,
+        app: &'a AppId,
+        attempt: &'a AttemptId,
+        sides: [&'a PeerId; 2],
+    ) -> Answer<'a, ()> {
+        let _ = (app, attempt, sides);
+        Box::pin(async { Ok(()) })
+    }
+
+    /// What concerns the instance as a whole; given out once. More than fits is dropped and
     /// counted.
-    fn passed_on(&self) -> Option<mpsc::Receiver<Frame>> {
+    fn notices(&self) -> Option<mpsc::Receiver<Notice>> {
         None
+    }
+
+    /// This instance stops: others need not wait for its lease to take over what it was at.
+    fn retire(&self) -> Answer<'_, ()> {
+        Box::pin(async { Ok(()) })
     }
 
     /// What keeps the registry from its full work, if anything does. Sessions go on meanwhile, and

@@ -90,7 +90,7 @@ registry! {
         SIGNALING_RESUMED = counter("p2p_signaling_sessions_resumed_total", Count, [],
             "Sessions taken up again over a new connection.");
         SIGNALING_EXPIRED = counter("p2p_signaling_sessions_expired_total", Count, [],
-            "Sessions whose resume window passed, or that said goodbye with it open.");
+            "Sessions whose resume window passed.");
         SIGNALING_REPLACED = counter("p2p_signaling_sessions_replaced_total", Count, [],
             "Connections that a newer one of the same peer replaced.");
         SIGNALING_LAGGING = counter("p2p_signaling_sessions_lagging_total", Count, [],

@@ -6,7 +6,8 @@ use p2p_registry::{Counts, Registry};
 use p2p_stats::{Recorder, Store};
 use p2p_telemetry::Shutdown;
 use p2p_telemetry::metrics::{
-    ATTEMPTS_OPEN, DRAINING, REGISTRY_PEERS, REGISTRY_ROOMS, SIGNALING_SESSIONS,
+    ATTEMPTS_OPEN, DRAINING, REDIS_UP, REGISTRY_AWAY, REGISTRY_PEERS, REGISTRY_QUEUED,
+    REGISTRY_ROOMS, SIGNALING_EXPIRED, SIGNALING_LAGGING, SIGNALING_REPLACED, SIGNALING_SESSIONS,
 };
 use p2p_telemetry::prometheus::{self, Exporter};
 use p2p_wire::Limits;
@@ -116,9 +117,18 @@ impl Instance {
     /// The metrics, with the gauges set to what there is at this moment.
     pub(crate) fn render_metrics(&self) -> String {
         let now = self.snapshot();
+        let ever = self.registry.counts();
         SIGNALING_SESSIONS.get().set((now.peers_on + now.peers_away) as f64);
         REGISTRY_PEERS.get().set((now.peers_on + now.peers_away) as f64);
+        REGISTRY_AWAY.get().set(now.peers_away as f64);
         REGISTRY_ROOMS.get().set(now.rooms as f64);
+        REGISTRY_QUEUED.get().set(now.queued_messages as f64);
+        SIGNALING_EXPIRED.get().absolute(ever.expired);
+        SIGNALING_LAGGING.get().absolute(ever.lagging);
+        SIGNALING_REPLACED.get().absolute(ever.replaced);
+        if self.registry.instance().is_some() {
+            REDIS_UP.get().set(f64::from(u8::from(self.registry.trouble().is_none())));
+        }
         ATTEMPTS_OPEN.get().set(now.open_attempts as f64);
         DRAINING.with(["signaling"]).set(f64::from(u8::from(now.draining)));
         self.exporter.render()

@@ -153,6 +153,9 @@ impl SignalingHandle {
         instance.stop.force();
         instance.sessions.close();
         instance.sessions.wait().await;
+        if let Err(error) = instance.registry.retire().await {
+            info!(%error, "other instances notice by the lease that this one is gone");
+        }
         self.tasks.wait().await;
         instance.recorder.shutdown().await;
         info!("signaling stopped");

@@ -134,8 +134,8 @@ impl State {
         if let Some(there) = self.apps.get_mut(app) {
             if let Some(Peer { presence: Presence::On(link), .. }) = there.get_mut(peer) {
                 link.end(End::Replaced);
+                there.counts.replaced += 1;
             }
-            there.counts.replaced += 1;
         }
         self.remove(app, peer);
     }
@@ -193,6 +193,7 @@ impl State {
         let meta_changed = peer.meta != claim.meta;
         peer.meta = claim.meta.clone();
         app.counts.resumed += 1;
+        app.counts.replaced += u64::from(!was_away);
         app.ack(&ownership, last_seq)?;
         let replay = app.owned(&ownership)?.inbox.entries().map(|e| e.frame.clone()).collect();
         // The one who comes back hears it too: the versions tell it which rooms changed meanwhile.

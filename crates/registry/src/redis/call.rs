@@ -3,14 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use p2p_telemetry::metrics::{REDIS_COMMAND_SECONDS, REDIS_COMMANDS};
 use p2p_wire::AppId;
 use redis::aio::MultiplexedConnection;
-use redis::{RedisError, Script, ScriptInvocation, Value};
-use tokio::time::timeout;
+use redis::{RedisError, ScriptInvocation, Value};
+use tokio::time::{Instant, timeout};
 use tracing::{debug, warn};
 
 use super::Shared;
 use super::reply::Reply;
+use super::scripts::Named;
 use crate::claim::Ownership;
 use crate::error::RegistryError;
 
@@ -21,7 +23,7 @@ impl Shared {
     /// Runs a script for an app.
     pub(super) async fn call(
         self: &Arc<Self>,
-        script: &Script,
+        script: &Named,
         app: &AppId,
         arguments: impl FnOnce(&mut ScriptInvocation<'_>),
     ) -> Result<Reply, RegistryError> {
@@ -34,7 +36,7 @@ impl Shared {
     /// Runs a script that acts for an owner.
     pub(super) async fn owned(
         self: &Arc<Self>,
-        script: &Script,
+        script: &Named,
         owner: &Ownership,
         arguments: impl Fn(&mut ScriptInvocation<'_>),
     ) -> Result<Reply, RegistryError> {
@@ -72,55 +74,74 @@ impl Shared {
     pub(super) async fn run(
         &self,
         connection: MultiplexedConnection,
-        script: &Script,
+        script: &Named,
         app: &AppId,
         arguments: impl FnOnce(&mut ScriptInvocation<'_>),
     ) -> Result<Reply, RegistryError> {
         let mut call = script.key(self.names.of_app(app.as_str()));
         call.arg(app.as_str()).arg(&self.names.channels);
         arguments(&mut call);
-        self.invoke(connection, &call).await
+        self.invoke(connection, script.name, &call).await
     }
 
     /// Runs a script over all apps of a shard.
     pub(super) async fn run_in_shard(
         &self,
         connection: MultiplexedConnection,
-        script: &Script,
+        script: &Named,
         shard: u8,
         arguments: impl FnOnce(&mut ScriptInvocation<'_>),
     ) -> Result<Reply, RegistryError> {
         let mut call = script.key(self.names.shard(shard));
         call.arg("").arg(&self.names.channels);
         arguments(&mut call);
-        self.invoke(connection, &call).await
+        self.invoke(connection, script.name, &call).await
     }
 
     pub(super) async fn invoke(
         &self,
         mut connection: MultiplexedConnection,
+        name: &'static str,
         call: &ScriptInvocation<'_>,
     ) -> Result<Reply, RegistryError> {
-        let value: Value = self.in_time(call.invoke_async(&mut connection)).await?;
+        let answer = call.invoke_async(&mut connection);
+        let value: Value = self.counted_in_time(name, answer).await?;
         Reply::read(value)
     }
 
-    /// Awaits an answer for as long as one command may take. A connection that does not answer is
-    /// taken for broken: all that wait on it learn it together.
+    /// Awaits the answer of a command that is no script.
     pub(super) async fn in_time<T>(
         &self,
         answer: impl Future<Output = Result<T, RedisError>>,
     ) -> Result<T, RegistryError> {
-        let deadline = self.settings.deadline;
+        self.counted_in_time("other", answer).await
+    }
+
+    /// Awaits an answer for as long as one command may take. A connection that does not answer is
+    /// taken for broken: all that wait on it learn it together.
+    async fn counted_in_time<T>(
+        &self,
+        name: &'static str,
+        answer: impl Future<Output = Result<T, RedisError>>,
+    ) -> Result<T, RegistryError> {
+        let (deadline, began) = (self.settings.deadline, Instant::now());
         match timeout(deadline, answer).await {
-            Ok(Ok(value)) => Ok(value),
+            Ok(Ok(value)) => {
+                REDIS_COMMANDS.with([name, "ok"]).increment(1);
+                REDIS_COMMAND_SECONDS.with([name]).record(began.elapsed().as_secs_f64());
+                Ok(value)
+            }
             Ok(Err(error)) => {
-                if error.is_io_error() || error.is_timeout() || error.is_unrecoverable_error() {
+                let timed_out = error.is_timeout();
+                let result = if timed_out { "timeout" } else { "error" };
+                REDIS_COMMANDS.with([name, result]).increment(1);
+                if timed_out || error.is_io_error() || error.is_unrecoverable_error() {
                     self.break_off(&error.to_string());
                 }
                 Err(RegistryError::Unavailable(error.to_string()))
             }
             Err(_) => {
+                REDIS_COMMANDS.with([name, "timeout"]).increment(1);
                 let why = format!("no answer within {} ms", deadline.as_millis());
                 self.break_off(&why);
                 Err(RegistryError::Unavailable(why))
@@ -143,6 +164,7 @@ impl Shared {
             was_up
         });
         if was_up {
+            self.outage.lock().expect("an outage is counted without panic").begin();
             warn!(why, "Redis is away: only peers of this instance reach each other");
         }
     }

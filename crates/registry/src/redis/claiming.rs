@@ -75,7 +75,6 @@ impl Claiming<'_> {
         let epoch = reply.number()?;
         let session: SessionId = parsed(&reply.text()?)?;
         let resumed = reply.number()? == 1;
-        let replaced = reply.number()?;
         let ownership =
             Ownership { app: claim.app.clone(), peer: claim.peer.clone(), epoch, session };
         let mut local = Local::new(ownership.clone(), claim.link, hash);
@@ -96,7 +95,6 @@ impl Claiming<'_> {
         let fetch = {
             let mut table = shared.table();
             table.counts.resumed += u64::from(resumed);
-            table.counts.replaced += replaced;
             table.register(&self.key, local)
         };
         if fetch {

@@ -1,7 +1,9 @@
 //! What comes over an instance's channel. The scripts write it, so its form is between them and
 //! this file: lines, and behind them a frame, which may have line breaks itself.
 
-use p2p_wire::{AppId, PeerId, RequestId, RoomName, SessionId};
+use p2p_wire::{AppId, AttemptId, PeerId, RequestId, RoomName, SessionId};
+
+use crate::notice::Presence;
 
 /// One event.
 #[derive(Debug, PartialEq)]
@@ -14,6 +16,8 @@ pub(super) enum Event<'a> {
     Receipt { app: AppId, to: (PeerId, u64), status: &'a str, frame: &'a str },
     /// A newer connection took over.
     Replaced { app: AppId, peer: PeerId, epoch: u64 },
+    /// Where a side of attempts is now that this instance watches.
+    Side { app: AppId, peer: PeerId, presence: Presence, attempts: Vec<AttemptId> },
     /// What another instance hands to this one, whatever it is.
     PassedOn(&'a str),
     /// This instance asks itself whether it hears.
@@ -71,11 +75,27 @@ impl<'a> Event<'a> {
                 let status = lines.next()?;
                 Self::Receipt { app, to, status, frame: lines.0 }
             }
+            "w" => {
+                let (app, peer) = (lines.parse()?, lines.parse()?);
+                let presence = presence(lines.next()?)?;
+                let attempts = lines.0.lines().map(str::parse).collect::<Result<_, _>>().ok()?;
+                Self::Side { app, peer, presence, attempts }
+            }
             "e" => {
                 Self::Replaced { app: lines.parse()?, peer: lines.parse()?, epoch: lines.parse()? }
             }
             _ => return None,
         })
+    }
+}
+
+/// A peer's state in the words of the scripts.
+pub(super) fn presence(word: &str) -> Option<Presence> {
+    match word {
+        "on" => Some(Presence::On),
+        "away" => Some(Presence::Away),
+        "gone" => Some(Presence::Gone),
+        _ => None,
     }
 }
 
@@ -108,6 +128,17 @@ mod tests {
         };
         assert_eq!(to, [("bob".parse().unwrap(), 7, 3)]);
         assert_eq!(&*mail.rest, ",\"payload\":{\n}}");
+    }
+
+    #[test]
+    fn where_a_side_is_names_the_attempts_that_it_is_about() {
+        let Some(Event::Side { presence, attempts, .. }) =
+            Event::parse("w\napp\nbob\naway\na1.x\na2.x")
+        else {
+            panic!("not a side");
+        };
+        assert_eq!(presence, Presence::Away);
+        assert_eq!(attempts, ["a1.x".parse().unwrap(), "a2.x".parse().unwrap()]);
     }
 
     #[test]

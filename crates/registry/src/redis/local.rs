@@ -113,6 +113,7 @@ impl Table {
                 return false;
             }
             other.link.end(End::Replaced);
+            self.counts.replaced += 1;
         }
         self.sessions.insert(key.clone(), local);
         let early = match self.claims.get_mut(key) {
@@ -167,7 +168,7 @@ impl Table {
                 self.push(&(app, peer), epoch, frame.into());
             }
             Event::Replaced { app, peer, epoch } => self.replaced(&(app, peer), epoch),
-            Event::Probe(_) | Event::PassedOn(_) => {}
+            Event::Side { .. } | Event::Probe(_) | Event::PassedOn(_) => {}
         }
         fetch
     }

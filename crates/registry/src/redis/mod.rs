@@ -17,10 +17,12 @@ mod call;
 mod claiming;
 mod event;
 mod local;
+mod outage;
 mod reply;
 mod scripts;
 mod sending;
 mod supervisor;
+mod watching;
 
 use std::collections::HashSet;
 use std::sync::atomic::AtomicU64;
@@ -29,7 +31,7 @@ use std::time::Duration;
 
 use p2p_wire::limits::{MAX_ROOM_MEMBERS, MAX_ROOMS_PER_PEER};
 use p2p_wire::server::Member;
-use p2p_wire::{AppId, Meta, PeerId, RoomName};
+use p2p_wire::{AppId, AttemptId, Meta, PeerId, RoomName};
 use redis::aio::MultiplexedConnection;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::Instant;
@@ -37,18 +39,20 @@ use tracing::debug;
 use uuid::Uuid;
 
 use self::local::{Local, Table};
+use self::outage::Outage;
 use self::reply::{json, parsed, state, text, written_role};
 use self::scripts::{Names, Scripts};
 use crate::claim::{Claim, Claimed, Ownership};
 use crate::error::RegistryError;
 use crate::link::Frame;
 use crate::memory::Settings;
+use crate::notice::{Notice, Presence};
 use crate::registry::{Answer, Registry};
 use crate::send::{Outgoing, Sent};
 use crate::view::{Counts, Listing, Page, PeerView, Published, RoomSummary, RoomView};
 
-/// Texts of other instances that wait to be taken.
-const PASSED_ON: usize = 4096;
+/// Notices that wait to be taken.
+const NOTICES: usize = 4096;
 
 /// Where Redis is, and how patient to be with it.
 #[derive(Clone)]
@@ -103,6 +107,7 @@ struct Shared {
     connection: Mutex<Option<MultiplexedConnection>>,
     /// Why Redis cannot be used; `None` is the good case.
     trouble: watch::Sender<Option<String>>,
+    outage: Mutex<Outage>,
     /// A command found the connection broken.
     broken: Notify,
     closed: watch::Sender<bool>,
@@ -110,8 +115,8 @@ struct Shared {
     probes: AtomicU64,
     heard: watch::Sender<u64>,
     suspects: Mutex<HashSet<String>>,
-    /// What other instances hand to this one. The end to take from is given out once.
-    passed_on: (mpsc::Sender<Frame>, Mutex<Option<mpsc::Receiver<Frame>>>),
+    /// What concerns the instance as a whole. The end to take from is given out once.
+    notices: (mpsc::Sender<Notice>, Mutex<Option<mpsc::Receiver<Notice>>>),
 }
 
 impl RedisRegistry {
@@ -123,7 +128,7 @@ impl RedisRegistry {
     pub fn start(behaviour: Settings, settings: RedisSettings) -> Result<Arc<Self>, RegistryError> {
         let client = redis::Client::open(settings.url.as_str())
             .map_err(|error| RegistryError::Unavailable(error.to_string()))?;
-        let (passing, passed) = mpsc::channel(PASSED_ON);
+        let (noticing, noticed) = mpsc::channel(NOTICES);
         let shared = Arc::new(Shared {
             behaviour,
             names: Names::new(&settings.prefix),
@@ -134,12 +139,13 @@ impl RedisRegistry {
             table: Mutex::default(),
             connection: Mutex::default(),
             trouble: watch::Sender::new(Some("connecting".to_owned())),
+            outage: Mutex::default(),
             broken: Notify::new(),
             closed: watch::Sender::new(false),
             probes: AtomicU64::new(0),
             heard: watch::Sender::new(0),
             suspects: Mutex::default(),
-            passed_on: (passing, Mutex::new(Some(passed))),
+            notices: (noticing, Mutex::new(Some(noticed))),
         });
         tokio::spawn(supervisor::run(shared.clone()));
         Ok(Arc::new(Self { shared }))
@@ -410,8 +416,31 @@ impl Registry for RedisRegistry {
         Box::pin(async move { self.shared.pass_on(instance, &text).await })
     }
 
-    fn passed_on(&self) -> Option<mpsc::Receiver<Frame>> {
-        self.shared.passed_on.1.lock().expect("an end is taken without panic").take()
+    fn watch<'a>(
+        &'a self,
+        app: &'a AppId,
+        attempt: &'a AttemptId,
+        sides: [&'a PeerId; 2],
+        known: Frame,
+    ) -> Answer<'a, [Presence; 2]> {
+        Box::pin(async move { self.shared.watch(app, attempt, sides, &known).await })
+    }
+
+    fn unwatch<'a>(
+        &'a self,
+        app: &'a AppId,
+        attempt: &'a AttemptId,
+        sides: [&'a PeerId; 2],
+    ) -> Answer<'a, ()> {
+        Box::pin(self.shared.unwatch(app, attempt, sides))
+    }
+
+    fn notices(&self) -> Option<mpsc::Receiver<Notice>> {
+        self.shared.notices.1.lock().expect("an end is taken without panic").take()
+    }
+
+    fn retire(&self) -> Answer<'_, ()> {
+        Box::pin(self.shared.retire())
     }
 
     fn trouble(&self) -> Option<String> {

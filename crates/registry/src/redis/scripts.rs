@@ -3,29 +3,43 @@
 use std::fmt::Write as _;
 
 use aws_lc_rs::digest;
-use redis::Script;
+use redis::{Script, ScriptInvocation};
 
 /// How many hash tags there are. Everything of one app has the same tag, so that its rooms,
 /// inboxes and receipts change together; apps spread over the tags, and with them over the nodes
 /// of a cluster.
 pub(super) const SHARDS: u8 = 16;
 
+/// A script and what metrics call it.
+pub(super) struct Named {
+    pub(super) name: &'static str,
+    script: Script,
+}
+
+impl Named {
+    /// A call of it on the node of this key.
+    pub(super) fn key(&self, key: impl redis::ToRedisArgs) -> ScriptInvocation<'_> {
+        self.script.key(key)
+    }
+}
+
 macro_rules! scripts {
     ($($name:ident: [$($part:literal),+]),* $(,)?) => {
         /// All scripts, hashed once.
         pub(super) struct Scripts {
-            $(pub(super) $name: Script,)*
-            pub(super) renew: Script,
+            $(pub(super) $name: Named,)*
+            pub(super) renew: Named,
         }
 
         impl Scripts {
             pub(super) fn new() -> Self {
+                let named = |name, text| Named { name, script: Script::new(text) };
                 Self {
-                    $($name: Script::new(concat!(
+                    $($name: named(stringify!($name), concat!(
                         include_str!("lua/lib.lua"),
                         $(include_str!(concat!("lua/", $part, ".lua"))),+
                     )),)*
-                    renew: Script::new(include_str!("lua/renew.lua")),
+                    renew: named("renew", include_str!("lua/renew.lua")),
                 }
             }
         }
@@ -52,6 +66,9 @@ scripts! {
     reap: ["reap"],
     owned: ["owned"],
     reassert: ["reassert"],
+    watch: ["watch"],
+    unwatch: ["unwatch"],
+    inherit: ["inherit"],
 }
 
 /// Where things are called what.
@@ -64,6 +81,9 @@ pub(super) struct Names {
     pub(super) leases: String,
 }
 
+/// How long what belongs to attempts is kept after it was last touched: longer than any is open.
+pub(super) const KEEP_ATTEMPTS_MS: u64 = 600_000;
+
 impl Names {
     pub(super) fn new(prefix: &str) -> Self {
         Self {
@@ -71,6 +91,11 @@ impl Names {
             channels: format!("{prefix}:i:"),
             leases: format!("{prefix}:leases"),
         }
+    }
+
+    /// Where it is written which instance goes on with what a dead one was at.
+    pub(super) fn heir_of(&self, instance: &str) -> String {
+        format!("{}:heir:{instance}", self.leases)
     }
 
     /// What the keys of a shard begin with. The tag is a number, so no id can choose its slot.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use futures_util::future::try_join_all;
-use p2p_telemetry::metrics::REGISTRY_INBOX_DROPPED;
+use p2p_telemetry::metrics::{REGISTRY_REAPED, REGISTRY_REASSERTED};
 use p2p_wire::server::ReceiptStatus;
 use p2p_wire::{AppId, PeerId};
 use redis::AsyncConnectionConfig;
@@ -16,15 +16,19 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 use tracing::{debug, info};
 
 use super::Shared;
-use super::event::{Event, PASSED_ON, PROBE};
+use super::event::{Event, PROBE};
 use super::reply::{Reply, number, parsed, text, written_role};
 use super::scripts::SHARDS;
 use super::{to_json, write_published};
 use crate::claim::Ownership;
 use crate::error::RegistryError;
+use crate::notice::Notice;
 
 /// Between two looks at what is due. Windows and receipts are late by this at most.
 const TICK: Duration = Duration::from_millis(100);
+/// How often a lease is renewed while it lasts. Whoever renews looks for leases that have ended, so
+/// one that ends is noticed a fifteenth of it later.
+const RENEWALS: u32 = 15;
 /// Between two probes of the subscription.
 const PROBE_EVERY: Duration = Duration::from_secs(5);
 /// How long to wait before the first try to connect again, and at most.
@@ -32,7 +36,7 @@ const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from
 /// Peers that one command puts away, entries that one command does, peers said again at once.
 const BATCH: usize = 64;
 /// How long an instance that nobody hears may take to subscribe again.
-const SUSPICION: Duration = Duration::from_millis(500);
+pub(super) const SUSPICION: Duration = Duration::from_millis(500);
 /// How often a peer is said again because it got messages meanwhile.
 const TRIES: usize = 5;
 
@@ -42,6 +46,7 @@ pub(super) async fn run(shared: Arc<Shared>) {
     let mut backoff = BACKOFF.0;
     loop {
         let began = Instant::now();
+        shared.outage.lock().expect("an outage is counted without panic").count();
         let why = tokio::select! {
             why = shared.connect_and_keep() => why,
             _ = closed.wait_for(|closed| *closed) => return,
@@ -100,9 +105,11 @@ impl Shared {
     ) -> Result<(), RegistryError> {
         self.renew(connection).await?;
         self.say_again(connection).await?;
+        self.heed_heir(connection).await?;
         *self.connection.lock().expect("a connection is cloned without panic") =
             Some(connection.clone());
         self.trouble.send_replace(None);
+        self.outage.lock().expect("an outage is counted without panic").end();
         self.flush_acks(connection).await?;
         info!("Redis is connected");
 
@@ -112,12 +119,13 @@ impl Shared {
         loop {
             tick.tick().await;
             self.do_what_is_due(connection).await?;
-            if renewed.elapsed() >= self.settings.lease / 3 {
+            if renewed.elapsed() >= self.settings.lease / RENEWALS {
                 renewed = Instant::now();
                 let (known, ended) = self.renew(connection).await?;
                 if !known {
                     info!("Redis did not know this instance any more");
                     self.say_again(connection).await?;
+                    self.heed_heir(connection).await?;
                 }
                 for instance in ended {
                     self.reap(connection, &instance).await?;
@@ -139,11 +147,13 @@ impl Shared {
         if let Event::Probe(number) = event {
             self.heard.send_replace(number);
         }
-        if let Event::PassedOn(text) = event
-            && self.passed_on.0.try_send(text.into()).is_err()
-        {
-            REGISTRY_INBOX_DROPPED.with(["full"]).increment(1);
-        }
+        let event = match event {
+            Event::PassedOn(text) => return self.notice(Notice::PassedOn(text.into())),
+            Event::Side { app, peer, presence, attempts } => {
+                return self.notice(Notice::Side { app, peer, presence, attempts });
+            }
+            event => event,
+        };
         let fetch = self.table().take_in(event);
         for owner in fetch {
             self.fetch(owner);
@@ -207,16 +217,6 @@ impl Shared {
         format!("{}{}", self.names.channels, self.instance)
     }
 
-    /// Hands a text to another instance.
-    pub(super) async fn pass_on(&self, instance: &str, text: &str) -> Result<bool, RegistryError> {
-        let mut connection = self.connection()?;
-        let mut publish = redis::cmd("PUBLISH");
-        publish.arg(format!("{}{instance}", self.names.channels));
-        publish.arg(format!("{PASSED_ON}\n{text}"));
-        let listeners: u64 = self.in_time(publish.query_async(&mut connection)).await?;
-        Ok(listeners > 0)
-    }
-
     /// Renews the lease. Whether there was one, and whose have ended.
     async fn renew(
         &self,
@@ -224,7 +224,8 @@ impl Shared {
     ) -> Result<(bool, Vec<String>), RegistryError> {
         let mut call = self.scripts.renew.key(&self.names.leases);
         call.arg(&self.instance).arg(self.settings.lease.as_millis() as u64);
-        let mut reply = self.invoke(connection.clone(), &call).await?;
+        let renewing = self.invoke(connection.clone(), self.scripts.renew.name, &call);
+        let mut reply = renewing.await?;
         let known = reply.number()? == 1;
         let ended = reply.list()?.map(text).collect::<Result<_, _>>()?;
         Ok((known, ended))
@@ -266,7 +267,7 @@ impl Shared {
         }
     }
 
-    async fn check(self: &Arc<Self>, suspect: &str) -> Result<(), RegistryError> {
+    pub(super) async fn check(self: &Arc<Self>, suspect: &str) -> Result<(), RegistryError> {
         let mut connection = self.connection()?;
         let mut ask = redis::cmd("PUBSUB");
         ask.arg("NUMSUB").arg(format!("{}{suspect}", self.names.channels));
@@ -303,10 +304,13 @@ impl Shared {
                     break;
                 }
             }
+            self.inherit(connection, instance, shard).await?;
         }
+        self.become_heir(connection, instance).await?;
         let mut forget = redis::cmd("ZREM");
         forget.arg(&self.names.leases).arg(instance);
         let _: u64 = self.in_time(forget.query_async(&mut plain)).await?;
+        REGISTRY_REAPED.get().increment(1);
         info!(instance, "another instance is gone; its peers are away");
         Ok(())
     }
@@ -350,6 +354,7 @@ impl Shared {
                 return Ok(());
             }
             if self.table().reasserted(owner, last, reply.mail()?) {
+                REGISTRY_REASSERTED.get().increment(1);
                 return Ok(());
             }
         }

@@ -26,6 +26,15 @@ enum What {
     Report(Report),
 }
 
+impl What {
+    fn attempt(&self) -> &AttemptId {
+        match self {
+            Self::Candidate(trickle) => &trickle.attempt,
+            Self::Report(report) => &report.attempt,
+        }
+    }
+}
+
 impl Attempts {
     /// A new id. Where there are several instances it names this one.
     pub(super) fn new_id(&self) -> AttemptId {
@@ -82,6 +91,14 @@ impl Attempts {
             }
         };
         let Said { app, from, what } = said;
+        // One that took this instance for dead goes on with it.
+        let moved = self.lock().moved_to(what.attempt()).map(str::to_owned);
+        if let Some(heir) = moved {
+            if let Err(error) = self.registry.pass_on(&heir, frame.clone()).await {
+                debug!(%error, "what was passed on goes no further");
+            }
+            return;
+        }
         let done = match what {
             What::Candidate(trickle) => self.candidate_here(&app, &from, trickle).await,
             What::Report(report) => self.report_here(&app, &from, &report).await,
@@ -91,9 +108,20 @@ impl Attempts {
         }
     }
 
-    /// The instance that coordinates an attempt, if it is another one.
+    /// The instance where an attempt began, if it is coordinated there and not here. Its heir hears
+    /// what is for it when it is gone.
     fn elsewhere(&self, id: &AttemptId) -> Option<String> {
         let (_, instance) = id.as_str().split_once('.')?;
+        {
+            let table = self.lock();
+            // It may have come here when its instance died, or left when this one was taken for dead.
+            if table.has(id) {
+                return None;
+            }
+            if let Some(heir) = table.moved_to(id) {
+                return Some(heir.to_owned());
+            }
+        }
         (self.registry.instance()? != instance).then(|| instance.to_owned())
     }
 

@@ -6,17 +6,22 @@
 //!    how it gets from one instance to another).
 //! 3. [`Attempts::report`] takes what each side tells; the [`table`] decides when the attempt has
 //!    ended, also if a side leaves or nobody tells anything.
-//! 4. The verdict goes to the recorder, which never makes anybody wait (invariant I7).
+//! 4. [`takeover`] says how sides at other instances are noticed, and who goes on with the attempts
+//!    of an instance that dies.
+//! 5. The verdict goes to the recorder, which never makes anybody wait (invariant I7).
 
 mod abroad;
 mod candidates;
 mod table;
+mod takeover;
 
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use p2p_registry::{Ownership, PeerView, Registry};
 use p2p_stats::{AttemptRecord, NatSummary, Recorder};
-use p2p_telemetry::metrics::{ATTEMPTS, TIME_TO_CONNECT_SECONDS, TIME_TO_DIRECT_SECONDS};
+use p2p_telemetry::metrics::{
+    ATTEMPTS, ATTEMPTS_BY_NAT, TIME_TO_CONNECT_SECONDS, TIME_TO_DIRECT_SECONDS,
+};
 use p2p_wire::client::{Connect, Trickle};
 use p2p_wire::server::{self, PeerState};
 use p2p_wire::{
@@ -145,8 +150,18 @@ impl Attempts {
         self.lock().insert(record, given, Instant::now());
         self.earlier.notify_one();
         let frame = ServerMessage::Attempt(Box::new(for_callee)).to_text();
-        if !self.registry.signal(app, callee, frame.into()).await.map_err(|e| e.problem())? {
+        let (signalled, ()) =
+            tokio::join!(self.registry.signal(app, callee, frame.into()), self.watch_sides(&id));
+        if !matches!(signalled, Ok(true)) {
+            let known = self.lock().standing(&id);
             self.lock().forget(&id);
+            if let Some(known) = known {
+                self.unwatch_sides(&known.record).await;
+            }
+            return Err(signalled.map_or_else(|error| error.problem(), |_| away(callee)));
+        }
+        // A side that was gone by then has ended it: nobody has to hear of it first.
+        if self.lock().standing(&id).is_none() {
             return Err(away(callee));
         }
         debug!(attempt = %id, %app, caller = %caller.peer, %callee, "attempt begun");
@@ -182,6 +197,8 @@ impl Attempts {
         let effects = self.lock().report(app, from, report, Instant::now())?;
         self.perform(effects).await;
         self.earlier.notify_one();
+        // What has been reported is not lost with this instance.
+        self.watch_sides(&report.attempt).await;
         Ok(())
     }
 
@@ -203,13 +220,13 @@ impl Attempts {
         self.perform(effects).await;
     }
 
-    /// Ends attempts whose time has passed, and hears what other instances pass on. Never returns.
+    /// Ends attempts whose time has passed, and heeds what the registry notices. Never returns.
     pub(crate) async fn watch(&self) {
-        match self.registry.passed_on() {
-            Some(mut passed_on) => {
+        match self.registry.notices() {
+            Some(mut notices) => {
                 let hearing = async {
-                    while let Some(frame) = passed_on.recv().await {
-                        self.hear(&frame).await;
+                    while let Some(notice) = notices.recv().await {
+                        self.notice(notice).await;
                     }
                 };
                 tokio::join!(self.watch_deadlines(), hearing);
@@ -246,7 +263,10 @@ impl Attempts {
                     }
                 }
                 Effect::Record(record) => self.recorder.record(*record),
-                Effect::Decided(record) => count(&record),
+                Effect::Decided(record) => {
+                    count(&record);
+                    self.unwatch_sides(&record).await;
+                }
             }
         }
     }
@@ -271,6 +291,11 @@ impl Attempts {
 fn count(record: &AttemptRecord) {
     let outcome = record.outcome.as_str();
     ATTEMPTS.with([outcome, record.method.map_or("none", |m| m.as_str())]).increment(1);
+    let nat = |nat: &Option<NatSummary>| {
+        nat.as_ref().map(|nat| nat.nat_type).unwrap_or_default().to_string()
+    };
+    let (caller, callee) = (nat(&record.caller_nat), nat(&record.callee_nat));
+    ATTEMPTS_BY_NAT.with([&caller, &callee, outcome]).increment(1);
     if let Some(ms) = record.connected_ms {
         TIME_TO_CONNECT_SECONDS.with([outcome]).record(ms as f64 / 1000.0);
     }

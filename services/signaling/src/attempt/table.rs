@@ -12,12 +12,14 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
+use p2p_registry::Presence;
 use p2p_stats::{AttemptRecord, Side};
 use p2p_wire::limits::{MAX_CANDIDATES, MAX_OPEN_ATTEMPTS};
 use p2p_wire::server::{EndReason, Ended};
 use p2p_wire::{AppId, AttemptId, Code, Outcome, PeerId, Policy, Problem, Report};
 use tokio::time::Instant;
 
+use super::takeover::Standing;
 use crate::config::Timing;
 use crate::meters;
 
@@ -41,6 +43,8 @@ pub(super) struct Table {
     open: HashMap<(AppId, PeerId), HashSet<AttemptId>>,
     open_due: BTreeSet<(Instant, AttemptId)>,
     decided_due: BTreeSet<(Instant, AttemptId)>,
+    /// Attempts that began here and are gone on with at another instance, which is named.
+    moved: HashMap<AttemptId, String>,
 }
 
 struct Entry {
@@ -51,6 +55,8 @@ struct Entry {
     /// When the table looks at it next.
     due: Instant,
     decided: bool,
+    /// Whether the registry keeps what another instance needs to go on with it.
+    kept: bool,
 }
 
 #[derive(Default)]
@@ -73,6 +79,7 @@ impl Table {
             open: HashMap::new(),
             open_due: BTreeSet::new(),
             decided_due: BTreeSet::new(),
+            moved: HashMap::new(),
         }
     }
 
@@ -132,8 +139,74 @@ impl Table {
         let deadline = now + self.timeout;
         self.open_due.insert((deadline, id.clone()));
         let sides = given.map(|candidates| SideState { candidates, ..SideState::default() });
-        let entry = Entry { record, sides, deadline, due: deadline, decided: false };
+        let entry = Entry { record, sides, deadline, due: deadline, decided: false, kept: false };
         self.entries.insert(id, entry);
+    }
+
+    /// What another instance needs to go on with an attempt that is open.
+    pub(super) fn standing(&self, id: &AttemptId) -> Option<Standing> {
+        let entry = self.entries.get(id).filter(|entry| !entry.decided)?;
+        Some(Standing {
+            record: entry.record.clone(),
+            given: entry.sides.each_ref().map(|side| side.candidates),
+            reported: entry.sides.each_ref().map(|side| side.reported),
+        })
+    }
+
+    /// Goes on with an attempt that began `age` ago at an instance that died. Says whether there
+    /// was room.
+    pub(super) fn adopt(&mut self, standing: Standing, age: Duration, now: Instant) -> bool {
+        let id = standing.record.attempt.clone();
+        if self.entries.contains_key(&id) {
+            return false;
+        }
+        if self.entries.len() >= self.capacity {
+            meters::limited("attempts");
+            return false;
+        }
+        self.moved.remove(&id);
+        self.insert(standing.record, standing.given, now);
+        if let Some(entry) = self.entries.get_mut(&id) {
+            for (side, reported) in entry.sides.iter_mut().zip(standing.reported) {
+                side.reported = reported;
+            }
+            // Its peers count from when it began; the grace is for a side that has to come back.
+            entry.deadline = now + self.timeout.saturating_sub(age).max(self.grace);
+        }
+        self.reschedule(&id);
+        true
+    }
+
+    /// The registry keeps what another instance needs to go on with an attempt.
+    pub(super) fn is_kept(&mut self, id: &AttemptId) {
+        if let Some(entry) = self.entries.get_mut(id) {
+            entry.kept = true;
+        }
+    }
+
+    /// Forgets without a verdict what `heir` goes on with: all that is open and that the registry
+    /// kept. Says how many.
+    pub(super) fn give_up(&mut self, heir: &str) -> usize {
+        let kept = |id: &&AttemptId| self.entries.get(*id).is_some_and(|entry| entry.kept);
+        let given: Vec<AttemptId> =
+            self.open_due.iter().map(|(_, id)| id).filter(kept).cloned().collect();
+        if self.moved.len() + given.len() > self.capacity {
+            self.moved.clear();
+        }
+        for id in &given {
+            self.forget(id);
+            self.moved.insert(id.clone(), heir.to_owned());
+        }
+        given.len()
+    }
+
+    /// The instance that took an attempt over from this one.
+    pub(super) fn moved_to(&self, id: &AttemptId) -> Option<&str> {
+        self.moved.get(id).map(String::as_str)
+    }
+
+    pub(super) fn has(&self, id: &AttemptId) -> bool {
+        self.entries.contains_key(id)
     }
 
     /// Takes an attempt out without a verdict.
@@ -209,6 +282,31 @@ impl Table {
     pub(super) fn peer_gone(&mut self, app: &AppId, peer: &PeerId, now: Instant) -> Vec<Effect> {
         self.each_open(app, peer, |side| side.lost_until = Some(now));
         self.open_of(app, peer).iter().flat_map(|id| self.end(id, now)).collect()
+    }
+
+    /// One side of one attempt is at another place than before.
+    pub(super) fn side_is(
+        &mut self,
+        id: &AttemptId,
+        peer: &PeerId,
+        presence: Presence,
+        now: Instant,
+    ) -> Vec<Effect> {
+        let until = match presence {
+            Presence::On => None,
+            Presence::Away => Some(now + self.grace),
+            Presence::Gone => Some(now),
+        };
+        let Some(entry) = self.entries.get_mut(id).filter(|entry| !entry.decided) else {
+            return Vec::new();
+        };
+        let Some(side) = entry.side_of(peer) else { return Vec::new() };
+        entry.sides[index(side)].lost_until = until;
+        if presence == Presence::Gone {
+            return self.end(id, now);
+        }
+        self.reschedule(id);
+        Vec::new()
     }
 
     /// Ends what is due.
@@ -302,12 +400,10 @@ impl Table {
             )
         };
         let entry = self.entries.get_mut(id).ok_or_else(unknown)?;
-        let side = match &entry.record {
-            record if record.app != *app => return Err(unknown()),
-            record if record.caller == *peer => Side::Caller,
-            record if record.callee == *peer => Side::Callee,
-            _ => return Err(unknown()),
-        };
+        if entry.record.app != *app {
+            return Err(unknown());
+        }
+        let side = entry.side_of(peer).ok_or_else(unknown)?;
         Ok((entry, side))
     }
 
@@ -348,6 +444,14 @@ impl Table {
 }
 
 impl Entry {
+    fn side_of(&self, peer: &PeerId) -> Option<Side> {
+        match &self.record {
+            record if record.caller == *peer => Some(Side::Caller),
+            record if record.callee == *peer => Some(Side::Callee),
+            _ => None,
+        }
+    }
+
     fn peer(&self, side: Side) -> &PeerId {
         match side {
             Side::Caller => &self.record.caller,

@@ -23,6 +23,12 @@ impl Client {
         self.socket.send(Message::text(frame.to_string())).await.expect("the frame is sent");
     }
 
+    /// Says goodbye: the session ends.
+    pub(crate) async fn say_goodbye(mut self) {
+        self.socket.close(None).await.expect("the close frame is sent");
+        while self.next().await.is_some() {}
+    }
+
     /// The next frame; `None` at the end of the connection.
     pub(crate) async fn next(&mut self) -> Option<Value> {
         loop {

@@ -81,3 +81,16 @@ async fn i12_sessions_of_a_drained_instance_resume_elsewhere() {
     assert_eq!(bob.welcome["resumed"], true);
     assert_eq!(bob.message().await, ("m1".to_owned(), 1));
 }
+
+#[tokio::test]
+async fn a_crash_that_nobody_stumbles_over_is_noticed_by_the_lease() {
+    let redis = Redis::start().await.unwrap();
+    let (one, two) = (Instance::start(&redis).await, Instance::start(&redis).await);
+    let (mut alice, mut bob) = (one.client("alice").await, two.client("bob").await);
+    alice.join("lobby").await;
+    bob.join("lobby").await;
+    assert_eq!(alice.expect("room").await["event"], "join");
+    two.crash();
+    let event = alice.expect("room").await;
+    assert_eq!((&event["event"], &event["peer"]), (&"away".into(), &"bob".into()));
+}

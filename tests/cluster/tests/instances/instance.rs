@@ -100,6 +100,37 @@ impl Instance {
         (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
     }
 
+    /// The sum of the series of a metric that have all these labels (`name="value"`).
+    pub(crate) async fn metric(&self, name: &str, labels: &[&str]) -> f64 {
+        let (_, metrics) = self.get("/metrics").await;
+        let value = |line: &str| {
+            let (series, value) = line.rsplit_once(' ')?;
+            let of = series.split_once('{').map_or(series, |(of, _)| of);
+            let is_it = of == name && labels.iter().all(|label| series.contains(label));
+            is_it.then(|| value.parse::<f64>().expect("a number"))
+        };
+        metrics.lines().filter_map(value).sum()
+    }
+
+    /// Waits until that sum is as it should be.
+    pub(crate) async fn until_metric(
+        &self,
+        name: &str,
+        labels: &[&str],
+        is: impl Fn(f64) -> bool,
+    ) -> f64 {
+        let asking = async {
+            loop {
+                let value = self.metric(name, labels).await;
+                if is(value) {
+                    return value;
+                }
+                sleep(Duration::from_millis(20)).await;
+            }
+        };
+        timeout(HANG, asking).await.unwrap_or_else(|_| panic!("{name} {labels:?} stays wrong"))
+    }
+
     /// Waits until `/readyz` says this of the registry.
     pub(crate) async fn registry_is(&self, state: &str) {
         let wanted = format!("registry: {state}\n");

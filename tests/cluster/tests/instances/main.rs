@@ -1,8 +1,10 @@
 //! Signaling instances as processes, and one Redis that they share.
 #![allow(clippy::unwrap_used, clippy::needless_pass_by_value, reason = "tests panic")]
 
+mod attempts;
 mod client;
 mod crash;
 mod instance;
 mod messages;
+mod metrics;
 mod outage;

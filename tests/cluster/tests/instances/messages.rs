@@ -1,7 +1,7 @@
 //! What peers of different instances tell each other.
 
 use p2p_cluster::Redis;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::instance::Instance;
 
@@ -57,45 +57,4 @@ async fn a_room_has_members_at_many_instances() {
     let event = alice.expect("room").await;
     assert_eq!(event["event"], "leave");
     assert_eq!(event["version"].as_u64(), joined["version"].as_u64().map(|v| v + 1));
-}
-
-#[tokio::test]
-async fn an_attempt_reaches_both_sides_at_their_instances() {
-    let redis = Redis::start().await.unwrap();
-    let (one, two) = (Instance::start(&redis).await, Instance::start(&redis).await);
-    let (mut alice, mut bob) = (one.client("alice").await, two.client("bob").await);
-    alice.send(json!({ "type": "connect", "id": "a1", "to": "bob" })).await;
-    let (near, far): (Value, Value) = (alice.expect("attempt").await, bob.expect("attempt").await);
-    assert_eq!(near["attempt"], far["attempt"]);
-    assert_eq!(near["ice"]["local"], far["ice"]["remote"]);
-    let candidate = json!({ "kind": "srflx", "address": "203.0.113.7:5000" });
-    let trickle = json!({
-        "type": "candidate", "attempt": near["attempt"], "candidate": candidate,
-    });
-    alice.send(trickle).await;
-    assert_eq!(bob.expect("candidate").await["candidate"]["address"], "203.0.113.7:5000");
-    let candidate = json!({ "kind": "srflx", "address": "203.0.113.8:6000" });
-    let trickle = json!({
-        "type": "candidate", "attempt": far["attempt"], "candidate": candidate,
-    });
-    bob.send(trickle).await;
-    assert_eq!(alice.expect("candidate").await["candidate"]["address"], "203.0.113.8:6000");
-
-    // What the callee tells at its instance decides the attempt at the caller's.
-    let failed = json!({
-        "type": "report", "attempt": far["attempt"], "outcome": "failed", "method": null,
-        "ms": 42, "direct_ms": null, "steps": [], "verdict": "as the test says",
-    });
-    bob.send(failed).await;
-    let ended = alice.expect("ended").await;
-    assert_eq!((&ended["attempt"], &ended["reason"]), (&near["attempt"], &json!("peer_failed")));
-
-    // An attempt of an instance that is gone is none.
-    one.crash();
-    let gone = json!({
-        "type": "candidate", "attempt": far["attempt"],
-        "candidate": { "kind": "srflx", "address": "203.0.113.8:6001" },
-    });
-    bob.send(gone).await;
-    assert_eq!(bob.await_type("error").await["code"], "attempt_not_found");
 }

@@ -10,7 +10,7 @@ use p2p_wire::{Meta, PeerId};
 const INSTANCES: usize = 3;
 const IDS: usize = 4;
 const TASKS: usize = 24;
-const CLAIMS_PER_TASK: usize = 250;
+const CLAIMS_PER_TASK: usize = 4_200;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn i1_of_many_claims_at_once_each_id_has_one_owner_and_the_others_are_told() {

@@ -33,7 +33,6 @@ if old[4] == 'on' then
 end
 
 if resume == '' then
-  local replaced = old[1] and 1 or 0
   if old[1] then
     remove(id)
   end
@@ -41,7 +40,7 @@ if resume == '' then
     'meta', meta, 'key', pubkey, 'pub', '', 'seq', 0)
   call('ZADD', of_app('peers'), 0, id)
   call('SADD', of_instance(inst), app .. '/' .. id)
-  return reply('ok', lapsed, ep, session, 0, replaced, {}, {})
+  return reply('ok', lapsed, ep, session, 0, {}, {})
 end
 
 call('HSET', p, 'ep', ep, 'sec', secret, 'st', 'on', 'inst', inst, 'meta', meta, 'key', pubkey)
@@ -58,8 +57,9 @@ end
 -- The one who comes back hears it too: the versions tell it which rooms changed meanwhile.
 if old[4] == 'away' then
   announce(id, 'back')
+  tell_watchers(id, 'on')
 end
 if old[6] ~= meta then
   announce(id, 'meta', meta)
 end
-return reply('ok', lapsed, ep, old[2], 1, 0, replay, rooms, call('HGET', p, 'pub'), call('HGET', p, 'seq'))
+return reply('ok', lapsed, ep, old[2], 1, replay, rooms, call('HGET', p, 'pub'), call('HGET', p, 'seq'))

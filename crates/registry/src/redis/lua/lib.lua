@@ -11,6 +11,8 @@
 --   <base>:peers:<app>      ZSET    all peers, by name     <base>:rooms:<app>  ZSET  all rooms
 --   <base>:of:<instance>    SET     app/peer of whom the instance owns
 --   <base>:due              ZSET    what is to be done when, in ms
+--   <base>:w:<app>/<peer>   HASH    attempt -> the instance that watches it
+--   <base>:at:<instance>    HASH    app/attempt -> what the instance knows of it
 --   <base>:rebuilding       STRING  there for a while after an instance found its peers lost
 --
 -- Ids have neither `/` nor braces nor control characters (p2p-wire checks them).
@@ -101,6 +103,18 @@ end
 local function announce(id, event, meta)
   for _, room in ipairs(call('SMEMBERS', key('pr', id))) do
     announce_in(room, id, event, meta)
+  end
+end
+
+-- Tells the instances that watch attempts of a peer where it is now: on, away, gone.
+local function tell_watchers(id, where)
+  local at = {}
+  local watched = call('HGETALL', key('w', id))
+  for i = 1, #watched, 2 do
+    at[watched[i + 1]] = (at[watched[i + 1]] or '') .. '\n' .. watched[i]
+  end
+  for inst, attempts in pairs(at) do
+    publish(inst, table.concat({ 'w', app, id, where }, '\n') .. attempts)
   end
 end
 
@@ -272,7 +286,8 @@ local function remove(id)
   local inst = call('HGET', key('p', id), 'inst')
   local waiting = entries(id, '-', '+')
   local rooms = call('SMEMBERS', key('pr', id))
-  call('DEL', key('p', id), key('in', id), key('o', id), key('oo', id), key('pr', id))
+  tell_watchers(id, 'gone')
+  call('DEL', key('p', id), key('in', id), key('o', id), key('oo', id), key('pr', id), key('w', id))
   call('ZREM', of_app('peers'), id)
   call('ZREM', due, 'w/' .. app .. '/' .. id, 'q/' .. app .. '/' .. id)
   if inst then
@@ -293,5 +308,6 @@ local function go_away(id, inst, window)
   call('SREM', of_instance(inst), app .. '/' .. id)
   call('ZADD', due, now + window, 'w/' .. app .. '/' .. id)
   announce(id, 'away')
+  tell_watchers(id, 'away')
   tell_queued(id, now)
 end

@@ -52,6 +52,7 @@ for _ = 1, tonumber(take()) do
 end
 if old[2] == 'away' then
   announce(id, 'back')
+  tell_watchers(id, 'on')
 end
 for _ = 1, tonumber(take()) do
   local mid = take()

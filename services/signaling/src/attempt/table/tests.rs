@@ -136,6 +136,71 @@ fn i5_a_peer_has_a_bound_of_open_attempts_and_so_has_the_table() {
     assert_eq!(table.entries.len(), CAPACITY - 1);
 }
 
+#[test]
+fn a_side_at_another_instance_is_lost_comes_back_and_is_gone_like_one_at_this() {
+    let (mut table, now) = table();
+    for id in ["a1", "a2"] {
+        begin(&mut table, id, "alice", "bob", now);
+    }
+    let (a1, bob) = ("a1".parse().unwrap(), peer("bob"));
+    assert!(table.side_is(&a1, &bob, Presence::Away, now).is_empty());
+    table.side_is(&a1, &bob, Presence::On, now);
+    assert!(table.expire(now + Duration::from_secs(10)).is_empty());
+    table.side_is(&a1, &bob, Presence::Away, now + Duration::from_secs(10));
+    let effects = table.expire(now + Duration::from_secs(15));
+    assert_eq!(told(&effects), [("alice", EndReason::PeerGone)]);
+    let effects = table.side_is(&"a2".parse().unwrap(), &bob, Presence::Gone, now);
+    assert_eq!(decided(&effects), Some((Outcome::Failed, Some("peer_gone"))));
+    assert!(table.side_is(&a1, &bob, Presence::Gone, now).is_empty(), "one verdict");
+    assert!(table.side_is(&a1, &peer("mallory"), Presence::Gone, now).is_empty());
+}
+
+#[test]
+fn i11_an_attempt_of_a_dead_instance_goes_on_with_what_was_known_of_it() {
+    let (mut table, now) = table();
+    begin(&mut table, "a1", "alice", "bob", now);
+    report(&mut table, "bob", "a1", Outcome::Relay, now);
+    let standing = table.standing(&"a1".parse().unwrap()).unwrap();
+    let text = serde_json::to_string(&standing).unwrap();
+
+    let (mut heir, _) = self::table();
+    let standing = serde_json::from_str(&text).unwrap();
+    assert!(heir.adopt(standing, Duration::from_secs(10), now));
+    assert!(heir.expire(now + Duration::from_secs(19)).is_empty(), "its time goes on");
+    let effects = report(&mut heir, "alice", "a1", Outcome::Direct, now);
+    assert_eq!(decided(&effects), Some((Outcome::Direct, None)));
+    assert!(table.standing(&"a2".parse().unwrap()).is_none());
+}
+
+#[test]
+fn an_attempt_that_is_taken_over_late_gives_its_sides_the_grace_to_come_back() {
+    let (mut table, now) = table();
+    begin(&mut table, "a1", "alice", "bob", now);
+    let standing = table.standing(&"a1".parse().unwrap()).unwrap();
+    let (mut heir, _) = self::table();
+    assert!(heir.adopt(standing.clone(), Duration::from_secs(3600), now));
+    assert!(!heir.adopt(standing, Duration::ZERO, now), "once");
+    assert!(heir.expire(now + Duration::from_secs(4)).is_empty());
+    let effects = heir.expire(now + Duration::from_secs(5));
+    assert_eq!(decided(&effects), Some((Outcome::Failed, Some("timeout"))));
+}
+
+#[test]
+fn what_another_instance_goes_on_with_gets_no_verdict_here() {
+    let (mut table, now) = table();
+    for id in ["a1", "a2"] {
+        begin(&mut table, id, "alice", "bob", now);
+    }
+    let (a1, a2) = ("a1".parse().unwrap(), "a2".parse().unwrap());
+    table.is_kept(&a1);
+    assert_eq!((table.give_up("heir"), table.open()), (1, 1));
+    assert_eq!((table.moved_to(&a1), table.moved_to(&a2)), (Some("heir"), None));
+    // Nobody else knows of the other one.
+    let effects = table.expire(now + Duration::from_secs(60));
+    assert_eq!(decided(&effects), Some((Outcome::Failed, Some("timeout"))));
+    assert!(!table.has(&a1));
+}
+
 const CAPACITY: usize = MAX_OPEN_ATTEMPTS + 4;
 
 fn table() -> (Table, Instant) {
