@@ -131,11 +131,11 @@ impl State {
 
     /// Ends the session that held the id.
     fn replace(&mut self, app: &AppId, peer: &PeerId) {
-        if let Some(there) = self.apps.get_mut(app) {
-            if let Some(Peer { presence: Presence::On(link), .. }) = there.get_mut(peer) {
-                link.end(End::Replaced);
-                there.counts.replaced += 1;
-            }
+        if let Some(there) = self.apps.get_mut(app)
+            && let Some(Peer { presence: Presence::On(link), .. }) = there.get_mut(peer)
+        {
+            link.end(End::Replaced);
+            there.counts.replaced += 1;
         }
         self.remove(app, peer);
     }
