@@ -92,6 +92,7 @@ impl From<TransferError> for Failure {
 pub fn is_passing(error: &p2p_client::Error) -> bool {
     match error.code {
         ErrorCode::Unreachable
+        | ErrorCode::Busy
         | ErrorCode::Timeout
         | ErrorCode::Closed
         | ErrorCode::PeerNotFound => true,

@@ -6,7 +6,14 @@ const { randomUUID } = require('node:crypto')
 
 const addon = require('./addon')
 const { Connection } = require('./connection')
-const { P2PError, native, notRunning, initializationFailed, connectionFailed } = require('./errors')
+const {
+  P2PError,
+  native,
+  notRunning,
+  initializationFailed,
+  connectionFailed,
+  registrationEnded,
+} = require('./errors')
 const { assess } = require('./health')
 const {
   askForToken,
@@ -23,6 +30,8 @@ const { tell } = require('./tell')
 /** How long the tokens of this program's own coordinator are good for, in seconds. */
 const TOKEN_TTL = 24 * 3600
 const LOG_FILTER = 'info,p2p_client=debug,p2p_traversal=debug,p2p_signaling=debug,p2p_relay=debug'
+const CONNECTED = Object.freeze({ connected: true, cause: null, ended: null })
+const DISCONNECTED = Object.freeze({ connected: false, cause: null, ended: null })
 /** A closed client gives its UDP port back within this time, in milliseconds. */
 const PORT_FREE_MS = 3000
 
@@ -38,7 +47,7 @@ class P2PCoordinator extends EventEmitter {
   #client = null
   #registered = { id: null, metadata: {} }
   #stun = { nat: null, silent: [] }
-  #signaling = { connected: false, cause: null }
+  #signaling = DISCONNECTED
   #connections = new Set()
   #past = { connections: 0, active: 0, direct: 0, relayed: 0, failed: 0 }
   #failedCalls = 0
@@ -120,10 +129,12 @@ class P2PCoordinator extends EventEmitter {
     await this.#registration
     const client = this.#running()
     try {
+      const { ended, cause } = this.#signaling
+      if (ended) throw registrationEnded(ended, cause)
       return this.#take(await native(() => client.connect(peerId, policy)))
     } catch (error) {
       this.#failedCalls += 1
-      throw connectionFailed(error, peerId)
+      throw connectionFailed(error, peerId, this.#signaling)
     }
   }
 
@@ -277,7 +288,7 @@ class P2PCoordinator extends EventEmitter {
   #adopt(client, metadata) {
     this.#client = client
     this.#registered = { id: client.peer, metadata }
-    this.#signaling = { connected: true, cause: null }
+    this.#signaling = CONNECTED
     this.#acceptFrom(client)
     this.#listenTo(client)
   }
@@ -294,9 +305,14 @@ class P2PCoordinator extends EventEmitter {
     for (;;) {
       const event = await untilShutdown(() => client.nextEvent())
       if (!event || client !== this.#client) return
-      if (event.kind === 'registered') this.#signaling = { connected: true, cause: null }
+      if (event.kind === 'registered') this.#signaling = CONNECTED
       if (event.kind === 'lost' || event.kind === 'ended') {
-        this.#signaling = { connected: false, cause: event.cause }
+        this.#signaling = {
+          connected: false,
+          cause: event.cause,
+          // A registration that has ended does not come back by itself.
+          ended: event.kind === 'ended' ? event.code : null,
+        }
       }
       this.#reassess()
     }
@@ -312,7 +328,7 @@ class P2PCoordinator extends EventEmitter {
   async #register(id, metadata) {
     const old = this.#running()
     const same = JSON.stringify(metadata) === JSON.stringify(this.#registered.metadata)
-    if (id === this.#registered.id && same) return
+    if (id === this.#registered.id && same && !this.#signaling.ended) return
     if (this.#connections.size > 0) {
       const text = `${this.#connections.size} connections are open under ${this.#registered.id}`
       throw new P2PError('usage', text, 'close them before registerPeer() changes the id')
@@ -369,7 +385,7 @@ class P2PCoordinator extends EventEmitter {
       await native(() => client.shutdown())
     }
     this.#embedded = null
-    this.#signaling = { connected: false, cause: null }
+    this.#signaling = DISCONNECTED
     if (embedded) await native(() => embedded.stop())
   }
 

@@ -71,16 +71,38 @@ function initializationFailed(error) {
   return new P2PError(code, `P2P initialization failed: ${message}`, fix, { cause: error })
 }
 
-/** Why `connectToPeer()` has failed, in the words of the troubleshooting list. */
-function connectionFailed(error, peerId) {
-  const { code, message, fix } = fromNative(error)
-  if (code === 'peer_not_found') {
-    return new P2PError(code, `Peer not found: ${peerId}`, fix, { cause: error })
-  }
-  if (code === 'timeout' && !message.startsWith('Connection timeout')) {
-    return new P2PError(code, `Connection timeout: ${message}`, fix, { cause: error })
-  }
-  return fromNative(error)
+/** The coordinator does not have this program back: it was replaced, or its token has run out. */
+function registrationEnded(code, cause) {
+  const text = `the registration has ended: ${cause}`
+  return new P2PError(code, text, 'call registerPeer() to register again')
 }
 
-module.exports = { P2PError, native, notRunning, initializationFailed, connectionFailed }
+/**
+ * Why `connectToPeer()` has failed, in the words of the troubleshooting list.
+ *
+ * @param {unknown} error
+ * @param {string} peerId
+ * @param {{ connected: boolean, cause: string | null }} signaling
+ */
+function connectionFailed(error, peerId, signaling) {
+  const failed = fromNative(error)
+  const { code, message, fix } = failed
+  const cause = { cause: error }
+  if (code === 'peer_not_found') return new P2PError(code, `Peer not found: ${peerId}`, fix, cause)
+  if (code !== 'timeout') return failed
+  if (!signaling.connected) {
+    const text = `the coordinator is not connected: ${signaling.cause ?? 'no cause is known'}`
+    return new P2PError('unreachable', text, 'wait for the coordinator to come back', cause)
+  }
+  if (message.startsWith('Connection timeout')) return failed
+  return new P2PError(code, `Connection timeout: ${message}`, fix, cause)
+}
+
+module.exports = {
+  P2PError,
+  native,
+  notRunning,
+  initializationFailed,
+  connectionFailed,
+  registrationEnded,
+}

@@ -8,7 +8,8 @@
  * @property {boolean} relayReady whether a relay has an allocation for this peer
  * @property {boolean} relayNamed whether any relay is configured or offered
  * @property {string[]} silentStun STUN servers that do not answer
- * @property {{ connected: boolean, cause: string | null, port: number | null, peers: number }} signaling
+ * @property {{ connected: boolean, cause: string | null, ended: string | null,
+ *   port: number | null, peers: number }} signaling `ended` where it does not come back by itself
  * @property {string | null} registrationError
  */
 
@@ -55,7 +56,9 @@ function found({ nat, relayReady, relayNamed, silentStun, signaling, registratio
     issues.push(`STUN server ${server} does not answer`)
   }
   if (!signaling.connected) {
-    issues.push(`Signaling is disconnected: ${signaling.cause ?? 'no cause is known'}`)
+    const cause = signaling.cause ?? 'no cause is known'
+    const fix = signaling.ended ? '; registerPeer() registers again' : ''
+    issues.push(`Signaling is disconnected: ${cause}${fix}`)
   }
   if (registrationError) {
     issues.push(`Registration failed: ${registrationError}`)

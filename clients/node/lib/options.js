@@ -22,7 +22,7 @@ function shown(value) {
     text = JSON.stringify(value, (key, part) => (key === 'credential' ? '…' : part))
   } catch {
     // It refers to itself, or has a BigInt in it.
-    text = `a ${typeof value}`
+    text = `a value of the type ${typeof value}`
   }
   text ??= String(value)
   return text.length > SHOWN ? `${text.slice(0, SHOWN)}…` : text
@@ -38,10 +38,20 @@ const text = (expected) => ({
 })
 const port = integer(0, 65535)
 
-const isServerUri = (scheme) => (value) =>
-  typeof value === 'string' && new RegExp(`^${scheme}:[^\\s/]+$`).test(value)
-const isStun = (value) =>
-  isServerUri('stun')(value) || (typeof value === 'string' && /^[^\s:/]+:\d+$/.test(value))
+/** `scheme:host`, `scheme:host:port` or the same with `?transport=` (RFC 7064, RFC 7065). */
+const SERVER_URI = /^(?:(stun|turns?):)?(\[[0-9a-fA-F:.]+\]|[^\s:/?#[\]@]+)(?::(\d{1,5}))?(?:\?transport=(udp|tcp))?$/
+
+function isServerUri(value, schemes) {
+  const parts = typeof value === 'string' ? SERVER_URI.exec(value) : null
+  if (!parts) return false
+  const [, scheme, , port, transport] = parts
+  if (port !== undefined && (Number(port) < 1 || Number(port) > 65535)) return false
+  // Without a scheme a port is what tells a server from a word.
+  if (scheme === undefined) return schemes.includes('') && port !== undefined && !transport
+  return schemes.includes(scheme)
+}
+
+const isStun = (value) => isServerUri(value, ['stun', ''])
 const isObject = (value) => typeof value === 'object' && value !== null && !Array.isArray(value)
 
 function isTurn(server) {
@@ -50,7 +60,7 @@ function isTurn(server) {
   const words = [server.username, server.credential]
   return (
     urls.length > 0 &&
-    urls.every((url) => isServerUri('turns?')(url)) &&
+    urls.every((url) => isServerUri(url, ['turn', 'turns'])) &&
     words.every((word) => typeof word === 'string' && word !== '')
   )
 }

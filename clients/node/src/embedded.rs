@@ -131,6 +131,13 @@ async fn stop(running: Arc<Embedded>) {
     }
 }
 
+/// The coordinator's failures name its flags; a program has options in their place.
 fn thrown(failure: Failure) -> napi::Error {
-    parts(&failure.code, &failure.cause, &failure.fix)
+    let fix = match failure.code.as_ref() {
+        "address_unknown" => "set signalingHost to an address of this host".to_owned(),
+        _ => [("--data", "dataDir"), ("--signaling", "signalingPort"), ("--relay", "relayPort")]
+            .iter()
+            .fold(failure.fix.to_string(), |fix, (flag, option)| fix.replace(flag, option)),
+    };
+    parts(&failure.code, &failure.cause, &fix)
 }

@@ -221,7 +221,7 @@ test('a token may come from a function, and a pattern gives ids of its own', lim
   assert.equal(bob.peerId, 'robert')
 })
 
-test('an expired token of createToken() is refused', limit, async (t) => {
+test('createToken() makes tokens of this program’s own coordinator alone', limit, async (t) => {
   const alice = await host(t)
   assert.throws(() => alice.createToken('bob', { ttl: 0 }), /ttl: expected an integer/)
   const bob = await joining(t, alice, 'bob')

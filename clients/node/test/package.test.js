@@ -4,7 +4,7 @@
 const { test } = require('node:test')
 const assert = require('node:assert/strict')
 const { execFile } = require('node:child_process')
-const { mkdtemp, readFile, rm } = require('node:fs/promises')
+const { mkdir, mkdtemp, readdir, readFile, rename, rm, writeFile } = require('node:fs/promises')
 const { tmpdir } = require('node:os')
 const path = require('node:path')
 const { promisify } = require('node:util')
@@ -49,17 +49,48 @@ test('this platform has a package', () => {
   assert.ok(PLATFORMS.includes(platform()), platform())
 })
 
-test('the platform package holds the addon and says where it fits', limit, async (t) => {
+test('what is published: the main package, and one with the addon for this platform', limit, async (t) => {
   const out = await mkdtemp(path.join(tmpdir(), 'p2p-package-'))
   t.after(() => rm(out, { recursive: true }))
-  await run(process.execPath, ['scripts/package-platform.js', out], { cwd: folder })
-  const manifest = JSON.parse(await readFile(path.join(out, platform(), 'package.json'), 'utf8'))
-  assert.equal(manifest.name, packageOf(platform()))
-  assert.deepEqual(manifest.os, [process.platform])
-  assert.deepEqual(manifest.cpu, [process.arch])
-  const addon = require(path.join(out, platform()))
-  assert.equal(typeof addon.NativeClient.start, 'function')
-  const main = JSON.parse(await readFile(path.join(out, 'package.json'), 'utf8'))
+  await run(process.execPath, ['scripts/package.js', out], { cwd: folder })
+  const read = async (name) => JSON.parse(await readFile(path.join(out, name, 'package.json'), 'utf8'))
+
+  const addon = await read(platform())
+  assert.equal(addon.name, packageOf(platform()))
+  assert.deepEqual(addon.os, [process.platform])
+  assert.deepEqual(addon.cpu, [process.arch])
+  const main = await read('p2p-coordinator')
   assert.deepEqual(Object.keys(main.optionalDependencies), PLATFORMS.map(packageOf))
-  assert.equal(main.optionalDependencies[manifest.name], manifest.version)
+  assert.equal(main.optionalDependencies[addon.name], addon.version)
+  assert.equal(main.private, undefined)
+
+  const licenses = ['LICENSE-APACHE', 'LICENSE-MIT']
+  const file = `p2p-node.${platform()}.node`
+  assert.deepEqual(addon.files, [file, 'LICENSE-MIT', 'LICENSE-APACHE'])
+  const there = await readdir(path.join(out, platform()))
+  assert.deepEqual(there.sort(), [...licenses, file, 'package.json'].sort())
+  const folderOfMain = path.join(out, 'p2p-coordinator')
+  const options = ['pack', folderOfMain, '--json', '--pack-destination', out]
+  const [packed] = JSON.parse((await run('npm', options, { cwd: out })).stdout)
+  const library = (await readdir(path.join(folder, 'lib'))).map((name) => `lib/${name}`)
+  const entries = ['README.md', 'index.js', 'index.mjs', 'index.d.ts', 'index.d.mts']
+  const expected = [...licenses, 'package.json', ...entries, ...library]
+  assert.deepEqual(packed.files.map((one) => one.path).sort(), expected.sort())
+
+  // A program elsewhere installs it, gets the package of its platform with it, and needs no more.
+  const project = path.join(out, 'project')
+  await mkdir(project)
+  await writeFile(path.join(project, 'package.json'), '{"private":true}')
+  const quiet = ['--no-audit', '--no-fund', '--no-package-lock', '--omit=optional', '--offline']
+  await run('npm', ['install', ...quiet, path.join(out, packed.filename)], { cwd: project })
+  await rename(path.join(out, platform()), path.join(project, 'node_modules', addon.name))
+  const program = `
+    import P2PCoordinator, { P2PError } from 'p2p-coordinator'
+    const p2p = new P2PCoordinator({ signalingPort: 0 })
+    await p2p.initialize()
+    console.log(P2PError.name, p2p.healthCheck().healthy)
+    await p2p.shutdown()`
+  await writeFile(path.join(project, 'program.mjs'), program)
+  const { stdout } = await run(process.execPath, ['program.mjs'], { cwd: project })
+  assert.equal(stdout, 'P2PError true\n')
 })

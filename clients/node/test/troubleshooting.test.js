@@ -49,6 +49,41 @@ test('"P2P initialization failed": the token is refused', limit, async (t) => {
   await rejects(p2p.initialize(), 'auth', /^P2P initialization failed: /)
 })
 
+test('"P2P initialization failed": the function of token fails, or gives no token', limit, async (t) => {
+  const { signalingUrl } = await host(t)
+  const starting = (token) => {
+    const p2p = new P2PCoordinator({ signalingUrl, token, peerId: 'bob' })
+    t.after(() => p2p.shutdown())
+    return p2p.initialize()
+  }
+  const failing = () => {
+    throw new Error('no database')
+  }
+  await rejects(starting(failing), 'auth', /^P2P initialization failed: .*option token.*no database/)
+  for (const value of [5, '', undefined, null]) {
+    await rejects(starting(async () => value), 'usage', /option token: expected .* a JWT, got /)
+  }
+})
+
+test('"P2P initialization failed": the fix names the option', limit, async (t) => {
+  const starting = (options) => {
+    const p2p = new P2PCoordinator({ signalingPort: 0, ...options })
+    t.after(() => p2p.shutdown())
+    return p2p.initialize()
+  }
+  await assert.rejects(starting({ signalingHost: '192.0.2.1' }), (error) => {
+    assert.equal(error.code, 'address_unknown')
+    assert.match(error.fix, /signalingHost/)
+    return true
+  })
+  await assert.rejects(starting({ dataDir: '/proc/none' }), (error) => {
+    assert.match(error.message, /^P2P initialization failed: the statistics/)
+    assert.match(error.fix, /dataDir/)
+    assert.doesNotMatch(error.fix, /--/)
+    return true
+  })
+})
+
 test('"P2P initialization failed": no STUN server answers', limit, async (t) => {
   const p2p = new P2PCoordinator({ signalingPort: 0, stunServers: [await silentServer(t)] })
   t.after(() => p2p.shutdown())
@@ -65,6 +100,21 @@ test('one silent STUN server of two is an issue, not an error', limit, async (t)
 test('"Peer not found"', limit, async (t) => {
   const p2p = await host(t)
   await rejects(p2p.connectToPeer('other-peer-id'), 'peer_not_found', /^Peer not found: other-peer-id$/)
+})
+
+test('arguments of calls are checked as options are', limit, async (t) => {
+  const p2p = await host(t)
+  for (const options of [{ policy: 'sideways' }, null, 5, 'relay?']) {
+    await rejects(p2p.connectToPeer('bob', options), 'usage', /^policy: expected 'auto', 'direct' or 'relay'/)
+  }
+  for (const id of [undefined, '', {}, 'a/b']) {
+    await rejects(p2p.connectToPeer(id), 'usage', /^peer id: expected 1 to 128 bytes/)
+  }
+  for (const options of [{ ttl: 0 }, { ttl: 'x' }, null]) {
+    assert.throws(() => p2p.createToken('bob', options), /ttl: expected an integer/)
+  }
+  assert.equal(p2p.getStats().failedAttempts, 0)
+  await rejects(p2p.registerPeer('bob', { n: 1n }), 'usage', /^metadata: expected an object/)
 })
 
 test('"Connection timeout": the peer has stopped', limit, async (t) => {

@@ -207,7 +207,8 @@ impl Attempts {
                     let code = match error.code {
                         Code::PeerNotFound => ErrorCode::PeerNotFound,
                         Code::NotAllowed => ErrorCode::Auth,
-                        Code::Draining | Code::Overloaded => ErrorCode::Unreachable,
+                        Code::Draining => ErrorCode::Unreachable,
+                        Code::LimitReached | Code::Overloaded => ErrorCode::Busy,
                         _ => ErrorCode::Usage,
                     };
                     let _ = reply.send(Err(Error::new(code, error.message, error.fix)));

@@ -21,6 +21,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::accept;
 use crate::attempts::{Attempts, Command, Counters, Inputs, MAX_ACCEPTED, udp_blocked};
+use crate::backoff;
 use crate::behaviour;
 use crate::config::Config;
 use crate::connection::Connection;
@@ -189,21 +190,33 @@ impl Client {
         p2p_nat::plan::recommend(&self.nat())
     }
 
-    /// Connects to a peer. Tries again up to `max_retries` times where a path was not found, within
-    /// `connect_timeout` in all.
+    /// Connects to a peer. Tries again up to `max_retries` times where a path was not found, and as
+    /// often as it takes where too many attempts were open, within `connect_timeout` in all.
     pub async fn connect(&self, peer: &PeerId, policy: Policy) -> Result<Connection, Error> {
         if self.nat().nat_type == NatType::UdpBlocked {
             return Err(udp_blocked());
         }
         let mut last = None;
         let tries = async {
-            for _ in 0..=self.inner.config.max_retries {
+            let (mut unsuccessful, mut turned_away) = (0, 0);
+            loop {
                 match self.attempt(peer, policy).await {
-                    Err(error) if error.code == ErrorCode::Timeout => last = Some(error),
+                    Err(error) if error.code == ErrorCode::Busy => {
+                        let pause = backoff::pause(turned_away, &mut rand::rng());
+                        turned_away += 1;
+                        last = Some(error);
+                        tokio::time::sleep(pause).await;
+                    }
+                    Err(error) if error.code == ErrorCode::Timeout => {
+                        last = Some(error);
+                        unsuccessful += 1;
+                        if unsuccessful > self.inner.config.max_retries {
+                            return None;
+                        }
+                    }
                     other => return Some(other),
                 }
             }
-            None
         };
         let found = tokio::time::timeout(self.inner.config.connect_timeout, tries).await;
         match (found, last) {

@@ -13,6 +13,8 @@ pub enum ErrorCode {
     Unreachable,
     /// No UDP leaves this network.
     UdpBlocked,
+    /// The coordinator, or one of the peers, has as many attempts open as it may.
+    Busy,
     /// No such peer is connected.
     PeerNotFound,
     /// No path was found in time.
@@ -35,6 +37,7 @@ impl ErrorCode {
             Self::Auth => "auth",
             Self::Unreachable => "unreachable",
             Self::UdpBlocked => "udp_blocked",
+            Self::Busy => "busy",
             Self::PeerNotFound => "peer_not_found",
             Self::Timeout => "timeout",
             Self::DirectRequired => "direct_required",
@@ -49,7 +52,7 @@ impl ErrorCode {
         match self {
             Self::Usage | Self::PortTaken => 2,
             Self::Auth => 3,
-            Self::Unreachable | Self::UdpBlocked | Self::Timeout | Self::Closed => 4,
+            Self::Unreachable | Self::UdpBlocked | Self::Busy | Self::Timeout | Self::Closed => 4,
             Self::DirectRequired => 5,
             Self::PeerNotFound => 6,
             Self::Internal => 70,

@@ -12,6 +12,9 @@ use crate::failure::Failure;
 /// The statistics' file in the data folder.
 const FILE: &str = "stats.sqlite";
 
+/// What is kept in memory: some 20 MB at most, in a process that has other things to remember.
+const IN_MEMORY: Retention = Retention { max_attempts: 10_000, max_age: None };
+
 /// An open store that can be closed.
 pub enum Statistics {
     Embedded(Arc<SqliteStore>),
@@ -52,7 +55,7 @@ impl Statistics {
 pub async fn open_embedded(data: Option<&Path>) -> Result<SqliteStore, Failure> {
     let opened = match data {
         Some(folder) => SqliteStore::open(folder.join(FILE)).await,
-        None => SqliteStore::in_memory().await,
+        None => SqliteStore::in_memory_with(IN_MEMORY).await,
     };
     opened.map_err(|error| failure(&error))
 }
