@@ -178,7 +178,7 @@ export class P2PError extends Error {
   constructor(code: string, message: string, fix: string, options?: { cause?: unknown })
   /**
    * For programs: `usage`, `auth`, `unreachable`, `stun_unreachable`, `udp_blocked`,
-   * `peer_not_found`, `timeout`, `direct_required`, `port_taken`, `not_initialized`, `closed`,
+   * `busy`, `peer_not_found`, `timeout`, `direct_required`, `port_taken`, `not_initialized`, `closed`,
    * `buffer_full`, `no_addon`, `internal`, or the code of the coordinator.
    */
   readonly code: string

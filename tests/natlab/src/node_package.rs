@@ -50,7 +50,8 @@ pub fn cases() -> Vec<Case> {
         Case::new(name, move |context| at_one_cluster(a, b, context))
     });
     let own = Case::new("Node.js programs with coordinators of their own", with_their_own);
-    clustered.into_iter().chain([own]).collect()
+    let alone = Case::new("a Node.js program is told that it needs a relay", told_to_name_a_relay);
+    clustered.into_iter().chain([own, alone]).collect()
 }
 
 fn at_one_cluster(a: NatKind, b: NatKind, context: &Context<'_>) -> Result<String> {
@@ -116,6 +117,23 @@ fn with_their_own(context: &Context<'_>) -> Result<String> {
         last_report(&waiting, MY_PEER)?;
     }
     Ok("reached through a NAT at the open host, from its own network behind the NAT".to_owned())
+}
+
+/// Behind a symmetric NAT, at a coordinator without a relay: an issue, not an error.
+fn told_to_name_a_relay(context: &Context<'_>) -> Result<String> {
+    let package = Package::ready(context.programs)?;
+    let lab = Lab::build(NatKind::Symmetric, NatKind::Open, context.folder)?;
+    let services = Services::start_without_relay(&lab, context.programs)?;
+    let mut command = package.node(&lab.a, &package.support("unwell.js"));
+    command.env("P2P_URL", services.url()).env("P2P_TOKEN", services.token(MY_PEER)?);
+    command.env("P2P_STUN", Services::stun_servers().join(","));
+    let program = Running::start("unwell", &mut command, &lab.folder)?.finish(PROGRAM_LIMIT)?;
+    let line = program.stdout.last().with_context(|| program.stderr.join(" | "))?;
+    let health: Value = serde_json::from_str(line).with_context(|| format!("it said {line:?}"))?;
+    ensure!(health["healthy"] == false, "it says that all is well: {health}");
+    let issues = serde_json::json!(["Symmetric NAT detected but no TURN servers configured"]);
+    ensure!(health["issues"] == issues, "the issues are {}", health["issues"]);
+    Ok(issues[0].to_string())
 }
 
 /// From the other site, the address of the host's NAT does not lead to its coordinator.

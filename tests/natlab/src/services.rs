@@ -37,16 +37,29 @@ pub struct Services {
     _redis: Option<Running>,
 }
 
+/// Whether signaling offers the relay to its peers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Relayed {
+    Yes,
+    No,
+}
+
 impl Services {
     /// Starts both and waits until they serve.
     pub fn start(lab: &Lab, programs: &Programs) -> Result<Self> {
-        Self::start_instances(lab, programs, &[SERVER], None)
+        Self::start_instances(lab, programs, &[SERVER], None, Relayed::Yes)
+    }
+
+    /// The same, but signaling knows of no relay: the relay serves STUN to who names it.
+    pub fn start_without_relay(lab: &Lab, programs: &Programs) -> Result<Self> {
+        Self::start_instances(lab, programs, &[SERVER], None, Relayed::No)
     }
 
     /// The same with a signaling instance on either server address, and a Redis that they share.
     pub fn start_cluster(lab: &Lab, programs: &Programs) -> Result<Self> {
         let redis = start_redis(lab)?;
-        Self::start_instances(lab, programs, &[SERVER, SECOND_SERVER], Some(redis))
+        let addresses = [SERVER, SECOND_SERVER];
+        Self::start_instances(lab, programs, &addresses, Some(redis), Relayed::Yes)
     }
 
     fn start_instances(
@@ -54,12 +67,17 @@ impl Services {
         programs: &Programs,
         addresses: &[Ipv4Addr],
         redis: Option<Running>,
+        relayed: Relayed,
     ) -> Result<Self> {
         let turn_secret = write_secret(&lab.folder.join("turn-secret"))?;
         let jwt_secret = write_secret(&lab.folder.join("jwt-secret"))?;
         let relay = start_relay(lab, programs, &turn_secret)?;
         let signaling = addresses.iter().map(|address| {
-            let mut command = signaling(lab, programs, *address, &turn_secret, &jwt_secret);
+            let mut command = signaling(lab, programs, *address, &jwt_secret);
+            if relayed == Relayed::Yes {
+                command.arg("--turn-secret-file").arg(&turn_secret);
+                command.args(["--relay", &format!("turn:{SERVER}:{STUN_PORT}")]);
+            }
             if redis.is_some() {
                 command.args(["--redis", &format!("redis://{REDIS}")]);
             }
@@ -114,18 +132,10 @@ fn start_relay(lab: &Lab, programs: &Programs, turn_secret: &Path) -> Result<Run
     Ok(relay)
 }
 
-fn signaling(
-    lab: &Lab,
-    programs: &Programs,
-    address: Ipv4Addr,
-    turn_secret: &Path,
-    jwt_secret: &Path,
-) -> Command {
+fn signaling(lab: &Lab, programs: &Programs, address: Ipv4Addr, jwt_secret: &Path) -> Command {
     let mut command = lab.wan.command(&programs.coordinator);
     command.args(["signaling", "--listen", &format!("{address}:{SIGNALING_PORT}")]);
     command.arg("--jwt-secret-file").arg(jwt_secret);
-    command.arg("--turn-secret-file").arg(turn_secret);
-    command.args(["--relay", &format!("turn:{SERVER}:{STUN_PORT}")]);
     command.arg("--data").arg(lab.folder.join(format!("data-{address}")));
     command
 }
