@@ -347,8 +347,9 @@ class P2PCoordinator extends EventEmitter {
   /** A fixed port has room for one client, so the old one goes before the next one comes. */
   async #replace(old, id, metadata) {
     if (this.#options.localPort === 0) return this.#startClient(id, metadata)
-    this.#past = sum(this.#past, old.stats())
     await native(() => old.shutdown())
+    // Until the next one is there, this program is nobody, and stays so where that fails.
+    this.#signaling = { connected: false, cause: 'this program has no id', ended: 'closed' }
     const patience = performance.now() + PORT_FREE_MS
     for (;;) {
       try {

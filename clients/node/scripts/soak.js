@@ -1,15 +1,19 @@
-// Opens and closes connections in one process and prints what that costs: resident memory after
-// the first hundred and at the end, and how long the event loop was held up meanwhile. Fails where
-// that is over the bounds below, or anything of a closed connection is left.
+// Opens and closes connections in one process, which is both peers of each, and prints what that
+// costs: resident memory after the first hundred and at the end, and how long the event loop was
+// held up meanwhile. Fails where that is over the bounds below, or anything of a closed connection
+// is left. The coordinator runs beside it: it keeps every attempt for ten minutes on purpose, for
+// reports that come late.
 //
 //     npm run soak [-- COUNT]
 'use strict'
 
+const { fork } = require('node:child_process')
 const { monitorEventLoopDelay } = require('node:perf_hooks')
 const { once } = require('node:events')
 const { setTimeout: pause } = require('node:timers/promises')
 const { P2PCoordinator } = require('..')
 
+const COORDINATOR = 'coordinator'
 const COUNT = Number(process.argv[2] ?? 1000)
 const WARM_UP = 100
 const AT_ONCE = 10
@@ -43,12 +47,20 @@ async function resident() {
   return process.memoryUsage().rss
 }
 
-async function main() {
-  const alice = new P2PCoordinator({ signalingPort: 0, peerId: 'alice' })
-  await alice.initialize()
-  const token = alice.createToken('bob')
-  const bob = new P2PCoordinator({ signalingUrl: alice.signalingUrl, token })
-  await bob.initialize()
+/** The process beside it: a coordinator until the one that measures has ended. */
+async function coordinate() {
+  const p2p = new P2PCoordinator({ signalingPort: 0 })
+  await p2p.initialize()
+  process.on('disconnect', () => p2p.shutdown())
+  const tokens = ['alice', 'bob'].map((peer) => p2p.createToken(peer))
+  process.send({ signalingUrl: p2p.signalingUrl, tokens })
+}
+
+async function measure() {
+  const coordinator = fork(__filename, [COORDINATOR], { execArgv: [] })
+  const [{ signalingUrl, tokens }] = await once(coordinator, 'message')
+  const [alice, bob] = tokens.map((token) => new P2PCoordinator({ signalingUrl, token }))
+  await Promise.all([alice.initialize(), bob.initialize()])
   const objects = census()
   bob.on('connection', (connection) => {
     objects.add(connection)
@@ -101,8 +113,8 @@ async function main() {
       event_loop_delay_max_ms: round(delay.max / 1e6, 2),
     }),
   )
-  await bob.shutdown()
-  await alice.shutdown()
+  await Promise.all([alice.shutdown(), bob.shutdown()])
+  coordinator.disconnect()
   const left = stats.peers.connections + objects.alive()
   if (ratio > MEMORY_MAX || p99 > DELAY_MAX_MS || left > 0) {
     console.error(`over the bounds: memory ratio ${MEMORY_MAX}, delay p99 ${DELAY_MAX_MS} ms, nothing left`)
@@ -110,4 +122,5 @@ async function main() {
   }
 }
 
-main()
+if (process.argv[2] === COORDINATOR) coordinate()
+else measure()

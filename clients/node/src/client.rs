@@ -7,7 +7,8 @@ use napi::bindgen_prelude::PromiseRaw;
 use napi::{Env, Result};
 use napi_derive::napi;
 use p2p_client::{
-    Client, ClientEvent, ClientStats, Config, Error, ErrorCode, IceServer, PeerId, Policy, Secret,
+    Client, ClientEvent, ClientStats, Config, Error, ErrorCode, IceServer, NatProfile, PeerId,
+    Policy, Secret,
 };
 use tokio::sync::{Mutex, broadcast};
 use tokio_util::sync::CancellationToken;
@@ -65,7 +66,9 @@ pub struct NativeClient {
     /// Gone after the shutdown, and the UDP port with it.
     client: std::sync::Mutex<Option<Client>>,
     peer: String,
+    /// What it has counted and measured; after the shutdown, what it had by then.
     counted: std::sync::Mutex<ClientStats>,
+    measured: std::sync::Mutex<NatProfile>,
     events: Arc<Mutex<broadcast::Receiver<ClientEvent>>>,
     ended: CancellationToken,
 }
@@ -83,6 +86,7 @@ impl NativeClient {
                 peer: client.peer_id().to_string(),
                 client: std::sync::Mutex::new(Some(client)),
                 counted: std::sync::Mutex::default(),
+                measured: std::sync::Mutex::default(),
                 events,
                 ended: CancellationToken::new(),
             })
@@ -98,7 +102,11 @@ impl NativeClient {
     /// What was measured of this network, as `p2p.v1` has it.
     #[napi]
     pub fn nat(&self) -> Result<serde_json::Value> {
-        serde_json::to_value(self.running()?.nat()).map_err(napi::Error::from)
+        let mut measured = lock(&self.measured);
+        if let Ok(client) = self.running() {
+            *measured = client.nat();
+        }
+        serde_json::to_value(&*measured).map_err(napi::Error::from)
     }
 
     /// Whether a relay has an allocation for this client.
@@ -188,6 +196,7 @@ impl NativeClient {
         let client = lock(&self.client).take();
         if let Some(client) = &client {
             *lock(&self.counted) = client.stats();
+            *lock(&self.measured) = client.nat();
         }
         env.spawn_future(async move {
             if let Some(client) = client {

@@ -77,14 +77,35 @@ test('shutdown() tells the other side, and keeps the statistics', limit, async (
   assert.equal(bob.getStats().peers.connections, 0)
 })
 
-test('a fixed localPort is kept by registerPeer()', limit, async (t) => {
+/** A UDP port that nobody has. */
+async function freePort() {
   const socket = require('node:dgram').createSocket('udp6').bind(0)
   await once(socket, 'listening')
   const { port } = socket.address()
   await new Promise((resolve) => socket.close(resolve))
-  const p2p = await host(t, { localPort: port })
+  return port
+}
+
+test('a fixed localPort is kept by registerPeer(), and so is what was counted', limit, async (t) => {
+  const localPort = await freePort()
+  const p2p = await host(t, { localPort })
+  await joining(t, p2p, 'bob')
+  await (await p2p.connectToPeer('bob')).close()
   await p2p.registerPeer('my-peer-id')
-  assert.equal(p2p.getNATInfo().publicPort, port)
+  assert.equal(p2p.getNATInfo().publicPort, localPort)
+  assert.equal(p2p.getStats().totalConnections, 1)
+})
+
+test('a refused id leaves a program with a fixed localPort without one, which it can mend', limit, async (t) => {
+  const alice = await host(t, { peerId: 'alice' })
+  const bob = await joining(t, alice, 'bob', { localPort: await freePort() })
+  await assert.rejects(bob.registerPeer('somebody-else'), code('auth'))
+  const { services, issues } = bob.healthCheck()
+  assert.equal(services.signaling.status, 'disconnected')
+  assert.match(issues.at(-1), /^Registration failed: /)
+  await bob.registerPeer('bob')
+  assert.equal(bob.healthCheck().healthy, true)
+  await (await bob.connectToPeer('alice')).ping()
 })
 
 test('a process ends by itself after shutdown()', limit, async (t) => {
