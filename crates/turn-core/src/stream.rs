@@ -87,8 +87,9 @@ pub fn stream_padding(message_len: usize) -> usize {
 /// The length of the message that begins here, without padding; `None` until enough of it has come.
 fn message_len(bytes: &[u8]) -> Result<Option<usize>, StreamError> {
     let Some(&first) = bytes.first() else { return Ok(None) };
-    // RFC 8656 §12: channel numbers are 0x4000 to 0x4FFF. RFC 8489 §5: STUN begins with two zeros.
-    let is_channel_data = (0x40..=0x4f).contains(&first);
+    // RFC 8489 §5: STUN begins with two zeros. Channel numbers begin with a zero and a one, in the
+    // range that a client may bind (RFC 5766 §11, which RFC 8656 §12 narrows).
+    let is_channel_data = (0x40..=0x7f).contains(&first);
     if !is_channel_data && first & 0xc0 != 0 {
         return Err(StreamError::NotStun);
     }
@@ -125,8 +126,9 @@ mod tests {
     #[test]
     fn messages_are_told_apart_however_the_stream_is_cut() {
         let data = [0x40, 0x01, 0, 5, 1, 2, 3, 4, 5, 0, 0, 0];
-        let stream = [&binding()[..], &data, &binding()].concat();
-        let expected = [binding(), data[..9].to_vec(), binding()];
+        let old_range = [0x7f, 0xff, 0, 4, 1, 2, 3, 4];
+        let stream = [&binding()[..], &data, &old_range, &binding()].concat();
+        let expected = [binding(), data[..9].to_vec(), old_range.to_vec(), binding()];
         for cut in 1..stream.len() {
             let mut reader = StreamReader::default();
             let mut got = Vec::new();
@@ -155,7 +157,7 @@ mod tests {
     fn another_protocol_is_noticed_by_its_first_bytes() {
         let hello = [0x16, 0x03, 0x01, 0x02, 0x00, 0x01];
         let odd_length = [0, 1, 0, 3];
-        for garbage in [&[0x80][..], &[0xff; 40], b"SSH-2.0-x", &hello, &odd_length] {
+        for garbage in [&[0x80][..], &[0xff; 40], &hello, &odd_length] {
             let mut reader = StreamReader::default();
             reader.push(garbage);
             assert_eq!(reader.next(ANY), Err(StreamError::NotStun), "{garbage:?}");

@@ -58,7 +58,7 @@ pub enum Verb {
     Dev(dev::Args),
     /// Serve signaling: WebSocket, HTTP API, statistics
     Signaling(signaling::Args),
-    /// Serve STUN and TURN over UDP
+    /// Serve STUN and TURN over UDP, TCP and TLS
     Relay(relay::Args),
     /// Bring the schema of the statistics database up to date
     Migrate(migrate::Args),

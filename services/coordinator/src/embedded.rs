@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use p2p_auth::{Claims, RoomGrant, Scope, SigningSecret, Token, Verifier, mint};
 use p2p_registry::{MemoryRegistry, Settings};
-use p2p_relay::{Cidr, CidrError, Relay, RelayConfig, RelayHandle, TurnSecrets};
+use p2p_relay::{Cidr, CidrError, Listening, Relay, RelayConfig, RelayHandle, TurnSecrets};
 use p2p_signaling::{RelayOffer, Signaling, SignalingConfig, SignalingHandle};
 use p2p_stats::SqliteStore;
 use p2p_telemetry::Shutdown;
@@ -34,7 +34,7 @@ const DRAIN_DEADLINE: Duration = Duration::from_secs(5);
 pub struct Listen {
     /// HTTP and WebSocket.
     pub signaling: SocketAddr,
-    /// STUN and TURN over UDP.
+    /// STUN and TURN over UDP, and TURN over TCP.
     pub relay: SocketAddr,
 }
 
@@ -67,6 +67,7 @@ impl Embedded {
         let loopback: Result<Vec<Cidr>, CidrError> = loopback.into_iter().collect();
         let relay = Relay::bind(RelayConfig {
             listen: vec![listen.relay],
+            listen_tcp: vec![listen.relay],
             secrets: turn.clone(),
             // The peers are on this machine, which a relay protects by default.
             allow_peers: loopback.map_err(|error| Failure::bug(error.to_string()))?,
@@ -78,8 +79,8 @@ impl Embedded {
 
         let verifier = Verifier::hs256([signing.clone()]);
         let mut config = SignalingConfig::new(listen.signaling, verifier);
-        config.relays =
-            vec![RelayOffer { urls: vec![format!("turn:{relay_address}?transport=udp")] }];
+        let url = |it: &Listening| format!("turn:{}?transport={}", it.addr, it.transport);
+        config.relays = vec![RelayOffer { urls: relay.listening().iter().map(url).collect() }];
         config.stun = vec![format!("stun:{relay_address}")];
         config.turn_secrets = turn;
         config.turn_ttl = TOKEN_TTL;

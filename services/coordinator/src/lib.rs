@@ -6,6 +6,7 @@
 )]
 
 mod admin;
+mod certificate;
 mod cli;
 mod config;
 mod database;

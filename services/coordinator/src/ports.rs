@@ -23,7 +23,7 @@ struct Port {
     purpose: &'static str,
 }
 
-const PORTS: [Port; 5] = [
+const PORTS: [Port; 7] = [
     Port {
         port: "8080",
         protocol: "tcp",
@@ -39,6 +39,22 @@ const PORTS: [Port; 5] = [
         flag: "--listen",
         open_to: "clients",
         purpose: "STUN and TURN",
+    },
+    Port {
+        port: "3478",
+        protocol: "tcp",
+        role: "relay",
+        flag: "--listen",
+        open_to: "clients",
+        purpose: "TURN where UDP is blocked",
+    },
+    Port {
+        port: "5349",
+        protocol: "tcp",
+        role: "relay",
+        flag: "--listen",
+        open_to: "clients",
+        purpose: "TURN over TLS, with --listen tls://; or 443",
     },
     Port {
         port: "3479",

@@ -1,35 +1,47 @@
-//! `coordinator relay`: STUN and TURN over UDP.
+//! `coordinator relay`: STUN and TURN over UDP, TCP and TLS.
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{ArgMatches, FromArgMatches as _};
-use p2p_relay::{Cidr, ExternalIp, Relay, RelayConfig, RelayError, StaticUser, TurnSecrets};
+use p2p_relay::{
+    Cidr, ExternalIp, Listening, Relay, RelayConfig, RelayError, RelayHandle, StaticUser, TlsFiles,
+    Transport, TurnSecrets,
+};
 use p2p_telemetry::{Shutdown, prometheus};
 use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::admin::{self, Admin};
+use crate::certificate::Renewal;
 use crate::failure::{Failure, exit};
 use crate::listening;
 use crate::output::say;
-use crate::settings::address::{PortRange, port_range, udp_listener};
+use crate::settings::address::{PortRange, port_range, relay_listener};
 use crate::settings::{duration, secret};
 use crate::version::VERSION;
 
-/// Serve STUN and TURN over UDP
+/// Serve STUN and TURN over UDP, TCP and TLS
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Where to listen: udp://IP:PORT; may be repeated
+    /// Where to listen: udp://IP:PORT, tcp://IP:PORT, tls://IP:PORT; may be repeated
     #[arg(
         long,
         value_name = "udp://IP:PORT",
         env = "P2P_RELAY_LISTEN",
         value_delimiter = ',',
-        value_parser = udp_listener,
-        default_value = "udp://0.0.0.0:3478"
+        value_parser = relay_listener,
+        default_values = ["udp://0.0.0.0:3478", "tcp://0.0.0.0:3478"]
     )]
-    listen: Vec<SocketAddr>,
+    listen: Vec<Listening>,
+    /// Certificate of the tls:// listeners, with its intermediates (PEM); taken anew on SIGHUP and
+    /// when it changes
+    #[arg(long, value_name = "FILE", env = "P2P_TLS_CERT")]
+    tls_cert: Option<PathBuf>,
+    /// Private key of that certificate (PEM)
+    #[arg(long, value_name = "FILE", env = "P2P_TLS_KEY")]
+    tls_key: Option<PathBuf>,
     /// Where to serve /livez, /readyz and /metrics [default: nowhere]
     #[arg(long, value_name = "IP:PORT", env = "P2P_RELAY_ADMIN_LISTEN")]
     admin_listen: Option<SocketAddr>,
@@ -84,12 +96,17 @@ pub struct Args {
 /// Checks the settings without binding anything.
 pub fn check(matches: &ArgMatches) -> Result<(), Failure> {
     let args = Args::from_arg_matches(matches).map_err(|error| Failure::bug(error.to_string()))?;
-    config(&args, matches).map(drop)
+    let config = config(&args, matches)?;
+    match config.tls {
+        Some(files) => files.check().map_err(|error| failure(&error, "--tls-cert")),
+        None => Ok(()),
+    }
 }
 
 /// Serves until a signal ends it.
 pub async fn run(args: &Args, matches: &ArgMatches) -> Result<(), Failure> {
     let config = config(args, matches)?;
+    let renewal = config.tls.is_some().then(Renewal::new);
     let shutdown = Shutdown::new();
     shutdown.listen().map_err(|error| Failure::bug(format!("no signal handler: {error}")))?;
     let metrics = prometheus::install(VERSION).map_err(|error| Failure::bug(error.to_string()))?;
@@ -101,8 +118,8 @@ pub async fn run(args: &Args, matches: &ArgMatches) -> Result<(), Failure> {
         None => None,
     };
     let relay = relay.start().map_err(|error| failure(&error, "--listen"))?;
-    for address in relay.local_addrs() {
-        say(format_args!("relay ready on udp://{address}"));
+    for listening in relay.listening() {
+        say(format_args!("relay ready on {listening}"));
     }
     if let Some(admin) = admin {
         say(format_args!("relay admin ready on http://{}", admin.address()));
@@ -115,6 +132,7 @@ pub async fn run(args: &Args, matches: &ArgMatches) -> Result<(), Failure> {
             ended.map_err(|error| failure(&error, "--listen"))?;
             return Err(Failure::bug("the relay stopped by itself"));
         }
+        never = keep_current(renewal, &relay) => match never {},
     }
     relay.drain(args.drain_timeout);
     let stopped = async { drop(relay.stopped().await) };
@@ -122,6 +140,13 @@ pub async fn run(args: &Args, matches: &ArgMatches) -> Result<(), Failure> {
     shutdown.finish(stopped, args.drain_timeout + Duration::from_secs(1)).await;
     relay.shutdown();
     Ok(())
+}
+
+async fn keep_current(renewal: Option<Renewal>, relay: &RelayHandle) -> Infallible {
+    match renewal {
+        Some(renewal) => renewal.run(relay).await,
+        None => std::future::pending().await,
+    }
 }
 
 fn config(args: &Args, matches: &ArgMatches) -> Result<RelayConfig, Failure> {
@@ -139,8 +164,17 @@ fn config(args: &Args, matches: &ArgMatches) -> Result<RelayConfig, Failure> {
             "name your domain, for example --realm example.org",
         ));
     }
+    let on = |transport: Transport| -> Vec<SocketAddr> {
+        let of = args.listen.iter().filter(|listening| listening.transport == transport);
+        of.map(|listening| listening.addr).collect()
+    };
+    let listen_tls = on(Transport::Tls);
+    let tls = if listen_tls.is_empty() { None } else { Some(tls_files(args)?) };
     Ok(RelayConfig {
-        listen: args.listen.clone(),
+        listen: on(Transport::Udp),
+        listen_tcp: on(Transport::Tcp),
+        listen_tls,
+        tls,
         realm: args.realm.clone(),
         external_ips: args.external_ip.clone(),
         alternate_ip: args.alternate_ip,
@@ -151,6 +185,13 @@ fn config(args: &Args, matches: &ArgMatches) -> Result<RelayConfig, Failure> {
         deny_peers: args.deny_peer.clone(),
         ..RelayConfig::default()
     })
+}
+
+fn tls_files(args: &Args) -> Result<TlsFiles, Failure> {
+    match (&args.tls_cert, &args.tls_key) {
+        (Some(cert), Some(key)) => Ok(TlsFiles { cert: cert.clone(), key: key.clone() }),
+        _ => Err(failure(&RelayError::NoCertificate, "--tls-cert")),
+    }
 }
 
 fn user(text: &SecretString) -> Result<StaticUser, Failure> {
@@ -166,8 +207,12 @@ fn user(text: &SecretString) -> Result<StaticUser, Failure> {
 /// The relay's errors in the words of this program.
 pub fn failure(error: &RelayError, flag: &str) -> Failure {
     match error {
-        RelayError::Listen { addr, source } => listening::failed("udp", *addr, flag, source),
+        RelayError::Listen { transport, addr, source } => {
+            listening::failed(transport.name(), *addr, flag, source)
+        }
         RelayError::NothingToListenOn
+        | RelayError::NoCertificate
+        | RelayError::Certificate { .. }
         | RelayError::NoSuchAddress(_)
         | RelayError::AlternateIp { .. }
         | RelayError::Config(_)

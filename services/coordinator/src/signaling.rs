@@ -58,7 +58,8 @@ pub struct Args {
     /// File with that secret; several lines for a rotation, newest first
     #[arg(long, value_name = "FILE", env = "P2P_TURN_SECRET_FILE")]
     turn_secret_file: Option<PathBuf>,
-    /// A relay that clients are told; may be repeated
+    /// A relay that clients are told: turn:HOST:PORT over UDP, with ?transport=tcp over TCP,
+    /// turns:HOST:PORT over TLS; may be repeated
     #[arg(
         long = "relay",
         value_name = "turn:HOST:PORT",
@@ -149,16 +150,34 @@ fn config(args: &Args, matches: &ArgMatches) -> Result<SignalingConfig, Failure>
     }
     let mut config = SignalingConfig::new(args.listen, verifier);
     config.admin_listen = args.admin_listen;
-    // A relay is a STUN server too.
-    let of_relays = args.relays.iter().filter_map(|uri| uri.strip_prefix("turn:"));
+    // A relay is a STUN server too, where it serves UDP.
+    let of_relays = args.relays.iter().filter(|uri| !uri.contains('?'));
+    let of_relays = of_relays.filter_map(|uri| uri.strip_prefix("turn:"));
     config.stun = of_relays.map(|server| format!("stun:{server}")).collect();
     config.stun.extend(args.stun.iter().cloned());
-    let offer = |uri: &String| RelayOffer { urls: vec![format!("{uri}?transport=udp")] };
-    config.relays = args.relays.iter().map(offer).collect();
+    config.relays = offers(&args.relays);
     config.turn_secrets = turn_secrets;
     config.turn_ttl = args.turn_ttl;
     config.allow_loopback_candidates = args.allow_loopback;
     Ok(config)
+}
+
+/// One offer for each host, with all the ways to reach it: a client chooses among them.
+pub fn offers(uris: &[String]) -> Vec<RelayOffer> {
+    let host = |uri: &str| {
+        let rest = uri.split_once(':').map_or(uri, |(_, rest)| rest);
+        let rest = rest.split('?').next().unwrap_or(rest);
+        rest.rsplit_once(':').map_or(rest, |(host, _)| host).to_owned()
+    };
+    let mut offers: Vec<(String, RelayOffer)> = Vec::new();
+    for uri in uris {
+        let url = if uri.contains('?') { uri.clone() } else { format!("{uri}?transport=udp") };
+        match offers.iter_mut().find(|(known, _)| *known == host(uri)) {
+            Some((_, offer)) => offer.urls.push(url),
+            None => offers.push((host(uri), RelayOffer { urls: vec![url] })),
+        }
+    }
+    offers.into_iter().map(|(_, offer)| offer).collect()
 }
 
 /// The service's errors in the words of this program.
@@ -175,5 +194,34 @@ pub fn failure(error: &SignalingError, address: SocketAddr, flag: &str) -> Failu
         }
         SignalingError::NoTurnSecret => Failure::usage(error.to_string(), error.fix()),
         SignalingError::Metrics(_) => Failure::bug(format!("{error} (listening on {address})")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_ways_to_one_relay_are_one_offer() {
+        let uris = [
+            "turn:a.example:3478",
+            "turn:b.example:3478",
+            "turn:a.example:3478?transport=tcp",
+            "turns:a.example:5349?transport=tcp",
+            "turn:[2001:db8::1]:3478",
+        ];
+        let urls: Vec<_> = offers(&uris.map(str::to_owned)).into_iter().map(|o| o.urls).collect();
+        assert_eq!(
+            urls,
+            [
+                &[
+                    "turn:a.example:3478?transport=udp",
+                    "turn:a.example:3478?transport=tcp",
+                    "turns:a.example:5349?transport=tcp"
+                ][..],
+                &["turn:b.example:3478?transport=udp"],
+                &["turn:[2001:db8::1]:3478?transport=udp"],
+            ]
+        );
     }
 }

@@ -23,7 +23,8 @@ pub struct Args {
     /// How long the credential is valid: 90s, 15m, 1h30m, 7d
     #[arg(long, default_value = "1h", value_parser = duration::parse, env = "P2P_TURN_TTL")]
     ttl: Duration,
-    /// Where the relay is reached, host:port or turn:host:port; may be repeated
+    /// Where the relay is reached: turn:HOST:PORT, with ?transport=tcp, or turns:HOST:PORT; may be
+    /// repeated
     #[arg(
         long = "relay",
         value_name = "turn:HOST:PORT",

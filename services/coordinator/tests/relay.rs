@@ -2,7 +2,8 @@
 
 mod support;
 
-use std::net::UdpSocket;
+use std::net::{TcpListener, UdpSocket};
+use std::path::{Path, PathBuf};
 
 use support::{PATIENCE, Service, get, run};
 
@@ -71,9 +72,76 @@ fn an_address_of_another_host_is_an_error_with_a_fix() {
 }
 
 #[test]
-fn listeners_of_a_later_version_are_refused_as_such() {
-    for listener in ["tcp://127.0.0.1:0", "tls://127.0.0.1:0"] {
-        run(["relay", "--listen", listener, "--turn-secret", "north"])
-            .failed_with(2, &["UDP only"]);
+fn a_relay_listens_on_every_transport_and_takes_a_new_certificate_on_sighup() {
+    let dir = tempfile::tempdir().unwrap();
+    let files = ["cert.pem", "key.pem"].map(|name| dir.path().join(name));
+    write_certificate(&files, "one");
+    let [cert, key] = files.each_ref().map(|file| file.to_str().unwrap());
+    let mut relay = Service::start(
+        [
+            &["relay", "--listen", ANY, "--listen", "tcp://127.0.0.1:0", "--listen"][..],
+            &["tls://127.0.0.1:0", "--tls-cert", cert, "--tls-key", key, "--turn-secret", "north"],
+        ]
+        .concat(),
+    );
+    for transport in ["udp", "tcp", "tls"] {
+        relay.line_with(&format!("relay ready on {transport}://127.0.0.1:"));
     }
+    relay.hang_up();
+    relay.line_with("the TLS certificate is unchanged");
+    write_certificate(&files, "two");
+    relay.hang_up();
+    relay.line_with("the TLS certificate has been replaced");
+    std::fs::write(cert, "nothing of the kind").unwrap();
+    relay.hang_up();
+    let line = relay.line_with("the old one stays in use");
+    assert!(line.contains("RELAY_BAD_CERTIFICATE") && line.contains("--tls-cert"), "{line}");
+    relay.terminate();
+    assert!(relay.wait().success());
+}
+
+#[test]
+fn a_tls_listener_needs_a_certificate_that_is_one() {
+    let tls = ["relay", "--turn-secret", "north", "--listen", "tls://127.0.0.1:0"];
+    run(tls).failed_with(2, &["relay_no_certificate", "--tls-cert FILE"]);
+
+    let dir = tempfile::tempdir().unwrap();
+    let files = ["cert.pem", "key.pem"].map(|name| dir.path().join(name));
+    write_certificate(&files, "one");
+    let [cert, key] = files.each_ref().map(|file| file.to_str().unwrap());
+    // Both the wrong way round.
+    run([&tls[..], &["--tls-cert", key, "--tls-key", cert]].concat())
+        .failed_with(2, &["relay_bad_certificate", "key.pem"]);
+
+    let file = dir.path().join("p2p.toml");
+    let text = |key: &str| {
+        format!(
+            "[relay]\nlisten = [\"tls://127.0.0.1:0\"]\n\
+             tls-cert = {cert:?}\ntls-key = {key:?}\n"
+        )
+    };
+    let checked = |key: &str| {
+        std::fs::write(&file, text(key)).unwrap();
+        let file = file.to_str().unwrap();
+        let mut command = support::coordinator();
+        command.args(["config", "check", "--role", "relay", "--config", file]);
+        support::ended(command.env("P2P_TURN_SECRET", "north"))
+    };
+    checked("/nowhere/key.pem").failed_with(2, &["relay_bad_certificate", "/nowhere/key.pem"]);
+    assert_eq!(checked(key).data(), "relay: ok");
+}
+
+#[test]
+fn a_taken_tcp_port_is_an_error_with_a_fix() {
+    let holder = TcpListener::bind("127.0.0.1:0").unwrap();
+    let listen = format!("tcp://{}", holder.local_addr().unwrap());
+    run(["relay", "--listen", ANY, "--listen", &listen, "--turn-secret", "north"])
+        .failed_with(2, &["error (port_taken)", "ss -tlnp", "--listen"]);
+}
+
+/// One of two certificates.
+fn write_certificate([cert, key]: &[PathBuf; 2], name: &str) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/certificates");
+    std::fs::copy(folder.join(format!("{name}.crt")), cert).unwrap();
+    std::fs::copy(folder.join(format!("{name}.key")), key).unwrap();
 }

@@ -57,7 +57,8 @@ fn flags_beat_environment_and_environment_beats_the_file() {
     assert_eq!(row("realm"), ("env.example".into(), "environment P2P_REALM".into()));
     assert_eq!(row("port-range"), ("50000-50010".into(), "file".into()));
     assert_eq!(row("drain-timeout"), ("5m".into(), "file".into()));
-    assert_eq!(row("listen"), ("udp://0.0.0.0:3478".into(), "default".into()));
+    let listen = "udp://0.0.0.0:3478, tcp://0.0.0.0:3478";
+    assert_eq!(row("listen"), (listen.into(), "default".into()));
     assert_eq!(row("turn-secret"), ("-".into(), "not set".into()));
 }
 

@@ -6,6 +6,7 @@ use p2p_turn_core::{DENIED_BY_DEFAULT, OwnAddresses, RelayIp};
 use tracing::warn;
 
 use crate::config::RelayConfig;
+use crate::transport::Listening;
 
 /// The addresses of a relay, worked out from its configuration and this host's interfaces.
 pub(crate) struct Addresses {
@@ -14,8 +15,9 @@ pub(crate) struct Addresses {
 }
 
 impl Addresses {
-    /// `listening` are the addresses really bound, the configured ones first.
-    pub(crate) fn of(config: &RelayConfig, listening: &[SocketAddr]) -> Self {
+    /// `udp` are the addresses really bound, the configured ones first; `streams` those of TCP and
+    /// TLS.
+    pub(crate) fn of(config: &RelayConfig, udp: &[SocketAddr], streams: &[Listening]) -> Self {
         // Without the list, own addresses are protected less; nothing else depends on it.
         let interfaces: Vec<IpAddr> = match if_addrs::get_if_addrs() {
             Ok(interfaces) => interfaces.iter().map(if_addrs::Interface::ip).collect(),
@@ -25,7 +27,10 @@ impl Addresses {
             }
         };
         // The alternate address is there for discovery; nobody has said that it may relay.
-        let configured = &listening[..config.listen.len().min(listening.len())];
+        let streams = streams.iter().map(|listening| listening.addr);
+        let configured = udp.iter().copied().take(config.listen.len());
+        let configured = &configured.chain(streams.clone()).collect::<Vec<_>>()[..];
+        let listening: Vec<SocketAddr> = udp.iter().copied().chain(streams).collect();
         let relay_ips = if config.external_ips.is_empty() {
             from_listeners(configured, &interfaces)
         } else {
@@ -45,7 +50,7 @@ impl Addresses {
         let own = OwnAddresses {
             relay,
             relay_ports: config.port_range.clone(),
-            listeners: listening.to_vec(),
+            listeners: listening,
             other,
         };
         Self { relay_ips, own }
@@ -189,7 +194,7 @@ mod tests {
             ..RelayConfig::default()
         };
         let listening = config.listen.clone();
-        Addresses::of(&config, &listening)
+        Addresses::of(&config, &listening, &[])
     }
 
     fn pair(local: &str, advertised: &str) -> RelayIp {

@@ -9,6 +9,8 @@ use p2p_turn_core::{Cidr, Limits, StaticUser};
 use tokio::sync::mpsc;
 
 use crate::snapshot::RelayUsage;
+use crate::streams::StreamLimits;
+use crate::tls::TlsFiles;
 
 /// Everything [`Relay::bind`](crate::Relay::bind) needs to know.
 ///
@@ -19,6 +21,14 @@ pub struct RelayConfig {
     /// Where clients reach the relay, over UDP. Port 0 takes a free one. An IPv6 address serves
     /// IPv6 only: list an IPv4 address beside it for both.
     pub listen: Vec<SocketAddr>,
+    /// The same over TCP.
+    pub listen_tcp: Vec<SocketAddr>,
+    /// The same over TLS; needs `tls`.
+    pub listen_tls: Vec<SocketAddr>,
+    /// The certificate of the TLS listeners.
+    pub tls: Option<TlsFiles>,
+    /// Bounds on connections over TCP and TLS.
+    pub streams: StreamLimits,
     /// Names the relay to clients; part of every long-term key. Default `p2p`.
     pub realm: String,
     /// The addresses clients are told their relayed addresses are at. When empty: the addresses
@@ -51,6 +61,10 @@ impl Default for RelayConfig {
     fn default() -> Self {
         Self {
             listen: Vec::new(),
+            listen_tcp: Vec::new(),
+            listen_tls: Vec::new(),
+            tls: None,
+            streams: StreamLimits::default(),
             realm: "p2p".to_owned(),
             external_ips: Vec::new(),
             alternate_ip: None,

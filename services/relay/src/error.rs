@@ -2,16 +2,23 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 
 use p2p_turn_core::ServerError;
+
+use crate::transport::Transport;
 
 /// `Display` is the cause; [`code`](Self::code) is for programs and [`fix`](Self::fix) for people.
 #[derive(Debug, thiserror::Error)]
 pub enum RelayError {
     #[error("no address to listen on is configured")]
     NothingToListenOn,
-    #[error("cannot listen on udp://{addr}: {source}")]
-    Listen { addr: SocketAddr, source: io::Error },
+    #[error("cannot listen on {transport}://{addr}: {source}")]
+    Listen { transport: Transport, addr: SocketAddr, source: io::Error },
+    #[error("a TLS listener is configured and no certificate")]
+    NoCertificate,
+    #[error("the certificate in {} is of no use: {cause}", file.display())]
+    Certificate { file: PathBuf, cause: String },
     #[error("this host has no address {0} to relay from")]
     NoSuchAddress(IpAddr),
     #[error("{ip} cannot be the alternate address: {cause}")]
@@ -30,6 +37,8 @@ impl RelayError {
     pub fn code(&self) -> &'static str {
         match self {
             Self::NothingToListenOn => "RELAY_NO_LISTENER",
+            Self::NoCertificate => "RELAY_NO_CERTIFICATE",
+            Self::Certificate { .. } => "RELAY_BAD_CERTIFICATE",
             Self::Listen { source, .. } => match source.kind() {
                 io::ErrorKind::AddrInUse => "RELAY_PORT_TAKEN",
                 io::ErrorKind::PermissionDenied => "RELAY_PORT_PRIVILEGED",
@@ -49,7 +58,18 @@ impl RelayError {
     pub fn fix(&self) -> String {
         match self {
             Self::NothingToListenOn => "add --listen udp://0.0.0.0:3478".to_owned(),
-            Self::Listen { addr, source } => listen_fix(*addr, source.kind()),
+            Self::Listen { transport, addr, source } => {
+                listen_fix(*transport, *addr, source.kind())
+            }
+            Self::NoCertificate => {
+                "add --tls-cert FILE and --tls-key FILE, or leave tls:// out".to_owned()
+            }
+            Self::Certificate { .. } => {
+                "give PEM files: --tls-cert with the certificate first and \
+                                         its intermediates behind it, --tls-key with the private \
+                                         key of that certificate"
+                    .to_owned()
+            }
             Self::NoSuchAddress(ip) => format!(
                 "give --external-ip as PUBLIC/LOCAL with a LOCAL address that `ip addr` shows; \
                  {ip} is not among them"
@@ -72,11 +92,12 @@ impl RelayError {
     }
 }
 
-fn listen_fix(addr: SocketAddr, kind: io::ErrorKind) -> String {
+fn listen_fix(transport: Transport, addr: SocketAddr, kind: io::ErrorKind) -> String {
     let port = addr.port();
+    let letter = if transport == Transport::Udp { 'u' } else { 't' };
     match kind {
         io::ErrorKind::AddrInUse => format!(
-            "port {port} is taken: stop the program that has it (`ss -ulnp 'sport = :{port}'` \
+            "port {port} is taken: stop the program that has it (`ss -{letter}lnp 'sport = :{port}'` \
              names it), or listen on another port"
         ),
         io::ErrorKind::PermissionDenied => format!(
@@ -87,6 +108,6 @@ fn listen_fix(addr: SocketAddr, kind: io::ErrorKind) -> String {
             "this host has no address {}: use one that `ip addr` shows, or 0.0.0.0",
             addr.ip()
         ),
-        _ => format!("check that udp://{addr} can be bound on this host"),
+        _ => format!("check that {transport}://{addr} can be bound on this host"),
     }
 }

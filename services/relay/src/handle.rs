@@ -10,6 +10,8 @@ use tokio::sync::watch;
 
 use crate::error::RelayError;
 use crate::snapshot::RelaySnapshot;
+use crate::tls::{Certificate, Reload};
+use crate::transport::Listening;
 
 /// What the relay thread is asked for.
 pub(crate) enum Request {
@@ -17,6 +19,14 @@ pub(crate) enum Request {
     FreeUser(UserId, mpsc::SyncSender<usize>),
     Drain { until: Instant },
     Shutdown,
+}
+
+/// The relay thread's ends of what connects it with the rest of the process.
+pub(crate) struct Ends {
+    pub(crate) requests: mpsc::Sender<Request>,
+    pub(crate) waker: Arc<mio::Waker>,
+    pub(crate) ended: watch::Receiver<Option<RelaySnapshot>>,
+    pub(crate) thread: JoinHandle<()>,
 }
 
 /// A running relay. Dropping the handle stops the relay; [`join`](Self::join) keeps it.
@@ -28,20 +38,38 @@ pub struct RelayHandle {
     ended: watch::Receiver<Option<RelaySnapshot>>,
     thread: Option<JoinHandle<()>>,
     local_addrs: Vec<SocketAddr>,
+    listening: Vec<Listening>,
+    certificate: Option<Arc<Certificate>>,
 }
 
 impl RelayHandle {
     pub(crate) fn new(
-        requests: mpsc::Sender<Request>,
-        waker: Arc<mio::Waker>,
-        ended: watch::Receiver<Option<RelaySnapshot>>,
-        thread: JoinHandle<()>,
+        ends: Ends,
         local_addrs: Vec<SocketAddr>,
+        listening: Vec<Listening>,
+        certificate: Option<Arc<Certificate>>,
     ) -> Self {
-        Self { requests, waker, ended, thread: Some(thread), local_addrs }
+        let Ends { requests, waker, ended, thread } = ends;
+        Self { requests, waker, ended, thread: Some(thread), local_addrs, listening, certificate }
     }
 
-    /// The addresses listened on, in the order of the configuration; then what the alternate
+    /// Everything listened on: UDP as in [`local_addrs`](Self::local_addrs), then TCP, then TLS.
+    #[must_use]
+    pub fn listening(&self) -> &[Listening] {
+        &self.listening
+    }
+
+    /// Looks whether the files of the TLS certificate have changed, and takes them if so.
+    /// Connections go on with the certificate they began with. Reads the files: not for the packet
+    /// path.
+    ///
+    /// # Errors
+    /// [`RelayError::Certificate`]; the certificate in use stays.
+    pub fn reload_certificate(&self) -> Result<Reload, RelayError> {
+        self.certificate.as_ref().map_or(Ok(Reload::Unchanged), |it| it.reload())
+    }
+
+    /// The UDP addresses listened on, in the order of the configuration; then what the alternate
     /// address added.
     #[must_use]
     pub fn local_addrs(&self) -> &[SocketAddr] {

@@ -1,8 +1,8 @@
-//! The relay: UDP sockets around the TURN state machine of `p2p-turn-core`.
+//! The relay: UDP, TCP and TLS sockets around the TURN state machine of `p2p-turn-core`.
 //!
 //! One OS thread owns the sockets and the state machine and shares neither; what the rest of the
-//! process wants of it goes through a [`RelayHandle`]. Nothing on the packet path takes a lock,
-//! allocates memory or changes thread.
+//! process wants of it goes through a [`RelayHandle`]. Nothing on the packet path takes a lock or
+//! changes thread, and over UDP nothing allocates memory.
 //!
 //! ```no_run
 //! # fn main() -> Result<(), p2p_relay::RelayError> {
@@ -27,6 +27,9 @@ mod relay;
 mod shard;
 mod snapshot;
 mod sockets;
+mod streams;
+mod tls;
+mod transport;
 
 pub use config::{ExternalIp, ExternalIpError, RelayConfig};
 pub use error::RelayError;
@@ -37,3 +40,6 @@ pub use p2p_turn_core::{
 };
 pub use relay::Relay;
 pub use snapshot::{RelaySnapshot, RelayUsage};
+pub use streams::StreamLimits;
+pub use tls::{Reload, TlsFiles};
+pub use transport::{Listening, Transport};

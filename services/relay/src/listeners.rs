@@ -4,12 +4,17 @@
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 
+use std::sync::Arc;
+
 use mio::net::UdpSocket;
 use p2p_turn_core::{Discovery, ListenerId};
 
 use crate::config::{ExternalIp, RelayConfig};
 use crate::error::RelayError;
 use crate::sockets;
+use crate::streams::StreamListener;
+use crate::tls::Certificate;
+use crate::transport::{Listening, Transport};
 
 /// How often the four sockets are bound anew when the operating system chose a port whose
 /// neighbours are taken.
@@ -22,16 +27,23 @@ pub(crate) struct Listeners {
     /// Of the sockets, in their order: the configured ones first.
     pub(crate) addrs: Vec<SocketAddr>,
     pub(crate) discovery: Option<Discovery>,
+    /// Their numbers follow those of the sockets: TCP first, then TLS.
+    pub(crate) streams: Vec<StreamListener>,
+    /// Of the streams, in their order.
+    pub(crate) stream_addrs: Vec<Listening>,
 }
 
 impl Listeners {
     /// Binds all or nothing.
-    pub(crate) fn bind(config: &RelayConfig) -> Result<Self, RelayError> {
+    pub(crate) fn bind(
+        config: &RelayConfig,
+        certificate: Option<&Arc<Certificate>>,
+    ) -> Result<Self, RelayError> {
         let chosen_by_system = config.listen.iter().any(|addr| addr.port() == 0);
         let mut attempts = if chosen_by_system { ATTEMPTS } else { 1 };
         loop {
             attempts -= 1;
-            match Self::bind_once(config) {
+            match Self::bind_once(config, certificate) {
                 Err(RelayError::Listen { source, .. })
                     if attempts > 0 && source.kind() == io::ErrorKind::AddrInUse => {}
                 outcome => return outcome,
@@ -39,13 +51,22 @@ impl Listeners {
         }
     }
 
-    fn bind_once(config: &RelayConfig) -> Result<Self, RelayError> {
+    fn bind_once(
+        config: &RelayConfig,
+        certificate: Option<&Arc<Certificate>>,
+    ) -> Result<Self, RelayError> {
         let mut listeners = Self::default();
         for &addr in &config.listen {
             listeners.open(addr)?;
         }
         if let Some(alternate) = config.alternate_ip {
             listeners.discovery = Some(listeners.complete(alternate, &config.external_ips)?);
+        }
+        for &addr in &config.listen_tcp {
+            listeners.open_stream(addr, None)?;
+        }
+        for &addr in &config.listen_tls {
+            listeners.open_stream(addr, Some(certificate.ok_or(RelayError::NoCertificate)?))?;
         }
         Ok(listeners)
     }
@@ -85,11 +106,27 @@ impl Listeners {
     }
 
     fn open(&mut self, addr: SocketAddr) -> Result<usize, RelayError> {
-        let failed = |source| RelayError::Listen { addr, source };
+        let failed = |source| RelayError::Listen { transport: Transport::Udp, addr, source };
         let socket = sockets::listener(addr).map_err(failed)?;
         self.addrs.push(socket.local_addr().map_err(failed)?);
         self.sockets.push(socket);
         Ok(self.sockets.len() - 1)
+    }
+
+    fn open_stream(
+        &mut self,
+        addr: SocketAddr,
+        certificate: Option<&Arc<Certificate>>,
+    ) -> Result<(), RelayError> {
+        let transport = if certificate.is_some() { Transport::Tls } else { Transport::Tcp };
+        let failed = |source| RelayError::Listen { transport, addr, source };
+        let socket = sockets::stream_listener(addr).map_err(failed)?;
+        let addr = socket.local_addr().map_err(failed)?;
+        let tls = certificate.map(Certificate::server_config).transpose()?;
+        let id = ListenerId((self.sockets.len() + self.streams.len()) as u16);
+        self.streams.push(StreamListener { id, socket, tls });
+        self.stream_addrs.push(Listening { transport, addr });
+        Ok(())
     }
 }
 
@@ -143,11 +180,12 @@ mod tests {
     }
 
     fn bind(listen: &[&str], alternate: &str) -> Result<Listeners, RelayError> {
-        Listeners::bind(&RelayConfig {
+        let config = RelayConfig {
             listen: listen.iter().map(|addr| addr.parse().unwrap()).collect(),
             alternate_ip: Some(alternate.parse().unwrap()),
             ..RelayConfig::default()
-        })
+        };
+        Listeners::bind(&config, None)
     }
 
     fn ip(text: &str) -> IpAddr {

@@ -6,27 +6,45 @@
 
 use metrics::{Counter, Gauge};
 use p2p_telemetry::metrics as names;
-use p2p_turn_core::{AllocationEnd, Counters, Reason, RequestResult};
+use p2p_turn_core::{AllocationEnd, Counters, ListenerLoad, Reason, RequestResult};
 
 use crate::snapshot::SocketDrops;
-
-const TRANSPORT: &str = "udp";
+use crate::streams::StreamCounts;
+use crate::transport::Transport;
 
 /// Handles of the series that are always there, looked up once.
 pub(crate) struct Published {
-    allocations: Gauge,
-    created: Counter,
+    /// In the order of [`Transport::ALL`].
+    transports: [PerTransport; 3],
     packets_to_peer: Counter,
     packets_to_client: Counter,
     bytes_to_peer: Counter,
     bytes_to_client: Counter,
 }
 
+struct PerTransport {
+    allocations: Gauge,
+    created: Counter,
+    /// Over UDP there are none.
+    connections: Option<Gauge>,
+}
+
+impl PerTransport {
+    fn of(transport: Transport) -> Self {
+        let name = transport.name();
+        let connected = transport != Transport::Udp;
+        Self {
+            allocations: names::RELAY_ALLOCATIONS.with([name]),
+            created: names::RELAY_ALLOCATIONS_CREATED.with([name]),
+            connections: connected.then(|| names::RELAY_CONNECTIONS.with([name])),
+        }
+    }
+}
+
 impl Published {
     pub(crate) fn new() -> Self {
         Self {
-            allocations: names::RELAY_ALLOCATIONS.with([TRANSPORT]),
-            created: names::RELAY_ALLOCATIONS_CREATED.with([TRANSPORT]),
+            transports: Transport::ALL.map(PerTransport::of),
             packets_to_peer: names::RELAY_PACKETS.with(["to_peer"]),
             packets_to_client: names::RELAY_PACKETS.with(["to_client"]),
             bytes_to_peer: names::RELAY_BYTES.with(["to_peer"]),
@@ -34,16 +52,29 @@ impl Published {
         }
     }
 
-    pub(crate) fn publish(&self, allocations: usize, counters: &Counters, drops: SocketDrops) {
-        self.allocations.set(allocations as f64);
-        self.created.absolute(counters.allocations_created);
+    pub(crate) fn publish(&self, counters: &Counters, drops: SocketDrops, streams: StreamCounts) {
         self.packets_to_peer.absolute(counters.client_to_peer.packets);
         self.packets_to_client.absolute(counters.peer_to_client.packets);
         self.bytes_to_peer.absolute(counters.client_to_peer.bytes);
         self.bytes_to_client.absolute(counters.peer_to_client.bytes);
         publish_requests(counters);
         publish_ends(counters);
-        publish_drops(counters, drops);
+        publish_drops(counters, drops, streams);
+        publish_closed(streams);
+    }
+
+    pub(crate) fn publish_transport(
+        &self,
+        transport: Transport,
+        connections: usize,
+        load: ListenerLoad,
+    ) {
+        let series = &self.transports[transport as usize];
+        series.allocations.set(load.allocations as f64);
+        series.created.absolute(load.allocations_created);
+        if let Some(gauge) = &series.connections {
+            gauge.set(connections as f64);
+        }
     }
 }
 
@@ -62,25 +93,43 @@ fn publish_requests(counters: &Counters) {
 }
 
 fn publish_ends(counters: &Counters) {
-    use AllocationEnd::{Deleted, Expired, NoSocket, Revoked};
+    use AllocationEnd::{Deleted, Disconnected, Expired, NoSocket, Revoked};
     let ended = |ends: &[AllocationEnd]| ends.iter().map(|&end| counters.ended(end)).sum();
     for (label, count) in [
         ("expired", ended(&[Expired])),
         ("deleted", ended(&[Deleted, Revoked])),
         ("socket_error", ended(&[NoSocket])),
+        ("disconnected", ended(&[Disconnected])),
     ] {
         names::RELAY_ALLOCATIONS_ENDED.with([label]).absolute(count);
     }
 }
 
-fn publish_drops(counters: &Counters, drops: SocketDrops) {
+/// Connections that the relay closed or did not take.
+fn publish_closed(streams: StreamCounts) {
+    for (label, count) in [
+        ("limit", streams.connection_limit),
+        ("source_limit", streams.connections_per_source),
+        ("accept_failed", streams.accept_failed),
+        ("tls_failed", streams.tls_failed),
+        ("handshake_timeout", streams.tls_handshake_timeout),
+        ("idle_timeout", streams.idle_timeout),
+        ("malformed", streams.not_stun + streams.message_too_long),
+        ("does_not_read", streams.client_does_not_read),
+    ] {
+        names::RELAY_CONNECTIONS_CLOSED.with([label]).absolute(count);
+    }
+}
+
+fn publish_drops(counters: &Counters, drops: SocketDrops, streams: StreamCounts) {
     let mut by_label = std::collections::BTreeMap::<&str, u64>::new();
     for (reason, count) in counters.reasons() {
         if let Some(label) = label(reason) {
             *by_label.entry(label).or_default() += count;
         }
     }
-    *by_label.entry("send_buffer_full").or_default() += drops.send_buffer_full;
+    *by_label.entry("send_buffer_full").or_default() +=
+        drops.send_buffer_full + streams.output_dropped;
     *by_label.entry("send_error").or_default() += drops.send_error;
     for (label, count) in by_label {
         names::RELAY_DROPPED.with([label]).absolute(count);

@@ -13,10 +13,13 @@ use tracing::info;
 use crate::addresses::Addresses;
 use crate::config::RelayConfig;
 use crate::error::RelayError;
-use crate::handle::RelayHandle;
+use crate::handle::{Ends, RelayHandle};
 use crate::listeners::Listeners;
 use crate::shard::Shard;
 use crate::sockets;
+use crate::streams::Streams;
+use crate::tls::Certificate;
+use crate::transport::{Listening, Transport};
 
 /// Bound, not running yet.
 pub struct Relay {
@@ -24,6 +27,8 @@ pub struct Relay {
     requests: mpsc::Sender<crate::handle::Request>,
     waker: Arc<mio::Waker>,
     local_addrs: Vec<SocketAddr>,
+    streams: Vec<Listening>,
+    certificate: Option<Arc<Certificate>>,
 }
 
 impl Relay {
@@ -33,19 +38,27 @@ impl Relay {
     /// # Errors
     /// A listener that cannot be bound, or a configuration nobody could be served with.
     pub fn bind(config: RelayConfig) -> Result<Self, RelayError> {
-        if config.listen.is_empty() {
+        if [&config.listen, &config.listen_tcp, &config.listen_tls].iter().all(|l| l.is_empty()) {
             return Err(RelayError::NothingToListenOn);
         }
-        let Listeners { sockets, addrs: local_addrs, discovery } = Listeners::bind(&config)?;
-        let server = server(&config, &local_addrs, discovery)?;
+        let certificate = config.tls.clone().filter(|_| !config.listen_tls.is_empty());
+        let certificate = certificate.map(Certificate::load).transpose()?;
+        let bound = Listeners::bind(&config, certificate.as_ref())?;
+        let Listeners { sockets, addrs: local_addrs, discovery, streams, stream_addrs } = bound;
+        let mut server = server(&config, &local_addrs, &stream_addrs, discovery)?;
+        let streams = Streams::new(streams, config.streams.clone(), Shard::FIRST_CONNECTION);
+        for listener in streams.listener_ids() {
+            server.serve_stream(listener);
+        }
 
         let (requests, incoming) = mpsc::channel();
-        let shard = Shard::new(server, sockets, incoming, config.usage).map_err(RelayError::Os)?;
+        let shard =
+            Shard::new(server, sockets, streams, incoming, config.usage).map_err(RelayError::Os)?;
         let waker = shard.waker();
-        Ok(Self { shard, requests, waker, local_addrs })
+        Ok(Self { shard, requests, waker, local_addrs, streams: stream_addrs, certificate })
     }
 
-    /// The addresses listened on, with the ports that port 0 became, in the order of the
+    /// The UDP addresses listened on, with the ports that port 0 became, in the order of the
     /// configuration; then what the alternate address added.
     #[must_use]
     pub fn local_addrs(&self) -> &[SocketAddr] {
@@ -57,7 +70,7 @@ impl Relay {
     /// # Errors
     /// No thread could be had.
     pub fn start(self) -> Result<RelayHandle, RelayError> {
-        let Self { shard, requests, waker, local_addrs } = self;
+        let Self { shard, requests, waker, local_addrs, streams, certificate } = self;
         let (ended, has_ended) = watch::channel(None);
         let thread = thread::Builder::new()
             .name("relay-0".to_owned())
@@ -67,19 +80,24 @@ impl Relay {
                 let _ = ended.send(Some(last));
             })
             .map_err(RelayError::Os)?;
-        for addr in &local_addrs {
-            info!(listen = %format_args!("udp://{addr}"), "relay is up");
+        let udp =
+            local_addrs.iter().map(|&addr| Listening { transport: Transport::Udp, addr }).collect();
+        let listening: Vec<Listening> = [udp, streams].concat();
+        for listen in &listening {
+            info!(%listen, "relay is up");
         }
-        Ok(RelayHandle::new(requests, waker, has_ended, thread, local_addrs))
+        let ends = Ends { requests, waker, ended: has_ended, thread };
+        Ok(RelayHandle::new(ends, local_addrs, listening, certificate))
     }
 }
 
 fn server(
     config: &RelayConfig,
     local_addrs: &[SocketAddr],
+    streams: &[Listening],
     discovery: Option<Discovery>,
 ) -> Result<Server, RelayError> {
-    let Addresses { relay_ips, own } = Addresses::of(config, local_addrs);
+    let Addresses { relay_ips, own } = Addresses::of(config, local_addrs, streams);
     for ip in &relay_ips {
         // Any port will do to learn whether this host has the address.
         sockets::relayed(SocketAddr::new(ip.local, 0))

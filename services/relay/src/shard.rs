@@ -10,6 +10,8 @@
 //!                  └──────────── sent to the client ──────┘
 //! ```
 
+mod clients;
+
 use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
@@ -19,8 +21,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use mio::net::UdpSocket;
 use mio::{Events, Interest, Poll, Token, Waker};
 use p2p_turn_core::{
-    AllocationId, ClientAction, ClientAddr, Command, FreedAllocation, HEADROOM, ListenerId, Now,
-    OpenError, PeerAddr, Server, TAILROOM,
+    AllocationId, ClientAction, ClientAddr, Command, FreedAllocation, HEADROOM, ListenerId,
+    ListenerLoad, Now, OpenError, PeerAddr, Server, TAILROOM,
 };
 use tracing::{debug, info};
 
@@ -28,21 +30,26 @@ use crate::handle::Request;
 use crate::metrics::Published;
 use crate::snapshot::{RelaySnapshot, RelayUsage, SocketDrops};
 use crate::sockets;
+use crate::streams::{Kind, Streams};
+use crate::transport::Transport;
 
 /// Datagrams read from one socket before the next one gets its turn.
 const BURST: usize = 64;
 const MAX_DATAGRAM: usize = 65_535;
 const PUBLISH_EVERY: Duration = Duration::from_secs(1);
 
-/// Tokens: listeners from 0, then the waker, then relay sockets by allocation index.
+/// Tokens: listeners from 0, then the waker, then relay sockets by allocation index, and far above
+/// them connections by slot.
 const WAKER: usize = 1 << 16;
 const FIRST_RELAYED: usize = WAKER + 1;
+const FIRST_CONNECTION: usize = 1 << 30;
 
 pub(crate) struct Shard {
     poll: Poll,
     waker: Arc<Waker>,
     server: Server,
     listeners: Vec<Readable>,
+    streams: Streams,
     /// By [`AllocationId::index`].
     relayed: Vec<Option<(AllocationId, Readable)>>,
     /// Sockets that may have more to read. The poll is edge-triggered: it names a socket again
@@ -70,9 +77,13 @@ enum Burst {
 }
 
 impl Shard {
+    /// The token of the first connection over TCP or TLS.
+    pub(crate) const FIRST_CONNECTION: usize = FIRST_CONNECTION;
+
     pub(crate) fn new(
         server: Server,
         listeners: Vec<UdpSocket>,
+        mut streams: Streams,
         requests: mpsc::Receiver<Request>,
         usage: Option<tokio::sync::mpsc::Sender<RelayUsage>>,
     ) -> io::Result<Self> {
@@ -83,11 +94,13 @@ impl Shard {
             poll.registry().register(&mut socket, Token(index), Interest::READABLE)?;
             registered.push(Readable { socket, queued: false });
         }
+        streams.register(poll.registry())?;
         Ok(Self {
             poll,
             waker,
             server,
             listeners: registered,
+            streams,
             relayed: Vec::new(),
             ready: VecDeque::new(),
             requests,
@@ -118,13 +131,14 @@ impl Shard {
             self.answer_requests(now);
             self.serve_each_ready_socket_once(now);
             if publish_at <= now.instant {
-                let (allocations, counters) =
-                    (self.server.allocation_count(), self.server.counters());
-                published.publish(allocations, counters, self.drops);
-                publish_at = now.instant + PUBLISH_EVERY;
+                self.sweep_connections(now);
+                self.publish(&published);
+                publish_at = now.instant + PUBLISH_EVERY.min(self.streams.patience());
             }
+            self.settle_connections(now);
         }
-        published.publish(self.server.allocation_count(), self.server.counters(), self.drops);
+        self.streams.close_all(self.poll.registry());
+        self.publish(&published);
         info!(allocations = self.server.allocation_count(), "relay has stopped");
         self.snapshot()
     }
@@ -154,10 +168,20 @@ impl Shard {
         }
         for event in events.iter() {
             let token = event.token();
-            if let Some(readable) = self.readable(token)
-                && !readable.queued
+            if let Some(slot) = token.0.checked_sub(FIRST_CONNECTION)
+                && event.is_writable()
             {
-                readable.queued = true;
+                self.streams.want_flush(slot);
+            }
+            if self.streams.has_listener(token.0) {
+                // Listeners are read empty unless many wait: they are rarely in here twice.
+                if !self.ready.contains(&token) {
+                    self.ready.push_back(token);
+                }
+            } else if let Some(queued) = self.queued(token)
+                && !*queued
+            {
+                *queued = true;
                 self.ready.push_back(token);
             }
         }
@@ -190,14 +214,20 @@ impl Shard {
     fn serve_each_ready_socket_once(&mut self, now: Now) {
         for _ in 0..self.ready.len() {
             let Some(token) = self.ready.pop_front() else { break };
-            let burst = if token.0 < WAKER {
+            let burst = if token.0 >= FIRST_CONNECTION {
+                self.read_connection(token.0 - FIRST_CONNECTION, now)
+            } else if token.0 > WAKER {
+                self.read_peers(token.0 - FIRST_RELAYED, now)
+            } else if token.0 < self.listeners.len() {
                 self.read_clients(token.0, now)
             } else {
-                self.read_peers(token.0 - FIRST_RELAYED, now)
+                self.accept_clients(token.0, now.instant)
             };
-            match (burst, self.readable(token)) {
+            let is_listener = self.streams.has_listener(token.0);
+            match (burst, self.queued(token)) {
                 (Burst::Cut, Some(_)) => self.ready.push_back(token),
-                (Burst::Emptied, Some(readable)) => readable.queued = false,
+                (Burst::Emptied, Some(queued)) => *queued = false,
+                (Burst::Cut, None) if is_listener => self.ready.push_back(token),
                 (Burst::Cut | Burst::Emptied, None) => {}
             }
         }
@@ -249,9 +279,11 @@ impl Shard {
             self.buffer[start..HEADROOM].copy_from_slice(route.header());
             // What an earlier datagram left there is not this client's business (CVE-2020-4067).
             self.buffer[HEADROOM + length..end].fill(0);
+            let message = &self.buffer[start..end];
             if let Some(listener) = self.listeners.get(usize::from(route.listener.0)) {
-                let sent = listener.socket.send_to(&self.buffer[start..end], route.client.0);
-                self.drops.count(sent);
+                self.drops.count(listener.socket.send_to(message, route.client.0));
+            } else {
+                self.streams.send(route.listener, route.client, Kind::Data, message);
             }
         }
         Burst::Cut
@@ -263,6 +295,8 @@ impl Shard {
                 Command::SendToClient { listener, client, datagram } => {
                     if let Some(listener) = self.listeners.get(usize::from(listener.0)) {
                         self.drops.count(listener.socket.send_to(&datagram, client.0));
+                    } else {
+                        self.streams.send(listener, client, Kind::Answer, &datagram);
                     }
                 }
                 Command::CreateAllocation { allocation, relayed } => {
@@ -341,17 +375,53 @@ impl Shard {
         debug!(%error, "a socket failed to receive");
     }
 
-    fn readable(&mut self, token: Token) -> Option<&mut Readable> {
+    /// Whether a socket waits in [`Self::ready`]; `None` for what is not read, or is gone.
+    fn queued(&mut self, token: Token) -> Option<&mut bool> {
+        if let Some(slot) = token.0.checked_sub(FIRST_CONNECTION) {
+            return self.streams.get_mut(slot).map(|connection| &mut connection.queued);
+        }
         if token.0 < WAKER {
-            return self.listeners.get_mut(token.0);
+            return self.listeners.get_mut(token.0).map(|readable| &mut readable.queued);
         }
         // The waker's token is below the first relayed one and has no socket.
         let index = token.0.checked_sub(FIRST_RELAYED)?;
-        self.relayed.get_mut(index)?.as_mut().map(|(_, readable)| readable)
+        self.relayed.get_mut(index)?.as_mut().map(|(_, readable)| &mut readable.queued)
+    }
+
+    fn publish(&self, published: &Published) {
+        published.publish(self.server.counters(), self.drops, self.streams.counts);
+        for transport in Transport::ALL {
+            published.publish_transport(
+                transport,
+                self.connections(transport),
+                self.load(transport),
+            );
+        }
+    }
+
+    /// What the clients of one transport hold.
+    fn load(&self, transport: Transport) -> ListenerLoad {
+        let udp = (0..self.listeners.len()).map(|index| ListenerId(index as u16));
+        let udp = udp.filter(|_| transport == Transport::Udp);
+        let mut sum = ListenerLoad::default();
+        for listener in udp.chain(self.streams.listeners_of(transport)) {
+            let load = self.server.load(listener);
+            sum.allocations += load.allocations;
+            sum.allocations_created += load.allocations_created;
+        }
+        sum
+    }
+
+    fn connections(&self, transport: Transport) -> usize {
+        if transport == Transport::Udp { 0 } else { self.streams.count(transport) }
     }
 
     fn snapshot(&self) -> RelaySnapshot {
-        RelaySnapshot::of(&self.server, self.drops, self.drain_until.is_some())
+        let mut snapshot = RelaySnapshot::of(&self.server, self.drops, self.drain_until.is_some());
+        snapshot.connections = self.connections(Transport::Tcp) + self.connections(Transport::Tls);
+        let named = self.streams.counts.named();
+        snapshot.drops.extend(named.into_iter().filter(|&(_, count)| count > 0));
+        snapshot
     }
 }
 

@@ -12,6 +12,8 @@ pub struct RelaySnapshot {
     pub allocations: usize,
     /// Users who hold them.
     pub users: usize,
+    /// Connections of clients over TCP and TLS.
+    pub connections: usize,
     pub allocations_created: u64,
     /// STUN Binding requests answered with an address.
     pub bindings: u64,
@@ -64,6 +66,7 @@ impl RelaySnapshot {
         Self {
             allocations: server.allocation_count(),
             users: server.user_count(),
+            connections: 0,
             allocations_created: counters.allocations_created,
             bindings: counters.answered(RequestMethod::Binding, RequestResult::Success),
             client_to_peer: counters.client_to_peer,

@@ -1,31 +1,35 @@
 //! Addresses as flags write them: listeners, port ranges, server names.
 
-use std::net::{Ipv6Addr, SocketAddr};
+use std::net::Ipv6Addr;
 use std::ops::RangeInclusive;
+
+use p2p_relay::{Listening, Transport};
 
 /// Of STUN and TURN (RFC 8489 §18.6).
 const DEFAULT_PORT: u16 = 3478;
+/// Of both over TLS.
+const DEFAULT_TLS_PORT: u16 = 5349;
 
-/// Reads `udp://IP:PORT`, or `IP:PORT` for short.
+/// Reads `udp://IP:PORT`, `tcp://IP:PORT` or `tls://IP:PORT`; `IP:PORT` alone is UDP.
 ///
 /// # Errors
 /// A sentence for the person who typed it.
-pub fn udp_listener(text: &str) -> Result<SocketAddr, String> {
-    let address = match text.split_once("://") {
-        None => text,
-        Some(("udp", address)) => address,
-        Some((scheme @ ("tcp" | "tls"), _)) => {
-            return Err(format!(
-                "this version relays over UDP only, there is no {scheme}:// yet: use udp://IP:PORT"
-            ));
-        }
+pub fn relay_listener(text: &str) -> Result<Listening, String> {
+    let (transport, address) = match text.split_once("://") {
+        None => (Transport::Udp, text),
+        Some(("udp", address)) => (Transport::Udp, address),
+        Some(("tcp", address)) => (Transport::Tcp, address),
+        Some(("tls", address)) => (Transport::Tls, address),
         Some((scheme, _)) => {
-            return Err(format!("there is no {scheme}:// listener: use udp://IP:PORT"));
+            return Err(format!("there is no {scheme}:// listener: use udp://, tcp:// or tls://"));
         }
     };
-    address.parse().map_err(|_| {
-        format!("{address:?} is not an IP address with a port: write udp://0.0.0.0:3478 or udp://[::]:3478")
-    })
+    let addr = address.parse().map_err(|_| {
+        format!(
+            "{address:?} is not an IP address with a port: write udp://0.0.0.0:3478 or udp://[::]:3478"
+        )
+    })?;
+    Ok(Listening { transport, addr })
 }
 
 /// The ports of relayed addresses.
@@ -49,21 +53,13 @@ pub fn port_range(text: &str) -> Result<PortRange, String> {
     Ok(PortRange(first..=last))
 }
 
-/// Reads `HOST:PORT`, `HOST` or a URI of this scheme, and gives `scheme:HOST:PORT` (RFC 7064,
-/// RFC 7065).
-fn server_uri(scheme: &str, text: &str) -> Result<String, String> {
-    let other = if scheme == "turn" { "turns:" } else { "stuns:" };
-    if text.starts_with(other) {
-        return Err(format!("this version has no {other}, only {scheme}:HOST:PORT over UDP"));
-    }
-    let rest = text.strip_prefix(scheme).and_then(|rest| rest.strip_prefix(':')).unwrap_or(text);
-    let rest = rest.trim_start_matches("//");
-    let wrong = || format!("{text:?} is not a server: write {scheme}:HOST:PORT");
+/// Reads `HOST:PORT` or `HOST`, and gives both. An IPv6 address keeps its brackets.
+fn host_port(text: &str, default_port: u16) -> Option<(&str, u16)> {
     // RFC 3986 §3.2.2: an IPv6 address stands in brackets.
-    let host_ends = rest.find(']').map_or(0, |bracket| bracket + 1);
-    let (host, port) = match rest[host_ends..].split_once(':') {
-        Some((name, port)) => (&rest[..host_ends + name.len()], port.parse().map_err(|_| wrong())?),
-        None => (rest, DEFAULT_PORT),
+    let host_ends = text.find(']').map_or(0, |bracket| bracket + 1);
+    let (host, port) = match text[host_ends..].split_once(':') {
+        Some((name, port)) => (&text[..host_ends + name.len()], port.parse().ok()?),
+        None => (text, default_port),
     };
     let good = |c: char| c.is_ascii_alphanumeric() || ".-_".contains(c);
     let address = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
@@ -71,26 +67,47 @@ fn server_uri(scheme: &str, text: &str) -> Result<String, String> {
         Some(address) => address.parse::<Ipv6Addr>().is_ok(),
         None => !host.is_empty() && host.chars().all(good),
     };
-    if !is_host || port == 0 {
-        return Err(wrong());
-    }
-    Ok(format!("{scheme}:{host}:{port}"))
+    (is_host && port != 0).then_some((host, port))
 }
 
-/// A relay as clients are told it: `turn:HOST:PORT`.
+/// A relay as clients are told it (RFC 7065): `turn:HOST:PORT` over UDP, with `?transport=tcp` over
+/// TCP, and `turns:HOST:PORT` over TLS.
 ///
 /// # Errors
 /// A sentence for the person who typed it.
 pub fn turn_uri(text: &str) -> Result<String, String> {
-    server_uri("turn", text)
+    let wrong = || format!("{text:?} is not a relay: write turn:HOST:PORT or turns:HOST:PORT");
+    let (rest, query) = text.split_once('?').unwrap_or((text, ""));
+    let (scheme, rest) = match rest.split_once(':') {
+        Some((scheme @ ("turn" | "turns"), rest)) => (scheme, rest),
+        Some(_) | None => ("turn", rest),
+    };
+    let is_tls = scheme == "turns";
+    let port = if is_tls { DEFAULT_TLS_PORT } else { DEFAULT_PORT };
+    let (host, port) = host_port(rest.trim_start_matches("//"), port).ok_or_else(wrong)?;
+    match (query, is_tls) {
+        ("" | "transport=udp", false) => Ok(format!("turn:{host}:{port}")),
+        ("transport=tcp", false) => Ok(format!("turn:{host}:{port}?transport=tcp")),
+        ("" | "transport=tcp", true) => Ok(format!("turns:{host}:{port}?transport=tcp")),
+        ("transport=udp", true) => {
+            Err(format!("{text:?} would be DTLS, which there is not: leave the transport out"))
+        }
+        _ => Err(format!("{text:?}: behind the question mark stands transport=udp or =tcp")),
+    }
 }
 
-/// A STUN server as clients are told it: `stun:HOST:PORT`.
+/// A STUN server as clients are told it (RFC 7064): `stun:HOST:PORT`.
 ///
 /// # Errors
 /// A sentence for the person who typed it.
 pub fn stun_uri(text: &str) -> Result<String, String> {
-    server_uri("stun", text)
+    if text.starts_with("stuns:") {
+        return Err("clients ask STUN servers over UDP: write stun:HOST:PORT".to_owned());
+    }
+    let rest = text.strip_prefix("stun:").unwrap_or(text).trim_start_matches("//");
+    let (host, port) = host_port(rest, DEFAULT_PORT)
+        .ok_or_else(|| format!("{text:?} is not a server: write stun:HOST:PORT"))?;
+    Ok(format!("stun:{host}:{port}"))
 }
 
 #[cfg(test)]
@@ -98,18 +115,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_listener_is_udp_with_or_without_its_scheme() {
-        let expected: SocketAddr = "0.0.0.0:3478".parse().unwrap();
-        assert_eq!(udp_listener("udp://0.0.0.0:3478"), Ok(expected));
-        assert_eq!(udp_listener("0.0.0.0:3478"), Ok(expected));
-    }
-
-    #[test]
-    fn a_listener_of_a_later_version_is_refused_as_such() {
-        for text in ["tcp://0.0.0.0:3478", "tls://0.0.0.0:5349"] {
-            assert!(udp_listener(text).unwrap_err().contains("UDP only"), "{text}");
+    fn a_listener_is_udp_unless_it_says_otherwise() {
+        let addr = "0.0.0.0:3478".parse().unwrap();
+        for (text, transport) in [
+            ("0.0.0.0:3478", Transport::Udp),
+            ("udp://0.0.0.0:3478", Transport::Udp),
+            ("tcp://0.0.0.0:3478", Transport::Tcp),
+            ("tls://0.0.0.0:3478", Transport::Tls),
+        ] {
+            assert_eq!(relay_listener(text), Ok(Listening { transport, addr }), "{text}");
         }
-        assert!(udp_listener("udp://localhost").unwrap_err().contains("udp://0.0.0.0:3478"));
+        assert!(relay_listener("dtls://0.0.0.0:1").unwrap_err().contains("no dtls://"));
+        assert!(relay_listener("udp://localhost").unwrap_err().contains("udp://0.0.0.0:3478"));
     }
 
     #[test]
@@ -127,13 +144,20 @@ mod tests {
             ("relay.example.org", "turn:relay.example.org:3478"),
             ("127.0.0.1:99", "turn:127.0.0.1:99"),
             ("turn:[2001:db8::1]:3478", "turn:[2001:db8::1]:3478"),
+            ("turn:a:1?transport=udp", "turn:a:1"),
+            ("turn:a?transport=tcp", "turn:a:3478?transport=tcp"),
+            ("turns:a", "turns:a:5349?transport=tcp"),
+            ("turns:[2001:db8::1]:443", "turns:[2001:db8::1]:443?transport=tcp"),
         ] {
             assert_eq!(turn_uri(text).as_deref(), Ok(uri), "{text}");
         }
         for text in [
             "",
             "turn:",
-            "turns:a:5349",
+            "turns:a:1?transport=udp",
+            "turn:a:1?transport=sctp",
+            "turn:a:1?x",
+            "stun:a:1",
             "turn:a:b",
             "turn:a b:1",
             "turn:a:0",
@@ -144,5 +168,11 @@ mod tests {
         ] {
             assert!(turn_uri(text).is_err(), "{text:?}");
         }
+    }
+
+    #[test]
+    fn a_stun_server_is_asked_over_udp() {
+        assert_eq!(stun_uri("stun.example.org").as_deref(), Ok("stun:stun.example.org:3478"));
+        assert!(stun_uri("stuns:a:5349").is_err());
     }
 }

@@ -1,4 +1,7 @@
 //! A TURN client as small as the tests need it: blocking, one socket, no timers.
+#![allow(dead_code, reason = "each test binary uses its share")]
+
+pub(crate) mod stream;
 
 use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;
@@ -17,7 +20,7 @@ use turn_types::attribute::{
 use turn_types::message::{ALLOCATE, CHANNEL_BIND, CREATE_PERMISSION, DATA, REFRESH, SEND};
 
 /// Only reached when a test fails.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A relay on loopback for the users alice and bob, both with password `secret`.
 pub(crate) fn relay(adjust: impl FnOnce(&mut RelayConfig)) -> RelayHandle {
@@ -46,8 +49,24 @@ pub(crate) fn receive(socket: &UdpSocket) -> (Vec<u8>, SocketAddr) {
     (buffer, from)
 }
 
-pub(crate) struct Client {
-    pub(crate) socket: UdpSocket,
+/// What carries the client's messages.
+pub(crate) trait Line {
+    fn send(&self, server: SocketAddr, message: &[u8]);
+    fn receive(&self) -> Vec<u8>;
+}
+
+impl Line for UdpSocket {
+    fn send(&self, server: SocketAddr, message: &[u8]) {
+        self.send_to(message, server).unwrap();
+    }
+
+    fn receive(&self) -> Vec<u8> {
+        receive(self).0
+    }
+}
+
+pub(crate) struct Client<L = UdpSocket> {
+    pub(crate) socket: L,
     server: SocketAddr,
     username: String,
     password: String,
@@ -57,17 +76,23 @@ pub(crate) struct Client {
 /// A response: an error code, or the message.
 pub(crate) type Answer = Result<Vec<u8>, u16>;
 
-impl Client {
+impl Client<UdpSocket> {
     pub(crate) fn new(server: SocketAddr, username: &str, password: &str) -> Self {
         let local = if server.is_ipv4() { "127.0.0.1:0" } else { "[::1]:0" };
         let socket = UdpSocket::bind(local).unwrap();
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
-        let (username, password) = (username.to_owned(), password.to_owned());
-        Self { socket, server, username, password, challenge: None }
+        Self::over(socket, server, username, password)
     }
 
     pub(crate) fn of(relay: &RelayHandle, username: &str) -> Self {
         Self::new(relay.local_addrs()[0], username, "secret")
+    }
+}
+
+impl<L: Line> Client<L> {
+    pub(crate) fn over(socket: L, server: SocketAddr, username: &str, password: &str) -> Self {
+        let (username, password) = (username.to_owned(), password.to_owned());
+        Self { socket, server, username, password, challenge: None }
     }
 
     pub(crate) fn binding(&self) -> SocketAddr {
@@ -155,11 +180,11 @@ impl Client {
     }
 
     pub(crate) fn send(&self, datagram: &[u8]) {
-        self.socket.send_to(datagram, self.server).unwrap();
+        self.socket.send(self.server, datagram);
     }
 
     pub(crate) fn receive(&self) -> Vec<u8> {
-        receive(&self.socket).0
+        self.socket.receive()
     }
 
     /// Sends a request, answering challenges: 401 once and 438 once.

@@ -7,6 +7,8 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
+use p2p_relay::Transport;
+
 use crate::our_relay::{Login, OurRelay};
 
 const CLIENTS: u32 = 2;
@@ -56,6 +58,25 @@ fn a_peer_is_reached_with_dont_fragment_and_padded_channel_data() {
 fn a_peer_is_reached_with_extra_permission_and_channel_requests() {
     let Some(peer) = Peer::start() else { return };
     relays_without_loss(&OurRelay::static_login(), &peer.and(&["-c", "-G"]));
+}
+
+#[test]
+fn clients_over_tcp_reach_each_other() {
+    relays_without_loss(&OurRelay::static_login(), &["-t", "-y", "-c"]);
+    relays_without_loss(&OurRelay::rest_login(), &["-t", "-y", "-c", "-s"]);
+}
+
+#[test]
+fn clients_over_tls_reach_each_other() {
+    relays_without_loss(&OurRelay::static_login(), &["-t", "-S", "-y", "-c"]);
+    relays_without_loss(&OurRelay::rest_login(), &["-t", "-S", "-y", "-c", "-s"]);
+}
+
+#[test]
+fn a_peer_is_reached_over_tcp_and_tls() {
+    let Some(peer) = Peer::start() else { return };
+    relays_without_loss(&OurRelay::rest_login(), &peer.and(&["-t", "-c"]));
+    relays_without_loss(&OurRelay::rest_login(), &peer.and(&["-t", "-S", "-c"]));
 }
 
 /// Its negative protocol tests: malformed and misplaced requests among the good ones.
@@ -109,7 +130,12 @@ fn assert_no_loss(output: &str) {
 
 /// The client's output if it succeeded.
 fn run_client(relay: &OurRelay, login: &Login, flags: &[&str]) -> Option<String> {
-    let addr = relay.addr();
+    let transport = match (flags.contains(&"-t"), flags.contains(&"-S")) {
+        (false, _) => Transport::Udp,
+        (true, false) => Transport::Tcp,
+        (true, true) => Transport::Tls,
+    };
+    let addr = relay.addr_over(transport);
     let (port, clients, messages) =
         (addr.port().to_string(), CLIENTS.to_string(), MESSAGES.to_string());
     // The client waits for ever for some answers: `timeout` ends it.

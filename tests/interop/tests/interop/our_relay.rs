@@ -1,9 +1,12 @@
 //! The relay under test, in this process, for people it knows by password and by secret.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use p2p_relay::{Relay, RelayConfig, RelayHandle, RelaySnapshot, StaticUser, TurnSecrets};
+use p2p_relay::{
+    Relay, RelayConfig, RelayHandle, RelaySnapshot, StaticUser, TlsFiles, Transport, TurnSecrets,
+};
 use secrecy::ExposeSecret as _;
 
 const SECRET: &str = "the secret that signaling and relay share";
@@ -21,8 +24,15 @@ pub(crate) struct Login {
 
 impl OurRelay {
     pub(crate) fn start() -> Self {
+        let certificates = Path::new(env!("CARGO_MANIFEST_DIR")).join("../certificates");
         let config = RelayConfig {
             listen: vec!["127.0.0.1:0".parse().unwrap()],
+            listen_tcp: vec!["127.0.0.1:0".parse().unwrap()],
+            listen_tls: vec!["127.0.0.1:0".parse().unwrap()],
+            tls: Some(TlsFiles {
+                cert: certificates.join("one.crt"),
+                key: certificates.join("one.key"),
+            }),
             realm: "interop.test".to_owned(),
             secrets: TurnSecrets::new(vec![SECRET.into()]),
             users: vec![StaticUser { name: "alice".to_owned(), password: "wonderland".into() }],
@@ -34,6 +44,12 @@ impl OurRelay {
 
     pub(crate) fn addr(&self) -> SocketAddr {
         self.handle.local_addrs()[0]
+    }
+
+    /// Where it listens for this.
+    pub(crate) fn addr_over(&self, transport: Transport) -> SocketAddr {
+        let mut all = self.handle.listening().iter();
+        all.find(|listening| listening.transport == transport).unwrap().addr
     }
 
     pub(crate) fn static_login() -> Login {
