@@ -7,7 +7,7 @@ use p2p_wire::{
 use serde::{Deserialize, Serialize};
 
 use crate::merge;
-use crate::network::{self, Network};
+use crate::network::{self, AddressDetail, Network};
 
 /// Which of the two peers of an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -149,11 +149,23 @@ impl AttemptRecord {
 
     /// The record with every address in free text cut down to its network.
     #[must_use]
-    pub fn with_addresses_truncated(mut self) -> Self {
-        self.verdict = network::truncate_addresses(&self.verdict);
-        self.reason = self.reason.map(|reason| network::truncate_addresses(&reason));
+    pub fn with_addresses_truncated(self) -> Self {
+        self.with_addresses(AddressDetail::Network)
+    }
+
+    /// The record with every address cut down to what may be kept.
+    #[must_use]
+    pub fn with_addresses(mut self, detail: AddressDetail) -> Self {
+        let cut = |text: &str| network::replace_addresses(text, detail);
+        self.verdict = cut(&self.verdict);
+        self.reason = self.reason.map(|reason| cut(&reason));
         for step in self.caller_steps.iter_mut().chain(&mut self.callee_steps) {
-            step.detail = network::truncate_addresses(&step.detail);
+            step.detail = cut(&step.detail);
+        }
+        if detail == AddressDetail::Nothing {
+            for nat in [&mut self.caller_nat, &mut self.callee_nat].into_iter().flatten() {
+                nat.network = None;
+            }
         }
         self
     }

@@ -10,6 +10,7 @@
 
 pub mod attempt;
 pub mod error;
+pub mod event;
 pub mod merge;
 pub mod network;
 mod outage;
@@ -19,12 +20,17 @@ pub mod recorder;
 mod row;
 pub mod sqlite;
 pub mod store;
+pub mod usage;
 
 pub use attempt::{AttemptRecord, NatSummary, Side};
 pub use error::StatsError;
-pub use network::Network;
+pub use event::Event;
+pub use network::{AddressDetail, Network};
 pub use postgres::PostgresStore;
-pub use query::{Cursor, Filter, MAX_PAGE, MethodStats, NatCell, Page, Percentiles, Summary};
+pub use query::{
+    Cursor, Filter, MAX_PAGE, MethodCell, MethodStats, NatCell, Page, Percentiles, Summary,
+};
 pub use recorder::Recorder;
 pub use sqlite::{Retention, SqliteStore};
 pub use store::{Store, StoreFuture};
+pub use usage::{Carried, RelayRecord, RelayTotals, SessionRecord, SessionTotals, Usage};

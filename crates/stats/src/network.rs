@@ -12,6 +12,33 @@ use serde::{Deserialize, Serialize};
 #[serde(try_from = "String", into = "String")]
 pub struct Network(IpAddr);
 
+/// How much of an address statistics keep.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum AddressDetail {
+    /// Its network: 24 bits of IPv4, 48 of IPv6.
+    #[default]
+    Network,
+    /// Nothing.
+    Nothing,
+}
+
+impl std::str::FromStr for AddressDetail {
+    type Err = UnknownAddressDetail;
+
+    fn from_str(text: &str) -> Result<Self, UnknownAddressDetail> {
+        match text {
+            "network" => Ok(Self::Network),
+            "none" => Ok(Self::Nothing),
+            _ => Err(UnknownAddressDetail(text.to_owned())),
+        }
+    }
+}
+
+/// A text that does not say how much of an address to keep.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is neither `network` (keep /24 of IPv4 and /48 of IPv6) nor `none`")]
+pub struct UnknownAddressDetail(String);
+
 /// A text that is not a network in the form `203.0.113.0/24` or `2001:db8:1::/48`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is not a network such as 203.0.113.0/24 or 2001:db8:1::/48")]
@@ -63,12 +90,17 @@ impl TryFrom<String> for Network {
 /// Peers write the details of their reports in words of their own, so this looks at the text rather
 /// than trusting it to hold none.
 pub fn truncate_addresses(text: &str) -> String {
+    replace_addresses(text, AddressDetail::Network)
+}
+
+/// Replaces every address in a text by as much of it as may be kept; ports go with the address.
+pub fn replace_addresses(text: &str, detail: AddressDetail) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while !rest.is_empty() {
         let run = rest.find(|c| !part_of_address(c)).unwrap_or(rest.len());
         let between = rest[run..].find(part_of_address).map_or(rest.len(), |n| run + n);
-        push_run(&mut out, &rest[..run], rest[run..].chars().next());
+        push_run(&mut out, &rest[..run], rest[run..].chars().next(), detail);
         out.push_str(&rest[run..between]);
         rest = &rest[between..];
     }
@@ -80,7 +112,7 @@ fn part_of_address(c: char) -> bool {
 }
 
 /// Appends one run of address characters, cut down if it is an address.
-fn push_run(out: &mut String, run: &str, next: Option<char>) {
+fn push_run(out: &mut String, run: &str, next: Option<char>, detail: AddressDetail) {
     // Punctuation of the sentence around it: "(1.2.3.4)." or "to 1.2.3.4:".
     let end = if run.ends_with("::") { run } else { run.trim_end_matches(['.', ':']) };
     let tail = &run[end.len()..];
@@ -95,7 +127,10 @@ fn push_run(out: &mut String, run: &str, next: Option<char>) {
         out.push_str(run);
         return;
     }
-    out.push_str(&Network::of(address).to_string());
+    match detail {
+        AddressDetail::Network => out.push_str(&Network::of(address).to_string()),
+        AddressDetail::Nothing => out.push_str("(an address)"),
+    }
     out.push_str(tail);
 }
 
@@ -138,6 +173,16 @@ mod tests {
         ] {
             assert_eq!(truncate_addresses(text), expected);
         }
+    }
+
+    #[test]
+    fn addresses_can_be_left_out_altogether() {
+        let text = replace_addresses("from 203.0.113.7:1 to [::1]:2", AddressDetail::Nothing);
+        assert_eq!(text, "from (an address) to (an address)");
+        assert_eq!("none".parse(), Ok(AddressDetail::Nothing));
+        assert_eq!("network".parse(), Ok(AddressDetail::Network));
+        let unknown = "all".parse::<AddressDetail>().unwrap_err();
+        assert!(unknown.to_string().contains("`none`"), "{unknown}");
     }
 
     #[test]

@@ -15,6 +15,7 @@ mod read;
 mod rollups;
 mod schema;
 mod spans;
+mod usage;
 mod write;
 
 use std::collections::BTreeSet;
@@ -29,11 +30,16 @@ use sqlx::{Pool, Postgres};
 use tokio::task::JoinHandle;
 
 pub use self::maintenance::Maintained;
+use self::partitions::Table;
 pub use self::schema::{Applied, MIGRATIONS, migrate};
 use crate::attempt::AttemptRecord;
 use crate::error::StatsError;
-use crate::query::{Cursor, Filter, NatCell, Page, Summary};
+use crate::query::{Cursor, Filter, MethodCell, NatCell, Page, Summary};
 use crate::store::{Store, StoreFuture};
+use crate::usage::{RelayRecord, SessionRecord, Usage};
+
+/// How a question of several statements begins: all of them see the same.
+const SNAPSHOT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 
 /// Connections of one instance. The recorder uses one; the others answer questions.
 const CONNECTIONS: u32 = 6;
@@ -49,7 +55,7 @@ const SERVER_LIMITS: [(&str, &str); 3] = [
     ("idle_in_transaction_session_timeout", "30000"),
 ];
 
-/// Attempts in PostgreSQL.
+/// Statistics in PostgreSQL.
 pub struct PostgresStore {
     inner: Arc<Inner>,
     upkeep: Mutex<Option<JoinHandle<()>>>,
@@ -61,7 +67,7 @@ struct Inner {
     max_age: Option<Duration>,
     /// Days whose partitions are known to be there. One that another instance drops meanwhile does
     /// no harm: its rows go to the default partition.
-    days: Mutex<BTreeSet<i64>>,
+    days: Mutex<BTreeSet<(Table, i64)>>,
 }
 
 impl PostgresStore {
@@ -101,7 +107,8 @@ impl PostgresStore {
     /// Rolls up every hour and day that ended before this time, in milliseconds since 1970-01-01
     /// UTC, and says how many that were.
     pub async fn roll_up(&self, before_unix_ms: i64) -> Result<usize, StatsError> {
-        self.inner.roll_up(before_unix_ms).await
+        let attempts = self.inner.roll_up(before_unix_ms).await?;
+        Ok(attempts + self.inner.roll_usage_up(before_unix_ms).await?)
     }
 
     /// Stops the upkeep and closes all connections.
@@ -130,6 +137,14 @@ impl Store for PostgresStore {
         Box::pin(answered(self.inner.write(records)))
     }
 
+    fn record_sessions<'a>(&'a self, records: &'a [SessionRecord]) -> StoreFuture<'a, ()> {
+        Box::pin(answered(self.inner.write_sessions(records)))
+    }
+
+    fn record_relays<'a>(&'a self, records: &'a [RelayRecord]) -> StoreFuture<'a, ()> {
+        Box::pin(answered(self.inner.write_relays(records)))
+    }
+
     fn attempt<'a>(&'a self, id: &'a AttemptId) -> StoreFuture<'a, Option<AttemptRecord>> {
         Box::pin(answered(read::attempt(&self.inner.pool, id)))
     }
@@ -149,6 +164,14 @@ impl Store for PostgresStore {
 
     fn nat_matrix<'a>(&'a self, filter: &'a Filter) -> StoreFuture<'a, Vec<NatCell>> {
         Box::pin(answered(read::nat_matrix(&self.inner.pool, filter)))
+    }
+
+    fn methods<'a>(&'a self, filter: &'a Filter) -> StoreFuture<'a, Vec<MethodCell>> {
+        Box::pin(answered(read::methods(&self.inner.pool, filter)))
+    }
+
+    fn usage<'a>(&'a self, filter: &'a Filter) -> StoreFuture<'a, Usage> {
+        Box::pin(answered(usage::usage(&self.inner.pool, filter)))
     }
 
     fn check(&self) -> StoreFuture<'_, ()> {

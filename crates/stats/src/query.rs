@@ -147,6 +147,21 @@ pub struct NatCell {
     pub direct_ms_p50: Option<u64>,
 }
 
+/// What became of one method between two types of network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MethodCell {
+    /// The caller's network.
+    pub caller: NatType,
+    /// The callee's network.
+    pub callee: NatType,
+    /// The method.
+    pub method: Method,
+    /// Attempts that tried it.
+    pub tried: u64,
+    /// Attempts in which it carried packets both ways.
+    pub worked: u64,
+}
+
 /// A part of a whole, 0 to 1; nothing of nothing is `None`.
 pub(crate) fn share(part: u64, whole: u64) -> Option<f64> {
     (whole > 0).then(|| part as f64 / whole as f64)

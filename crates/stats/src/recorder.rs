@@ -13,8 +13,9 @@ use tokio::sync::mpsc::{self, error::TrySendError};
 use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
-use crate::attempt::AttemptRecord;
 use crate::error::StatsError;
+use crate::event::Event;
+use crate::network::AddressDetail;
 use crate::outage::Outage;
 use crate::store::Store;
 
@@ -36,6 +37,7 @@ const LAST_PATIENCE: Duration = Duration::from_secs(6);
 pub struct Recorder {
     queue: mpsc::Sender<Command>,
     counts: Arc<Counts>,
+    addresses: AddressDetail,
     /// Tells the writer that its time is limited, past a queue that may be full.
     stopping: Arc<watch::Sender<bool>>,
 }
@@ -47,7 +49,7 @@ struct Counts {
 }
 
 enum Command {
-    Record(Box<AttemptRecord>),
+    Record(Box<Event>),
     Flush(oneshot::Sender<()>),
     Stop(oneshot::Sender<()>),
 }
@@ -68,13 +70,22 @@ impl Recorder {
             outage: Outage::none(),
         };
         tokio::spawn(writer.run());
-        Self { queue, counts, stopping: Arc::new(stopping) }
+        let addresses = AddressDetail::default();
+        Self { queue, counts, addresses, stopping: Arc::new(stopping) }
+    }
+
+    /// A handle of the same recorder that keeps no more of addresses than this.
+    #[must_use]
+    pub fn with_addresses(mut self, detail: AddressDetail) -> Self {
+        self.addresses = detail;
+        self
     }
 
     /// Hands over a record. Never waits: where the queue is full, or the recorder has shut down, the
     /// record is dropped and counted.
-    pub fn record(&self, record: AttemptRecord) {
-        let reason = match self.queue.try_send(Command::Record(Box::new(record))) {
+    pub fn record(&self, record: impl Into<Event>) {
+        let event = record.into().with_addresses(self.addresses);
+        let reason = match self.queue.try_send(Command::Record(Box::new(event))) {
             Ok(()) => return RECORDER_QUEUE.get().set(self.queued() as f64),
             Err(TrySendError::Full(_)) => "queue_full",
             Err(TrySendError::Closed(_)) => "stopped",
@@ -165,7 +176,7 @@ impl Writer {
 
     /// Writes a batch and leaves it empty. A batch that the store refuses is written one by one, so
     /// that one bad record does not take the others with it.
-    async fn write(&mut self, records: &mut Vec<AttemptRecord>) {
+    async fn write(&mut self, records: &mut Vec<Event>) {
         if records.is_empty() {
             return;
         }
@@ -190,11 +201,11 @@ impl Writer {
         records.clear();
     }
 
-    async fn try_write(&mut self, records: &[AttemptRecord]) -> Result<(), StatsError> {
+    async fn try_write(&mut self, records: &[Event]) -> Result<(), StatsError> {
         let mut pause = FIRST_PAUSE;
         let mut retries = 0;
         loop {
-            let error = match self.store.record_attempts(records).await {
+            let error = match self.store.record_events(records).await {
                 Err(error) if error.is_transient() => error,
                 result => {
                     self.back();

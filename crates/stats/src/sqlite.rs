@@ -5,6 +5,7 @@
 //! `SQLITE_BUSY_SNAPSHOT`, which no busy timeout retries. Several processes may open one file.
 
 mod read;
+mod usage;
 mod write;
 
 use std::path::Path;
@@ -19,10 +20,12 @@ use sqlx::{Pool, Sqlite};
 
 use crate::attempt::AttemptRecord;
 use crate::error::StatsError;
-use crate::query::{Cursor, Filter, NatCell, Page, Summary};
+use crate::query::{Cursor, Filter, MethodCell, NatCell, Page, Summary};
 use crate::store::{Store, StoreFuture};
+use crate::usage::{RelayRecord, SessionRecord, Usage};
 
-static MIGRATIONS: Migrator = sqlx::migrate!("../../migrations/sqlite");
+/// The migrations of this version, in order.
+pub static MIGRATIONS: Migrator = sqlx::migrate!("../../migrations/sqlite");
 
 /// How long a statement waits for another process's write.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -37,9 +40,10 @@ const OPEN_PAUSE: Duration = Duration::from_millis(20);
 /// How much is kept. The oldest attempts go first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Retention {
-    /// The most attempts. Between two trims there may be one hundredth more, and at most 1,000.
+    /// The most attempts, the most sessions, and the most allocations at relays. Between two trims
+    /// there may be one hundredth more, and at most 1,000.
     pub max_attempts: u64,
-    /// How old an attempt may grow, by this machine's clock; `None` is for ever.
+    /// How old each of them may grow, by this machine's clock; `None` is for ever.
     pub max_age: Option<Duration>,
 }
 
@@ -147,7 +151,7 @@ impl SqliteStore {
         Ok(store)
     }
 
-    /// Attempts that the retention bound removed, since this store was opened.
+    /// Records that the retention bound removed, since this store was opened.
     pub fn trimmed(&self) -> u64 {
         self.trimmed.load(Relaxed)
     }
@@ -162,6 +166,14 @@ impl SqliteStore {
 impl Store for SqliteStore {
     fn record_attempts<'a>(&'a self, records: &'a [AttemptRecord]) -> StoreFuture<'a, ()> {
         Box::pin(self.write(records))
+    }
+
+    fn record_sessions<'a>(&'a self, records: &'a [SessionRecord]) -> StoreFuture<'a, ()> {
+        Box::pin(self.write_sessions(records))
+    }
+
+    fn record_relays<'a>(&'a self, records: &'a [RelayRecord]) -> StoreFuture<'a, ()> {
+        Box::pin(self.write_relays(records))
     }
 
     fn attempt<'a>(&'a self, id: &'a AttemptId) -> StoreFuture<'a, Option<AttemptRecord>> {
@@ -183,6 +195,14 @@ impl Store for SqliteStore {
 
     fn nat_matrix<'a>(&'a self, filter: &'a Filter) -> StoreFuture<'a, Vec<NatCell>> {
         Box::pin(read::nat_matrix(&self.readers, filter))
+    }
+
+    fn methods<'a>(&'a self, filter: &'a Filter) -> StoreFuture<'a, Vec<MethodCell>> {
+        Box::pin(usage::methods(&self.readers, filter))
+    }
+
+    fn usage<'a>(&'a self, filter: &'a Filter) -> StoreFuture<'a, Usage> {
+        Box::pin(usage::usage(&self.readers, filter))
     }
 
     fn check(&self) -> StoreFuture<'_, ()> {

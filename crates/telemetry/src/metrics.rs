@@ -158,7 +158,7 @@ registry! {
         RECORDER_DROPPED = counter("p2p_recorder_dropped_total", Count, [RECORD_DROP],
             "Statistics records that were not kept, by reason.");
         STORE_TRIMMED = counter("p2p_store_trimmed_total", Count, [],
-            "Stored attempts removed because of their age or number.");
+            "Stored records removed because of their age or number.");
         DATABASE_UP = gauge("p2p_database_up", Count, [],
             "1 while the statistics store takes what is written, else 0.");
         DATABASE_OUTAGES = counter("p2p_database_outages_total", Count, [],

@@ -8,6 +8,7 @@ use p2p_telemetry::metrics::STORE_TRIMMED;
 use tokio::time::MissedTickBehavior;
 
 use super::Inner;
+use super::partitions::Table;
 use super::spans::{DAY, HOUR};
 use crate::error::StatsError;
 
@@ -21,9 +22,9 @@ const SETTLED: i64 = HOUR / 6;
 /// What one round did.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Maintained {
-    /// Days whose partitions were added.
+    /// Days whose partitions were added for attempts.
     pub days_added: usize,
-    /// Attempts that were past the retention.
+    /// Records that were past the retention.
     pub removed: u64,
     /// Hours and days that were rolled up.
     pub rolled_up: usize,
@@ -51,7 +52,9 @@ impl Inner {
     pub(super) async fn maintain(&self, now: i64) -> Result<Maintained, StatsError> {
         let today = now.div_euclid(DAY);
         let ahead: Vec<i64> = (today..=today + DAYS_AHEAD).collect();
-        let days_added = self.add_days(&ahead).await?;
+        let days_added = self.add_days(Table::Attempts, &ahead).await?;
+        self.add_days(Table::Sessions, &ahead).await?;
+        self.add_days(Table::RelayUsage, &ahead).await?;
         let removed = match self.first_day_kept(now) {
             Some(day) => self.drop_days_before(day).await?,
             None => 0,
@@ -59,7 +62,8 @@ impl Inner {
         if removed > 0 {
             STORE_TRIMMED.get().increment(removed);
         }
-        let rolled_up = self.roll_up(now - SETTLED).await?;
+        let rolled_up =
+            self.roll_up(now - SETTLED).await? + self.roll_usage_up(now - SETTLED).await?;
         Ok(Maintained { days_added, removed, rolled_up })
     }
 

@@ -7,48 +7,86 @@ use sqlx::Row as _;
 use super::Inner;
 use crate::error::StatsError;
 
+/// A table in partitions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Table {
+    Attempts,
+    Sessions,
+    RelayUsage,
+}
+
+impl Table {
+    pub(super) const ALL: [Self; 3] = [Self::Attempts, Self::Sessions, Self::RelayUsage];
+
+    /// Its name, and the column whose day is the partition's.
+    fn name_and_key(self) -> [&'static str; 2] {
+        match self {
+            Self::Attempts => ["attempts", "started_unix_ms"],
+            Self::Sessions => ["sessions", "opened_unix_ms"],
+            Self::RelayUsage => ["relay_usage", "ended_unix_ms"],
+        }
+    }
+}
+
 /// Rollups of days that are gone go with them.
-const FORGET: [&str; 4] = [
+const FORGET: [&str; 11] = [
     "DELETE FROM rollup_counts WHERE day < $1",
     "DELETE FROM rollup_times WHERE day < $1",
+    "DELETE FROM rollup_histograms WHERE day < $1",
+    "DELETE FROM rollup_methods WHERE day < $1",
     "DELETE FROM rollups_stale WHERE span = 'day' AND start < $1",
     "DELETE FROM rollups_stale WHERE span = 'hour' AND start < $1 * 24",
+    "DELETE FROM rollups_due WHERE span = 'day' AND start < $1",
+    "DELETE FROM rollups_due WHERE span = 'hour' AND start < $1 * 24",
+    "DELETE FROM session_hours WHERE hour < $1 * 24",
+    "DELETE FROM relay_hours WHERE hour < $1 * 24",
+    "DELETE FROM usage_stale WHERE hour < $1 * 24",
 ];
 
 impl Inner {
-    /// Makes sure that these days have partitions, and says how many of them had none.
-    pub(super) async fn add_days(&self, days: &[i64]) -> Result<usize, StatsError> {
+    /// Makes sure that a table has partitions for these days, and says how many of them had none.
+    pub(super) async fn add_days(&self, table: Table, days: &[i64]) -> Result<usize, StatsError> {
         let mut added = 0;
+        let [name, key] = table.name_and_key();
         for day in days {
-            if self.days().contains(day) {
+            if self.days().contains(&(table, *day)) {
                 continue;
             }
-            let row = sqlx::query("SELECT attempts_add_day($1) AS added")
+            let row = sqlx::query("SELECT add_day($1, $2, $3) AS added")
+                .bind(name)
+                .bind(key)
                 .bind(day)
                 .fetch_one(&self.pool)
                 .await?;
             added += usize::from(row.try_get::<bool, _>("added")?);
-            self.days().insert(*day);
+            self.days().insert((table, *day));
         }
         Ok(added)
     }
 
-    /// Removes every attempt that began before a day, and says how many that were.
+    /// Removes everything of before a day, and says how many records that were.
     pub(super) async fn drop_days_before(&self, day: i64) -> Result<u64, StatsError> {
         let mut transaction = self.pool.begin().await?;
-        let row = sqlx::query("SELECT attempts_drop_days_before($1) AS removed")
-            .bind(day)
-            .fetch_one(&mut *transaction)
-            .await?;
+        let mut removed = 0;
+        for table in Table::ALL {
+            let [name, key] = table.name_and_key();
+            let row = sqlx::query("SELECT drop_days_before($1, $2, $3) AS removed")
+                .bind(name)
+                .bind(key)
+                .bind(day)
+                .fetch_one(&mut *transaction)
+                .await?;
+            removed += crate::row::unsigned(row.try_get("removed")?);
+        }
         for forget in FORGET {
             sqlx::query(forget).bind(day).execute(&mut *transaction).await?;
         }
         transaction.commit().await?;
-        self.days().retain(|known| *known >= day);
-        Ok(crate::row::unsigned(row.try_get("removed")?))
+        self.days().retain(|(_, known)| *known >= day);
+        Ok(removed)
     }
 
-    fn days(&self) -> std::sync::MutexGuard<'_, BTreeSet<i64>> {
+    fn days(&self) -> std::sync::MutexGuard<'_, BTreeSet<(Table, i64)>> {
         self.days.lock().expect("no code panics while it holds the lock of the known days")
     }
 }

@@ -8,12 +8,12 @@ use serde::de::DeserializeOwned;
 use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Pool, Postgres, Row as _, Transaction};
 
-use super::rollups;
-use super::spans::Sources;
+use super::spans::{HOUR, Sources};
+use super::{SNAPSHOT, rollups};
 use crate::attempt::AttemptRecord;
 use crate::error::StatsError;
 use crate::query::{
-    Cursor, Filter, MAX_PAGE, MethodStats, NatCell, Page, Percentiles, Summary, share,
+    Cursor, Filter, MAX_PAGE, MethodCell, MethodStats, NatCell, Page, Percentiles, Summary, share,
 };
 use crate::row::{columns, named, record, unsigned};
 
@@ -33,8 +33,6 @@ const PAGE: &str = concat!(
      ORDER BY started_unix_ms DESC, attempt DESC LIMIT $5"
 );
 
-const SNAPSHOT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
-
 /// Two statements with the same answer: over rollups, and over the attempts of one stretch. In a
 /// single one, joined with the stretches, the server would look through every partition.
 struct Statement {
@@ -42,10 +40,48 @@ struct Statement {
     attempts: &'static str,
 }
 
+/// The same over times: rows of rollups are histograms as they are stored, those of attempts have
+/// one time each.
+macro_rules! times {
+    ($measure:literal, grouped by $group:literal, $group_of_attempts:literal, $ms:literal) => {
+        Statement {
+            rollups: concat!(
+                "SELECT ",
+                $group,
+                " ms, attempts FROM rollup_histograms \
+                 WHERE span = 'day' AND measure = '",
+                $measure,
+                "' AND ($1::text IS NULL OR app = $1) AND day >= $2 AND day <> ALL($3) \
+                 UNION ALL SELECT ",
+                $group,
+                " ms, attempts FROM rollup_histograms \
+                 WHERE span = 'hour' AND measure = '",
+                $measure,
+                "' AND ($1::text IS NULL OR app = $1) AND hour >= $4 AND hour <> ALL($5) \
+                   AND (day < $2 OR day = ANY($3))"
+            ),
+            attempts: concat!(
+                "SELECT ",
+                $group,
+                " ARRAY[ms] AS ms, ARRAY[COUNT(*)] AS attempts FROM (SELECT ",
+                $group_of_attempts,
+                $ms,
+                " AS ms FROM attempts \
+                 WHERE started_unix_ms BETWEEN $2 AND $3 AND ($1::text IS NULL OR app = $1) \
+                   AND ",
+                $ms,
+                " IS NOT NULL) AS stretch GROUP BY ",
+                $group,
+                " ms"
+            ),
+        }
+    };
+}
+
 /// A statement by what it selects and groups by, from which rollups, and how attempts read the same.
 macro_rules! over {
-    (SELECT $what:literal, rollups of $table:literal $narrow:literal,
-     attempts $raw:literal $where:literal, grouped $group:literal) => {
+    (SELECT $what:literal, rollups of $table:literal,
+     attempts $raw:literal $join:literal, grouped $group:literal) => {
         Statement {
             rollups: concat!(
                 "SELECT ",
@@ -53,14 +89,12 @@ macro_rules! over {
                 " FROM (SELECT * FROM ",
                 $table,
                 " WHERE span = 'day' AND ($1::text IS NULL OR app = $1) AND day >= $2 \
-                   AND day <> ALL($3) ",
-                $narrow,
-                " UNION ALL SELECT * FROM ",
+                   AND day <> ALL($3) \
+                 UNION ALL SELECT * FROM ",
                 $table,
                 " WHERE span = 'hour' AND ($1::text IS NULL OR app = $1) AND hour >= $4 \
-                   AND hour <> ALL($5) AND (day < $2 OR day = ANY($3)) ",
-                $narrow,
-                ") AS spans GROUP BY ",
+                   AND hour <> ALL($5) AND (day < $2 OR day = ANY($3))) \
+                 AS spans GROUP BY ",
                 $group
             ),
             attempts: concat!(
@@ -68,10 +102,10 @@ macro_rules! over {
                 $what,
                 " FROM (SELECT ",
                 $raw,
-                " FROM attempts \
-                 WHERE started_unix_ms BETWEEN $2 AND $3 \
-                   AND ($1::text IS NULL OR app = $1) ",
-                $where,
+                " FROM attempts ",
+                $join,
+                " WHERE started_unix_ms BETWEEN $2 AND $3 \
+                   AND ($1::text IS NULL OR app = $1)",
                 ") AS stretch GROUP BY ",
                 $group
             ),
@@ -81,39 +115,42 @@ macro_rules! over {
 
 const COUNTS: Statement = over!(
     SELECT "outcome, method, SUM(attempts)::bigint AS attempts",
-    rollups of "rollup_counts" "",
+    rollups of "rollup_counts",
     attempts "outcome, method, 1 AS attempts" "",
     grouped "outcome, method"
 );
 
-const CONNECT_TIMES: Statement = over!(
-    SELECT "method, ms, SUM(attempts)::bigint AS attempts",
-    rollups of "rollup_times" "AND measure = 'connect'",
-    attempts "CASE WHEN outcome <> 'failed' THEN method END AS method, connected_ms AS ms, \
-              1 AS attempts"
-        "AND connected_ms IS NOT NULL",
-    grouped "method, ms"
+const CONNECT_TIMES: Statement = times!(
+    "connect",
+    grouped by "method,",
+    "CASE WHEN outcome <> 'failed' THEN method END AS method,",
+    "connected_ms"
 );
 
-const DIRECT_TIMES: Statement = over!(
-    SELECT "ms, SUM(attempts)::bigint AS attempts",
-    rollups of "rollup_times" "AND measure = 'direct'",
-    attempts "direct_ms AS ms, 1 AS attempts" "AND direct_ms IS NOT NULL",
-    grouped "ms"
-);
+const DIRECT_TIMES: Statement = times!("direct", grouped by "", "", "direct_ms");
 
 const PAIR_COUNTS: Statement = over!(
     SELECT "caller_nat_type, callee_nat_type, outcome, SUM(attempts)::bigint AS attempts",
-    rollups of "rollup_counts" "",
+    rollups of "rollup_counts",
     attempts "caller_nat_type, callee_nat_type, outcome, 1 AS attempts" "",
     grouped "caller_nat_type, callee_nat_type, outcome"
 );
 
-const PAIR_TIMES: Statement = over!(
-    SELECT "caller_nat_type, callee_nat_type, ms, SUM(attempts)::bigint AS attempts",
-    rollups of "rollup_times" "AND measure = 'pair'",
-    attempts "caller_nat_type, callee_nat_type, direct_ms AS ms, 1 AS attempts" "AND direct_ms IS NOT NULL",
-    grouped "caller_nat_type, callee_nat_type, ms"
+const PAIR_TIMES: Statement = times!(
+    "pair",
+    grouped by "caller_nat_type, callee_nat_type,",
+    "caller_nat_type, callee_nat_type,",
+    "direct_ms"
+);
+
+const METHODS: Statement = over!(
+    SELECT "caller_nat_type, callee_nat_type, method, SUM(tried)::bigint AS tried, \
+            SUM(worked)::bigint AS worked",
+    rollups of "rollup_methods",
+    attempts "caller_nat_type, callee_nat_type, told.tried_method AS method, 1 AS tried, \
+              told.worked::int AS worked"
+        ", methods_of(outcome, method, caller_steps, callee_steps) AS told",
+    grouped "caller_nat_type, callee_nat_type, method"
 );
 
 pub(super) async fn attempt(
@@ -161,15 +198,14 @@ pub(super) async fn summary(pool: &Pool<Postgres>, filter: &Filter) -> Result<Su
     }
     let (mut connect, mut connect_by) = (Times::default(), BTreeMap::<Method, Times>::new());
     for row in question.rows(CONNECT_TIMES).await? {
-        let (ms, attempts) = (ms(&row)?, count(&row)?);
-        connect.add(ms, attempts);
+        connect.add(&row)?;
         if let Some(method) = method(&row)? {
-            connect_by.entry(method).or_default().add(ms, attempts);
+            connect_by.entry(method).or_default().add(&row)?;
         }
     }
     let mut direct = Times::default();
     for row in question.rows(DIRECT_TIMES).await? {
-        direct.add(ms(&row)?, count(&row)?);
+        direct.add(&row)?;
     }
     question.end().await?;
 
@@ -205,7 +241,7 @@ pub(super) async fn nat_matrix(
         cell.0.add(value(&row, "outcome")?, count(&row)?);
     }
     for row in question.rows(PAIR_TIMES).await? {
-        cells.entry(pair(&row)?).or_default().1.add(ms(&row)?, count(&row)?);
+        cells.entry(pair(&row)?).or_default().1.add(&row)?;
     }
     question.end().await?;
     let cell = |((caller, callee), (outcomes, times)): (_, (Outcomes, Times))| NatCell {
@@ -216,6 +252,33 @@ pub(super) async fn nat_matrix(
         relay: outcomes.relay,
         failed: outcomes.failed,
         direct_ms_p50: times.percentiles().p50,
+    };
+    Ok(cells.into_iter().map(cell).collect())
+}
+
+pub(super) async fn methods(
+    pool: &Pool<Postgres>,
+    filter: &Filter,
+) -> Result<Vec<MethodCell>, StatsError> {
+    // By whole hours: what is rolled up and what is not then begin together.
+    let since_unix_ms =
+        filter.since_unix_ms.map(|since| since.saturating_sub(since.rem_euclid(HOUR)));
+    let filter = Filter { since_unix_ms, app: filter.app.clone() };
+    let mut question = Question::begin(pool, &filter).await?;
+    let mut cells = BTreeMap::<(NatType, NatType, Method), (u64, u64)>::new();
+    for row in question.rows(METHODS).await? {
+        let (caller, callee) = pair(&row)?;
+        let cell = cells.entry((caller, callee, value(&row, "method")?)).or_default();
+        cell.0 += unsigned(row.try_get("tried")?);
+        cell.1 += unsigned(row.try_get("worked")?);
+    }
+    question.end().await?;
+    let cell = |((caller, callee, method), (tried, worked))| MethodCell {
+        caller,
+        callee,
+        method,
+        tried,
+        worked,
     };
     Ok(cells.into_iter().map(cell).collect())
 }
@@ -287,8 +350,13 @@ impl Outcomes {
 struct Times(BTreeMap<u64, u64>);
 
 impl Times {
-    fn add(&mut self, ms: u64, attempts: u64) {
-        *self.0.entry(ms).or_insert(0) += attempts;
+    /// Takes a histogram in.
+    fn add(&mut self, row: &PgRow) -> Result<(), sqlx::Error> {
+        let (ms, attempts): (Vec<i64>, Vec<i64>) = (row.try_get("ms")?, row.try_get("attempts")?);
+        for (ms, attempts) in ms.into_iter().zip(attempts) {
+            *self.0.entry(unsigned(ms)).or_insert(0) += unsigned(attempts);
+        }
+        Ok(())
     }
 
     /// By nearest rank: of `n` values in order, the one at rank `ceil(n * p / 100)`.
@@ -309,10 +377,6 @@ impl Times {
 
 fn count(row: &PgRow) -> Result<u64, sqlx::Error> {
     Ok(unsigned(row.try_get("attempts")?))
-}
-
-fn ms(row: &PgRow) -> Result<u64, sqlx::Error> {
-    Ok(unsigned(row.try_get("ms")?))
 }
 
 fn method(row: &PgRow) -> Result<Option<Method>, StatsError> {

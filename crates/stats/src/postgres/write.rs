@@ -11,6 +11,7 @@ use serde::Serialize;
 use sqlx::types::Json;
 use sqlx::{PgConnection, Row as _};
 
+use super::partitions::Table;
 use super::spans::Span;
 use super::{Inner, maintenance, rollups};
 use crate::attempt::{AttemptRecord, NatSummary};
@@ -133,7 +134,7 @@ impl Inner {
         let mut days: Vec<i64> =
             batch.values().map(|record| Span::day_of(record.started_unix_ms).start()).collect();
         days.retain(|day| self.has_partition(*day, now));
-        self.add_days(&days).await?;
+        self.add_days(Table::Attempts, &days).await?;
 
         let mut transaction = self.pool.begin().await?;
         for _ in 0..ROUNDS {

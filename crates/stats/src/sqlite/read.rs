@@ -5,6 +5,7 @@
 use std::collections::HashMap;
 
 use p2p_wire::{AttemptId, Method};
+use serde::de::DeserializeOwned;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Pool, Row, Sqlite, SqliteConnection};
 
@@ -154,16 +155,9 @@ pub(super) async fn nat_matrix(
 
 fn cell(row: &SqliteRow) -> Result<NatCell, StatsError> {
     let [attempts, direct, relay, failed] = counts(row, ["attempts", "direct", "relay", "failed"])?;
-    let nat_type = |column: &str| {
-        let name: String = row.try_get(column)?;
-        named(&name).map_err(|error| StatsError::Damaged {
-            attempt: format!("with {column} {name:?}"),
-            cause: error.to_string(),
-        })
-    };
     Ok(NatCell {
-        caller: nat_type("caller_nat_type")?,
-        callee: nat_type("callee_nat_type")?,
+        caller: value(row, "caller_nat_type")?,
+        callee: value(row, "callee_nat_type")?,
         attempts,
         direct,
         relay,
@@ -172,7 +166,16 @@ fn cell(row: &SqliteRow) -> Result<NatCell, StatsError> {
     })
 }
 
-async fn one(
+/// What a name in a column stands for.
+pub(super) fn value<T: DeserializeOwned>(row: &SqliteRow, column: &str) -> Result<T, StatsError> {
+    let name: String = row.try_get(column)?;
+    named(&name).map_err(|error| StatsError::Damaged {
+        attempt: format!("with {column} {name:?}"),
+        cause: error.to_string(),
+    })
+}
+
+pub(super) async fn one(
     connection: &mut SqliteConnection,
     sql: &'static str,
     filter: &Filter,
@@ -184,7 +187,7 @@ async fn one(
         .await
 }
 
-async fn all(
+pub(super) async fn all(
     connection: &mut SqliteConnection,
     sql: &'static str,
     filter: &Filter,
@@ -196,7 +199,10 @@ async fn all(
         .await
 }
 
-fn counts<const N: usize>(row: &SqliteRow, columns: [&str; N]) -> Result<[u64; N], sqlx::Error> {
+pub(super) fn counts<const N: usize>(
+    row: &SqliteRow,
+    columns: [&str; N],
+) -> Result<[u64; N], sqlx::Error> {
     let mut counts = [0; N];
     for (count, column) in counts.iter_mut().zip(columns) {
         *count = unsigned(row.try_get(column)?);

@@ -1,4 +1,4 @@
-//! Recording attempts, and removing those that are too old or too many.
+//! Recording attempts, and removing what is too old or too many.
 
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -29,10 +29,23 @@ const UPSERT: &str = concat!(
         verdict = excluded.verdict, reason = excluded.reason"
 );
 
-const TRIM_OLD: &str = "DELETE FROM attempts WHERE started_unix_ms < ?1";
+const TRIM_OLD: [&str; 3] = [
+    "DELETE FROM attempts WHERE started_unix_ms < ?1",
+    "DELETE FROM sessions WHERE opened_unix_ms < ?1",
+    "DELETE FROM relay_usage WHERE ended_unix_ms < ?1",
+];
 
-const TRIM_MANY: &str = "DELETE FROM attempts WHERE attempt IN \
-     (SELECT attempt FROM attempts ORDER BY started_unix_ms DESC, attempt DESC LIMIT -1 OFFSET ?1)";
+const TRIM_MANY: [&str; 3] = [
+    "DELETE FROM attempts WHERE attempt IN \
+     (SELECT attempt FROM attempts ORDER BY started_unix_ms DESC, attempt DESC LIMIT -1 OFFSET ?1)",
+    "DELETE FROM sessions WHERE id IN \
+     (SELECT id FROM sessions ORDER BY opened_unix_ms DESC, id DESC LIMIT -1 OFFSET ?1)",
+    "DELETE FROM relay_usage WHERE id IN \
+     (SELECT id FROM relay_usage ORDER BY ended_unix_ms DESC, id DESC LIMIT -1 OFFSET ?1)",
+];
+
+/// Hours whose attempts are all gone.
+const TRIM_METHODS: &str = "DELETE FROM method_hours WHERE tried <= 0";
 
 impl SqliteStore {
     pub(super) async fn write(&self, records: &[AttemptRecord]) -> Result<(), StatsError> {
@@ -40,7 +53,16 @@ impl SqliteStore {
         for record in records {
             upsert(&mut transaction, record).await?;
         }
-        let written = self.written_since_trim.load(Relaxed) + records.len() as u64;
+        self.commit(transaction, records.len()).await
+    }
+
+    /// Commits, after the bound has been looked at where that is due.
+    pub(super) async fn commit(
+        &self,
+        mut transaction: Transaction<'static, Sqlite>,
+        records: usize,
+    ) -> Result<(), StatsError> {
+        let written = self.written_since_trim.load(Relaxed) + records as u64;
         let due = written >= self.retention.trim_every();
         let trimmed = if due { delete(&mut transaction, self.retention).await? } else { 0 };
         transaction.commit().await?;
@@ -57,7 +79,7 @@ impl SqliteStore {
         Ok(())
     }
 
-    async fn begin(&self) -> Result<Transaction<'static, Sqlite>, StatsError> {
+    pub(super) async fn begin(&self) -> Result<Transaction<'static, Sqlite>, StatsError> {
         Ok(self.writer.begin_with("BEGIN IMMEDIATE").await?)
     }
 
@@ -65,7 +87,7 @@ impl SqliteStore {
         if trimmed > 0 {
             self.trimmed.fetch_add(trimmed, Relaxed);
             STORE_TRIMMED.get().increment(trimmed);
-            tracing::debug!(trimmed, "old attempts removed from the statistics");
+            tracing::debug!(trimmed, "old records removed from the statistics");
         }
     }
 }
@@ -123,10 +145,16 @@ async fn delete(
     if let Some(age) = retention.max_age {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let oldest = i64::try_from(now.saturating_sub(age).as_millis()).unwrap_or(i64::MAX);
-        let old = sqlx::query(TRIM_OLD).bind(oldest).execute(&mut *connection).await?;
-        removed += old.rows_affected();
+        for trim in TRIM_OLD {
+            let old = sqlx::query(trim).bind(oldest).execute(&mut *connection).await?;
+            removed += old.rows_affected();
+        }
     }
     let keep = signed(retention.max_attempts);
-    let many = sqlx::query(TRIM_MANY).bind(keep).execute(connection).await?;
-    Ok(removed + many.rows_affected())
+    for trim in TRIM_MANY {
+        let many = sqlx::query(trim).bind(keep).execute(&mut *connection).await?;
+        removed += many.rows_affected();
+    }
+    sqlx::query(TRIM_METHODS).execute(connection).await?;
+    Ok(removed)
 }

@@ -3,12 +3,12 @@
 use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 
-use crate::conformance::records::{begun, direct};
+use crate::conformance::records::{begun, between, direct};
 use p2p_stats::{
-    AttemptRecord, Cursor, Filter, NatCell, Page, Recorder, SqliteStore, StatsError, Store,
-    StoreFuture, Summary,
+    AddressDetail, AttemptRecord, Cursor, Filter, MethodCell, NatCell, Page, Recorder, RelayRecord,
+    SessionRecord, SqliteStore, StatsError, Store, StoreFuture, Summary, Usage,
 };
-use p2p_wire::AttemptId;
+use p2p_wire::{AttemptId, NatType};
 use tokio::sync::Semaphore;
 
 /// A store behind a gate, which refuses some of what it is told to write. It holds no database:
@@ -76,6 +76,22 @@ impl Store for Gated {
     }
 
     fn nat_matrix<'a>(&'a self, _: &'a Filter) -> StoreFuture<'a, Vec<NatCell>> {
+        unreachable!("a recorder only writes")
+    }
+
+    fn record_sessions<'a>(&'a self, _: &'a [SessionRecord]) -> StoreFuture<'a, ()> {
+        unreachable!("these tests record attempts")
+    }
+
+    fn record_relays<'a>(&'a self, _: &'a [RelayRecord]) -> StoreFuture<'a, ()> {
+        unreachable!("these tests record attempts")
+    }
+
+    fn methods<'a>(&'a self, _: &'a Filter) -> StoreFuture<'a, Vec<MethodCell>> {
+        unreachable!("a recorder only writes")
+    }
+
+    fn usage<'a>(&'a self, _: &'a Filter) -> StoreFuture<'a, Usage> {
         unreachable!("a recorder only writes")
     }
 }
@@ -190,4 +206,18 @@ async fn i12_shutting_down_writes_what_waits_and_counts_what_comes_after() {
     recorder.shutdown().await;
     assert_eq!(store.summary(&Filter::default()).await.unwrap().attempts, 50);
     assert_eq!((recorder.written(), recorder.dropped()), (50, 1));
+}
+
+#[tokio::test]
+async fn i10_with_addresses_kept_out_not_even_their_networks_are_stored() {
+    let store = Arc::new(SqliteStore::in_memory().await.unwrap());
+    let recorder = Recorder::new(store.clone(), 100).with_addresses(AddressDetail::Nothing);
+    let mut told = between(NatType::Open, NatType::Open, direct("a", 1, 1, 2));
+    told.verdict = "at 203.0.113.9:5000".to_owned();
+    recorder.record(told);
+    recorder.flush().await;
+    let stored = store.attempt(&AttemptId::new("a").unwrap()).await.unwrap().unwrap();
+    assert_eq!(stored.verdict, "at (an address)");
+    assert_eq!(stored.caller_nat.unwrap().network, None);
+    assert_eq!(stored.callee_nat.unwrap().network, None);
 }

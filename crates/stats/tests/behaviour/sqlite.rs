@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::conformance::records::{begun, direct, relayed};
 use crate::conformance::{model, promises};
 use p2p_stats::{Filter, Retention, SqliteStore, StatsError, Store};
-use p2p_wire::{AttemptId, Outcome};
+use p2p_wire::{AttemptId, Method, Outcome};
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 
@@ -206,4 +206,33 @@ async fn reading_goes_on_while_another_process_writes() {
     assert_eq!(ids(&store).await, ["a"]);
     writing.commit().await.unwrap();
     assert_eq!(ids(&store).await, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn every_earlier_version_is_brought_up_to_date_with_what_it_holds() {
+    for version in p2p_stats::sqlite::MIGRATIONS.iter().map(|migration| migration.version) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("stats.sqlite");
+        let options = sqlx::sqlite::SqliteConnectOptions::new().filename(&path);
+        let old = sqlx::sqlite::SqlitePool::connect_with(options.create_if_missing(true)).await;
+        let old = old.unwrap();
+        let mut connection = old.acquire().await.unwrap();
+        let migrations = &p2p_stats::sqlite::MIGRATIONS;
+        migrations.run_direct(Some(version), &mut *connection, false).await.unwrap();
+        let written = "INSERT INTO attempts VALUES ('old', 'default', 'alice', 'bob', 'Open', \
+             'Symmetric', NULL, NULL, 'auto', '[]', 3600000, 'relay', 'relay', 7, NULL, \
+             '[{\"method\":\"udp-hole-punch\",\"result\":\"failed\",\"ms\":1,\"detail\":\"\"}]', \
+             '[]', 'on the relay', NULL)";
+        sqlx::query(written).execute(&mut *connection).await.unwrap();
+        drop(connection);
+        old.close().await;
+
+        let store = open(folder.path()).await;
+        assert_eq!(ids(&store).await, ["old"], "from version {version}");
+        let methods = store.methods(&Filter::default()).await.unwrap();
+        let told: Vec<_> = methods.iter().map(|c| (c.method, c.tried, c.worked)).collect();
+        let expected = [(Method::UdpHolePunch, 1, 0), (Method::Relay, 1, 1)];
+        assert_eq!(told, expected, "from version {version}");
+        store.close().await;
+    }
 }

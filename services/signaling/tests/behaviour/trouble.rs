@@ -4,7 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use p2p_registry::Settings;
-use p2p_stats::{AttemptRecord, Cursor, Filter, NatCell, Page, Store, StoreFuture, Summary};
+use p2p_stats::{
+    AttemptRecord, Cursor, Filter, MethodCell, NatCell, Page, RelayRecord, SessionRecord, Store,
+    StoreFuture, Summary, Usage,
+};
 use p2p_wire::AttemptId;
 use serde_json::json;
 
@@ -39,6 +42,22 @@ impl Store for BrokenStore {
     }
 
     fn nat_matrix<'a>(&'a self, _: &'a Filter) -> StoreFuture<'a, Vec<NatCell>> {
+        Box::pin(std::future::pending())
+    }
+
+    fn record_sessions<'a>(&'a self, _: &'a [SessionRecord]) -> StoreFuture<'a, ()> {
+        Box::pin(std::future::pending())
+    }
+
+    fn record_relays<'a>(&'a self, _: &'a [RelayRecord]) -> StoreFuture<'a, ()> {
+        Box::pin(std::future::pending())
+    }
+
+    fn methods<'a>(&'a self, _: &'a Filter) -> StoreFuture<'a, Vec<MethodCell>> {
+        Box::pin(std::future::pending())
+    }
+
+    fn usage<'a>(&'a self, _: &'a Filter) -> StoreFuture<'a, Usage> {
         Box::pin(std::future::pending())
     }
 }

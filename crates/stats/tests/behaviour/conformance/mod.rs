@@ -6,6 +6,7 @@ pub(crate) mod listing;
 pub(crate) mod model;
 pub(crate) mod recording;
 pub(crate) mod records;
+pub(crate) mod usage;
 
 /// Hands every promise, by its group, to a macro of a back end that makes tests of them.
 macro_rules! promises {
@@ -31,6 +32,14 @@ macro_rules! promises {
                 nothing_recorded_means_no_rate_and_no_time,
                 a_summary_counts_outcomes_and_ranks_times,
                 the_matrix_has_a_cell_for_each_pair_in_each_direction,
+            },
+            usage::{
+                a_session_counts_once_however_often_and_in_whatever_order_it_is_told,
+                an_allocation_counts_once_in_its_region,
+                usage_is_filtered_by_app_and_time,
+                usage_at_the_edges_is_kept,
+                events_of_all_kinds_are_stored_once,
+                a_method_counts_as_tried_and_as_working_where_a_peer_says_so,
             },
         }
     };

@@ -8,7 +8,8 @@ mod writers;
 
 use p2p_stats::postgres::migrate;
 use p2p_stats::{
-    AttemptRecord, Cursor, Filter, NatCell, Page, PostgresStore, Store, StoreFuture, Summary,
+    AttemptRecord, Cursor, Filter, MethodCell, NatCell, Page, PostgresStore, RelayRecord,
+    SessionRecord, Store, StoreFuture, Summary, Usage,
 };
 use p2p_wire::{AttemptId, Step, StepResult};
 use proptest::prelude::*;
@@ -64,6 +65,14 @@ impl Store for RolledUp {
         self.0.record_attempts(records)
     }
 
+    fn record_sessions<'a>(&'a self, records: &'a [SessionRecord]) -> StoreFuture<'a, ()> {
+        self.0.record_sessions(records)
+    }
+
+    fn record_relays<'a>(&'a self, records: &'a [RelayRecord]) -> StoreFuture<'a, ()> {
+        self.0.record_relays(records)
+    }
+
     fn attempt<'a>(&'a self, id: &'a AttemptId) -> StoreFuture<'a, Option<AttemptRecord>> {
         self.0.attempt(id)
     }
@@ -90,6 +99,20 @@ impl Store for RolledUp {
             self.0.nat_matrix(filter).await
         })
     }
+
+    fn methods<'a>(&'a self, filter: &'a Filter) -> StoreFuture<'a, Vec<MethodCell>> {
+        Box::pin(async {
+            self.0.roll_up(i64::MAX).await?;
+            self.0.methods(filter).await
+        })
+    }
+
+    fn usage<'a>(&'a self, filter: &'a Filter) -> StoreFuture<'a, Usage> {
+        Box::pin(async {
+            self.0.roll_up(i64::MAX).await?;
+            self.0.usage(filter).await
+        })
+    }
 }
 
 /// The attempts span days, hours and parts of hours; some are rolled up when others come, which
@@ -109,7 +132,8 @@ fn answers_agree_with_a_plain_model_however_much_is_rolled_up() {
         }
         let (early, _) = records.split_at(cut.index(records.len() + 1));
         runtime.block_on(async {
-            let sql = "TRUNCATE attempts, rollup_counts, rollup_times, rollups_stale";
+            let sql = "TRUNCATE attempts, rollup_counts, rollup_histograms, rollup_methods, \
+                       rollups_stale, rollups_due";
             execute(&url, sql).await;
             store.record_attempts(early).await.unwrap();
             model::answers_are_those_of(&store, early).await;

@@ -2,6 +2,7 @@
 
 use p2p_stats::postgres::{MIGRATIONS, migrate};
 use p2p_stats::{Filter, PostgresStore, Store as _};
+use p2p_wire::Method;
 use sqlx::Connection as _;
 
 use super::execute;
@@ -10,8 +11,28 @@ use crate::server::Server;
 
 /// What the first version wrote.
 const WRITTEN_BY_VERSION_1: &str = "INSERT INTO attempts VALUES ('old', 'default', 'alice', 'bob', \
-     'open', 'symmetric', NULL, NULL, 'auto', '[]', 86400000, 'relay', 'relay', 7, NULL, '[]', \
+     'Open', 'Symmetric', NULL, NULL, 'auto', '[]', 86400000, 'relay', 'relay', 7, NULL, '[]', \
      '[]', 'on the relay', NULL)";
+
+/// What version 2 marks in the same transaction.
+const MARKED_BY_VERSION_2: &str =
+    "INSERT INTO rollups_stale VALUES ('hour', 24), ('day', 1) ON CONFLICT DO NOTHING";
+
+/// How version 2 rolls that hour and day up, as far as it reaches what later versions read.
+const ROLLED_UP_BY_VERSION_2: [&str; 6] = [
+    "DELETE FROM rollup_counts WHERE span = 'hour' AND day = 1 AND hour = 24",
+    "INSERT INTO rollup_counts \
+     SELECT 'hour', 1, 24, app, caller_nat_type, callee_nat_type, outcome, method, COUNT(*) \
+     FROM attempts WHERE started_unix_ms BETWEEN 86400000 AND 89999999 \
+     GROUP BY app, caller_nat_type, callee_nat_type, outcome, method",
+    "DELETE FROM rollups_stale WHERE span = 'hour' AND start = 24",
+    "DELETE FROM rollup_counts WHERE span = 'day' AND day = 1 AND hour = 24",
+    "INSERT INTO rollup_counts \
+     SELECT 'day', 1, 24, app, caller_nat_type, callee_nat_type, outcome, method, SUM(attempts) \
+     FROM rollup_counts WHERE span = 'hour' AND day = 1 \
+     GROUP BY app, caller_nat_type, callee_nat_type, outcome, method",
+    "DELETE FROM rollups_stale WHERE span = 'day' AND start = 1",
+];
 
 fn versions() -> Vec<i64> {
     MIGRATIONS.iter().map(|migration| migration.version).collect()
@@ -36,23 +57,64 @@ async fn every_earlier_version_is_brought_up_to_date_with_what_it_holds() {
         MIGRATIONS.run_direct(Some(version), &mut connection, false).await.unwrap();
         connection.close().await.unwrap();
         execute(&url, WRITTEN_BY_VERSION_1).await;
+        if version >= 2 {
+            execute(&url, MARKED_BY_VERSION_2).await;
+        }
 
         let applied = migrate(&url).await.unwrap();
         let expected: Vec<i64> = versions().into_iter().filter(|later| *later > version).collect();
         assert_eq!(applied.iter().map(|a| a.version).collect::<Vec<_>>(), expected);
         let store = PostgresStore::open(&url, None).await.unwrap();
         store.record_attempt(&direct("new", 86_400_001, 1, 2)).await.unwrap();
-        if version < 2 {
-            // Rollups came with version 2: what was there before is in them.
+        for rolled_up in [false, true] {
+            if rolled_up {
+                store.roll_up(i64::MAX).await.unwrap();
+            }
             let summary = store.summary(&Filter::default()).await.unwrap();
             assert_eq!((summary.direct, summary.relay), (1, 1), "from version {version}");
-            store.roll_up(i64::MAX).await.unwrap();
-            assert_eq!(store.summary(&Filter::default()).await.unwrap(), summary);
+            let methods = store.methods(&Filter::default()).await.unwrap();
+            let told: Vec<_> = methods.iter().map(|c| (c.method, c.tried, c.worked)).collect();
+            let expected = [(Method::Relay, 1, 1), (Method::UdpHolePunch, 1, 1)];
+            assert_eq!(told, expected, "from version {version}");
         }
         let kept = store.attempts(&Filter::default(), None, 10).await.unwrap().attempts;
         let kept: Vec<_> = kept.iter().map(|record| record.attempt.as_str()).collect();
         assert_eq!(kept, ["new", "old"], "from version {version}");
     }
+}
+
+/// An instance of version 2 is still at work after the migration: it writes, marks and rolls up in
+/// its own way.
+#[tokio::test]
+async fn an_instance_of_the_version_before_histograms_may_go_on_beside_this_one() {
+    let Some(server) = Server::shared() else { return };
+    let url = server.database();
+    migrate(&url).await.unwrap();
+    let store = PostgresStore::open(&url, None).await.unwrap();
+    store.record_attempt(&direct("new", 86_400_001, 1, 2)).await.unwrap();
+    store.roll_up(i64::MAX).await.unwrap();
+
+    execute(&url, MARKED_BY_VERSION_2).await;
+    execute(&url, WRITTEN_BY_VERSION_1).await;
+    for rolled_up_by_it in [false, true] {
+        if rolled_up_by_it {
+            for statement in ROLLED_UP_BY_VERSION_2 {
+                execute(&url, statement).await;
+            }
+        }
+        let summary = store.summary(&Filter::default()).await.unwrap();
+        assert_eq!((summary.direct, summary.relay), (1, 1), "{rolled_up_by_it}");
+        assert_eq!(store.methods(&Filter::default()).await.unwrap().len(), 2);
+    }
+    assert_eq!(store.roll_up(i64::MAX).await.unwrap(), 2, "its hour and its day");
+    let summary = store.summary(&Filter::default()).await.unwrap();
+    assert_eq!((summary.direct, summary.relay), (1, 1));
+
+    // What this version writes and rolls up stays marked for that one, which reads the attempts.
+    store.record_attempt(&direct("newer", 86_400_002, 1, 2)).await.unwrap();
+    store.roll_up(i64::MAX).await.unwrap();
+    let marked = "SELECT FROM rollups_stale WHERE (span, start) IN (('hour', 24), ('day', 1))";
+    assert_eq!(execute(&url, marked).await, 2);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
