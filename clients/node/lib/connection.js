@@ -18,6 +18,7 @@ class Connection extends EventEmitter {
   #ended
   #messages = { backlog: [], pump: null }
   #streams = { backlog: [], pump: null }
+  #openStreams = new Set()
 
   constructor(connection) {
     super()
@@ -63,11 +64,8 @@ class Connection extends EventEmitter {
   send(data) {
     const connection = this.#open()
     if (typeof data === 'string') return native(() => connection.sendText(data))
-    if (data instanceof ArrayBuffer) return native(() => connection.sendBinary(new Uint8Array(data)))
-    if (ArrayBuffer.isView(data)) {
-      const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength)
-      return native(() => connection.sendBinary(bytes))
-    }
+    const bytes = bytesOf(data)
+    if (bytes) return native(() => connection.sendBinary(bytes))
     const kind = data === null ? 'null' : typeof data
     throw new P2PError(
       'usage',
@@ -79,7 +77,7 @@ class Connection extends EventEmitter {
   /** Opens a stream; the other side gets it by the event `stream`, with its first byte. */
   async openStream() {
     const connection = this.#open()
-    return new P2PStream(await native(() => connection.openStream()))
+    return this.#keep(await native(() => connection.openStream()))
   }
 
   /** Asks the other side's client for an answer; the round trip in milliseconds. */
@@ -129,6 +127,13 @@ class Connection extends EventEmitter {
     }
   }
 
+  #keep(nativeStream) {
+    const stream = new P2PStream(nativeStream)
+    this.#openStreams.add(stream)
+    stream.once('close', () => this.#openStreams.delete(stream))
+    return stream
+  }
+
   #end(reason) {
     const connection = this.#native
     this.#last = {
@@ -139,6 +144,8 @@ class Connection extends EventEmitter {
     this.#native = null
     this.#closed = true
     connection.release()
+    // A stream with something left to read has its reader told by that; the others wait for nothing.
+    for (const stream of this.#openStreams) if (stream.readableEnded) stream.destroy()
     tell(this, 'close', reason)
   }
 
@@ -153,7 +160,7 @@ class Connection extends EventEmitter {
   #pumpStreams() {
     this.#pump('stream', this.#streams, async (connection) => {
       const stream = await connection.nextStream()
-      return stream && [new P2PStream(stream)]
+      return stream && [this.#keep(stream)]
     })
   }
 
@@ -174,6 +181,22 @@ class Connection extends EventEmitter {
       if (!batch) return
       state.backlog.push(...batch)
     }
+  }
+}
+
+/**
+ * The bytes of what `send()` takes besides text; `null` where it is no bytes.
+ *
+ * @param {unknown} data
+ */
+function bytesOf(data) {
+  try {
+    if (data instanceof ArrayBuffer) return new Uint8Array(data)
+    if (!ArrayBuffer.isView(data)) return null
+    return new Uint8Array(data.buffer, data.byteOffset, data.byteLength)
+  } catch (cause) {
+    const text = 'send() expects bytes that are still there, got a buffer that was transferred away'
+    throw new P2PError('usage', text, 'send them before they are transferred, or a copy', { cause })
   }
 }
 

@@ -86,6 +86,11 @@ test('what cannot be sent is an error that says what can', limit, async (t) => {
   for (const value of [5, null, undefined, {}, [1]]) {
     assert.throws(() => there.send(value), /send\(\) expects a string, a Buffer/)
   }
+  const [bytes, view] = [new ArrayBuffer(8), new Uint8Array(8)]
+  structuredClone([bytes, view], { transfer: [bytes, view.buffer] })
+  for (const gone of [bytes, view]) {
+    assert.throws(() => there.send(gone), (error) => error.code === 'usage' && /transferred/.test(error.message))
+  }
   const tooLong = Buffer.alloc(16 * 1024 * 1024 + 1)
   assert.throws(() => there.send(tooLong), (error) => error.code === 'usage' && /stream/.test(error.fix))
 })
@@ -136,6 +141,33 @@ test('a stream whose connection ends is an error for its reader', limit, async (
   await here.close()
   const [error] = await failed
   assert.equal(error.code, 'closed')
+})
+
+test('a stream that has been read to its end closes with its connection', limit, async (t) => {
+  const { there, here } = await pair(t)
+  const arriving = once(here, 'stream')
+  const stream = await there.openStream()
+  stream.end('all of it')
+  const [incoming] = await arriving
+  await once(incoming.resume(), 'end')
+  const closed = once(incoming, 'close')
+  await there.close()
+  await closed
+  assert.equal(incoming.errored, null)
+})
+
+test('streams that nobody takes hold up neither messages nor the end', limit, async (t) => {
+  const { there, here } = await pair(t)
+  for (let count = 0; count < 40; count += 1) {
+    const stream = await there.openStream()
+    stream.on('error', () => {})
+    stream.write('nobody reads this')
+  }
+  const arrived = once(here, 'message')
+  there.send('beside them')
+  assert.deepEqual(await arrived, ['beside them'])
+  await there.close()
+  assert.equal(here.closed || (await once(here, 'close')).length === 1, true)
 })
 
 test('close() waits until what was sent has arrived, and both sides learn the reason', limit, async (t) => {
