@@ -39,7 +39,7 @@ impl Renewal {
                     tracing::info!("the TLS certificate has been replaced");
                 }
                 Ok(Reload::Unchanged) if asked => {
-                    tracing::info!("the TLS certificate is unchanged")
+                    tracing::info!("the TLS certificate is unchanged");
                 }
                 Ok(Reload::Unchanged) => {}
                 Err(error) => {
@@ -85,6 +85,6 @@ impl Hangup {
         {
             return;
         }
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }
