@@ -33,6 +33,9 @@ pub struct Args {
         hide_env_values = true
     )]
     stun: Vec<String>,
+    /// File with certificates to trust besides the public ones (PEM)
+    #[arg(long, env = "P2P_CA_FILE", value_name = "FILE", hide_env_values = true)]
+    ca_file: Option<PathBuf>,
     /// Print one JSON object
     #[arg(long)]
     pub json: bool,
@@ -58,7 +61,8 @@ pub async fn run(args: &Args) -> Result<(), Failure> {
             "pass --server URL with --token-file FILE, or --stun HOST:PORT",
         ));
     }
-    let config = NetcheckConfig { server, stun: args.stun.clone() };
+    let extra_roots = session::extra_roots(args.ca_file.as_deref())?;
+    let config = NetcheckConfig { server, stun: args.stun.clone(), extra_roots };
     let report = netcheck(config).await?;
     if args.json {
         let text = serde_json::to_string(&report).map_err(|e| Failure::bug(e.to_string()))?;

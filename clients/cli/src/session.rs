@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use p2p_client::{Client, ClientEvent, Config, PeerId, Policy};
+use p2p_client::{
+    CertificateDer, Client, ClientEvent, Config, PeerId, Policy, pem::PemObject as _,
+};
 use serde_json::json;
 use tokio::sync::broadcast::error::RecvError;
 
@@ -41,6 +43,9 @@ pub struct SessionArgs {
         hide_env_values = true
     )]
     pub stun: Vec<String>,
+    /// File with certificates to trust besides the public ones (PEM)
+    #[arg(long, env = "P2P_CA_FILE", value_name = "FILE", hide_env_values = true)]
+    pub ca_file: Option<PathBuf>,
     /// UDP port; 0 takes a free one
     #[arg(
         long,
@@ -89,10 +94,29 @@ impl SessionArgs {
         config.stun_servers.clone_from(&self.stun);
         config.local_port = self.local_port;
         config.connect_timeout = Duration::from_secs(self.timeout);
+        config.extra_roots = extra_roots(self.ca_file.as_deref())?;
         // A coordinator on this machine means peers on this machine.
         config.allow_loopback = is_loopback(&server);
         Ok(config)
     }
+}
+
+/// The certificates in a file, none without one.
+pub fn extra_roots(file: Option<&Path>) -> Result<Vec<CertificateDer<'static>>, Failure> {
+    let Some(file) = file else { return Ok(Vec::new()) };
+    let unusable = |cause: String| {
+        Failure::usage(
+            format!("the certificates in {} are of no use: {cause}", file.display()),
+            "name a file with one certificate or more in PEM",
+        )
+    };
+    let pem = std::fs::read(file).map_err(|error| unusable(error.to_string()))?;
+    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
+    let certificates = certificates.map_err(|error| unusable(error.to_string()))?;
+    if certificates.is_empty() {
+        return Err(unusable("there are none".to_owned()));
+    }
+    Ok(certificates)
 }
 
 /// How a verb that was not stopped by a failure ended.

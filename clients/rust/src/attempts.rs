@@ -18,6 +18,7 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use crate::accept::Arrival;
 use crate::behaviour;
+use crate::client::relay_ready;
 use crate::config::Config;
 use crate::connection::{Connection, cause};
 use crate::error::{Error, ErrorCode};
@@ -162,12 +163,11 @@ impl Attempts {
             SignalEvent::Welcome(welcome) => {
                 let own: Vec<_> = self.config.turn_servers.clone();
                 let servers: Vec<_> = welcome.ice_servers.into_iter().chain(own).collect();
-                let relay = resolve::relay(&servers).await;
-                self.socket.with_node(|node, now| {
-                    if let Some(relay) = relay {
-                        node.set_relay(relay, now);
-                    }
-                });
+                let relays = resolve::relays(&servers).await;
+                // A name server that is away takes no relay away.
+                if !relays.is_empty() {
+                    self.socket.with_node(|node, now| node.set_relays(relays, now));
+                }
                 self.publish();
                 self.tell(ClientEvent::Registered { resumed: welcome.resumed });
             }
@@ -434,7 +434,7 @@ impl Attempts {
 
     fn verdict_error(&self, report: &Report) -> Error {
         let near = self.socket.with_node(|node, _| node.profile().nat_type);
-        if near == p2p_wire::NatType::UdpBlocked {
+        if near == p2p_wire::NatType::UdpBlocked && !relay_ready(&self.socket) {
             return udp_blocked();
         }
         let direct = report.steps.iter().any(|step| {
@@ -495,12 +495,12 @@ impl Attempts {
     }
 }
 
-/// No UDP leaves this network, so neither punch nor UDP relay can work.
+/// No UDP leaves this network, and no relay is reached otherwise.
 pub(crate) fn udp_blocked() -> Error {
     Error::new(
         ErrorCode::UdpBlocked,
-        "UDP is blocked on this network: no STUN server answered, so neither a direct path nor the relay is possible",
-        "let UDP out to the relay's port 3478, or try another network",
+        "UDP is blocked on this network: no STUN server answered, and no relay over TCP or TLS either",
+        "let UDP out to the relay's port 3478, or TCP to one that listens on it (`p2p netcheck` lists them), or try another network",
     )
 }
 

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use p2p_traversal::relay::Allocation;
-use p2p_traversal::{Event, Node, NodeConfig, RelayConfig};
+use p2p_traversal::{Event, Node, NodeConfig, RelayConfig, RelayTransport};
 use p2p_wire::server::Welcome;
 use p2p_wire::{ClientMessage, Method, NatProfile, NatType, PeerId, Policy, Secret};
 use quinn::{Endpoint, EndpointConfig, Runtime, ServerConfig, TokioRuntime, TransportConfig};
@@ -30,12 +30,16 @@ use crate::error::{Error, ErrorCode};
 use crate::events::{ClientEvent, ClientStats};
 use crate::gather::{self, Bound};
 use crate::identity::Identity;
+use crate::relay_stream::{self, RelayStreams};
 use crate::resolve;
 use crate::signaling::{self, SignalEvent, SignalingConfig};
 use crate::socket::{PathSocket, default_ip};
+use crate::tls;
 
 /// How long the start waits for detection and for the relay.
 const READY_DEADLINE: Duration = Duration::from_secs(3);
+/// How much longer it waits for detection once a relay is there: without UDP that takes a while.
+const DETECTION_GRACE: Duration = Duration::from_millis(500);
 /// Messages for the coordinator that wait while it is away.
 const OUTGOING: usize = 256;
 /// Events that a slow listener may fall behind.
@@ -77,6 +81,7 @@ impl Client {
         };
         let Bound { socket, port, v4_only } = gather::bind(config.local_port)?;
         let identity = Identity::generate()?;
+        let tls = tls::config(&config.extra_roots)?;
         let cancel = CancellationToken::new();
         let end = cancel.clone().drop_guard();
 
@@ -89,6 +94,7 @@ impl Client {
             meta: config.meta.clone(),
             key: Some(identity.public().clone()),
             max_retries: config.max_retries,
+            tls: Arc::clone(&tls),
         };
         let signaling =
             tokio::spawn(signaling::run(signaling, outgoing, signals_tx, cancel.clone()));
@@ -101,20 +107,22 @@ impl Client {
         tracing::info!(%peer, "registered");
 
         let local_ips = gather::local_ips(config.allow_loopback, v4_only);
-        let (stun_servers, relay) = servers(&config, &welcome).await;
+        let (stun_servers, relays) = servers(&config, &welcome).await;
         let node = NodeConfig {
             local_port: port,
             local_ips: local_ips.clone(),
             stun_servers,
-            relay,
+            relays,
             keep_alive: config.keep_alive,
         };
         let now = Instant::now();
         let node = Node::new(node, Box::new(StdRng::from_os_rng()), now);
         let runtime = Arc::new(TokioRuntime);
         let wrapped = runtime.wrap_udp_socket(socket).map_err(Error::internal)?;
-        let socket = PathSocket::new(wrapped, v4_only, default_ip(&local_ips), node, now);
-        let socket = Arc::new(socket);
+        let (streams, opening) = RelayStreams::new();
+        let local = default_ip(&local_ips);
+        let socket = Arc::new(PathSocket::new(wrapped, v4_only, local, node, streams, now));
+        tokio::spawn(relay_stream::run(Arc::clone(&socket), opening, tls, cancel.clone()));
         let transport = Arc::new(transport(&config));
         let endpoint = endpoint(&socket, &identity, &transport, runtime)?;
 
@@ -181,8 +189,12 @@ impl Client {
 
     /// Whether an allocation at a relay is there.
     pub fn relay_ready(&self) -> bool {
-        let ready = |a: Option<&Allocation>| matches!(a, Some(Allocation::Ready(_)));
-        self.inner.socket.with_node(|node, _| ready(node.allocation()))
+        relay_ready(&self.inner.socket)
+    }
+
+    /// How the relay is reached, once an allocation is there: over UDP where that passes.
+    pub fn relay_transport(&self) -> Option<RelayTransport> {
+        self.inner.socket.with_node(|node, _| node.relay_transport())
     }
 
     /// The method that connections of this network usually use, and its chance in percent.
@@ -193,7 +205,9 @@ impl Client {
     /// Connects to a peer. Tries again up to `max_retries` times where a path was not found, and as
     /// often as it takes where too many attempts were open, within `connect_timeout` in all.
     pub async fn connect(&self, peer: &PeerId, policy: Policy) -> Result<Connection, Error> {
-        if self.nat().nat_type == NatType::UdpBlocked {
+        if self.nat().nat_type == NatType::UdpBlocked
+            && (policy == Policy::Direct || !may_relay(&self.inner.socket))
+        {
             return Err(udp_blocked());
         }
         let mut last = None;
@@ -325,11 +339,11 @@ pub(crate) async fn first_welcome(
     }
 }
 
-async fn servers(config: &Config, welcome: &Welcome) -> (Vec<SocketAddr>, Option<RelayConfig>) {
+async fn servers(config: &Config, welcome: &Welcome) -> (Vec<SocketAddr>, Vec<RelayConfig>) {
     let mut offered = welcome.ice_servers.clone();
     offered.extend(config.turn_servers.iter().cloned());
     let stun = resolve::stun_servers(&config.stun_servers, &offered).await;
-    (stun, resolve::relay(&offered).await)
+    (stun, resolve::relays(&offered).await)
 }
 
 fn transport(config: &Config) -> TransportConfig {
@@ -374,7 +388,15 @@ async fn ready(socket: &Arc<PathSocket>, events: &mut mpsc::Receiver<Event>) {
     let mut detected = false;
     let wait = async {
         while !(detected && settled(socket)) {
-            match events.recv().await {
+            let event = if relay_ready(socket) {
+                let Ok(event) = tokio::time::timeout(DETECTION_GRACE, events.recv()).await else {
+                    return;
+                };
+                event
+            } else {
+                events.recv().await
+            };
+            match event {
                 Some(Event::Detected(_)) => detected = true,
                 Some(Event::Unmeasured(task)) => behaviour::measure_beside(task, socket),
                 Some(_) => {}
@@ -385,6 +407,17 @@ async fn ready(socket: &Arc<PathSocket>, events: &mut mpsc::Receiver<Event>) {
     if tokio::time::timeout(READY_DEADLINE, wait).await.is_err() {
         tracing::debug!("detection or relay are silent; going on without");
     }
+}
+
+/// Whether an allocation is there.
+pub(crate) fn relay_ready(socket: &PathSocket) -> bool {
+    socket.with_node(|node, _| matches!(node.allocation(), Some(Allocation::Ready(_))))
+}
+
+/// Whether an allocation is there, or may still come.
+fn may_relay(socket: &PathSocket) -> bool {
+    let may = |a| matches!(a, Some(Allocation::Ready(_) | Allocation::Pending));
+    socket.with_node(|node, _| may(node.allocation()))
 }
 
 async fn publish(socket: &PathSocket, signaling: &mpsc::Sender<ClientMessage>) {

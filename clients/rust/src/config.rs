@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use p2p_wire::{IceServer, Meta, PeerId, Secret};
+use rustls::pki_types::CertificateDer;
 
 /// A client's configuration. [`Config::new`] has defaults for everything but server and token.
 #[derive(Debug, Clone)]
@@ -17,7 +18,8 @@ pub struct Config {
     pub meta: Meta,
     /// STUN servers besides the coordinator's: `stun:host:port` or `host:port`.
     pub stun_servers: Vec<String>,
-    /// TURN servers besides the coordinator's; the first one that answers is used.
+    /// TURN servers besides the coordinator's. The first that answers is used: over UDP where that
+    /// passes, or else over TCP (`turn:…?transport=tcp`) or TLS (`turns:…`).
     pub turn_servers: Vec<IceServer>,
     /// The UDP port; 0 lets the system choose.
     pub local_port: u16,
@@ -30,6 +32,9 @@ pub struct Config {
     pub max_retries: u32,
     /// Whether loopback addresses are offered to peers: for programs on one machine.
     pub allow_loopback: bool,
+    /// Certificates to trust for coordinator and relays over TLS, besides those of the public
+    /// authorities: of an authority of one's own, or of a server itself.
+    pub extra_roots: Vec<CertificateDer<'static>>,
 }
 
 impl Config {
@@ -47,6 +52,7 @@ impl Config {
             connect_timeout: Duration::from_secs(30),
             max_retries: 3,
             allow_loopback: false,
+            extra_roots: Vec::new(),
         }
     }
 }

@@ -11,37 +11,40 @@ use hyper::body::Bytes;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use p2p_wire::Secret;
+use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, RootCertStore};
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
+
+use crate::tls::Wire;
 
 /// How long the whole exchange may take.
 const DEADLINE: Duration = Duration::from_secs(10);
 /// Bytes of an answer; the API's are a few KB.
 const MAX_BODY: usize = 256 * 1024;
 
-/// A stream to the server, encrypted or not.
-trait Wire: AsyncRead + AsyncWrite + Send + Unpin {}
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Wire for T {}
-
 /// `GET path` with the token. The error is a phrase that says what stands in the way.
 pub(crate) async fn get(
     server: &str,
     path: &str,
     token: &Secret,
+    tls: &Arc<ClientConfig>,
 ) -> Result<(StatusCode, Bytes), String> {
-    match tokio::time::timeout(DEADLINE, exchange(server, path, token)).await {
+    match tokio::time::timeout(DEADLINE, exchange(server, path, token, tls)).await {
         Ok(answer) => answer,
         Err(_) => Err("it does not answer".to_owned()),
     }
 }
 
-async fn exchange(server: &str, path: &str, token: &Secret) -> Result<(StatusCode, Bytes), String> {
+async fn exchange(
+    server: &str,
+    path: &str,
+    token: &Secret,
+    tls: &Arc<ClientConfig>,
+) -> Result<(StatusCode, Bytes), String> {
     let base: Uri = base_url(server).parse().map_err(|e| format!("the address is no URL: {e}"))?;
     let authority = base.authority().ok_or("the address names no host")?.clone();
-    let stream = connect(&base).await?;
+    let stream = connect(&base, tls).await?;
     let (mut sender, connection) =
         http1::handshake(TokioIo::new(stream)).await.map_err(|e| e.to_string())?;
     // It ends with the exchange; its error is the exchange's too.
@@ -57,24 +60,17 @@ async fn exchange(server: &str, path: &str, token: &Secret) -> Result<(StatusCod
     Ok((status, body.map_err(|e| e.to_string())?.to_bytes()))
 }
 
-async fn connect(base: &Uri) -> Result<Box<dyn Wire>, String> {
-    let tls = base.scheme_str() == Some("https");
+async fn connect(base: &Uri, tls: &Arc<ClientConfig>) -> Result<Box<dyn Wire>, String> {
+    let is_tls = base.scheme_str() == Some("https");
     let host = base.host().ok_or("the address names no host")?;
     let bare = host.trim_start_matches('[').trim_end_matches(']');
-    let port = base.port_u16().unwrap_or(if tls { 443 } else { 80 });
+    let port = base.port_u16().unwrap_or(if is_tls { 443 } else { 80 });
     let stream = TcpStream::connect((bare, port)).await.map_err(|e| e.to_string())?;
-    if !tls {
+    if !is_tls {
         return Ok(Box::new(stream));
     }
-    let roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|e| e.to_string())?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
     let name = ServerName::try_from(bare.to_owned()).map_err(|e| e.to_string())?;
-    let stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await;
+    let stream = TlsConnector::from(Arc::clone(tls)).connect(name, stream).await;
     Ok(Box::new(stream.map_err(|e| e.to_string())?))
 }
 
@@ -102,8 +98,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_closed_port_is_said_in_words() {
-        let error =
-            get("ws://127.0.0.1:1", "/v1/ice-servers", &Secret::new("t")).await.unwrap_err();
+        let tls = crate::tls::config(&[]).unwrap();
+        let token = Secret::new("t");
+        let error = get("ws://127.0.0.1:1", "/v1/ice-servers", &token, &tls).await.unwrap_err();
         assert!(error.to_lowercase().contains("refused"), "{error}");
     }
 }

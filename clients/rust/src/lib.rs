@@ -12,7 +12,8 @@
 //! # }
 //! ```
 //!
-//! What happens underneath: one UDP socket carries STUN, checks, relayed packets and QUIC. A
+//! What happens underneath: one UDP socket carries STUN, checks, relayed packets and QUIC; where
+//! UDP does not reach the relay, its packets go over TCP or TLS. A
 //! sans-I/O [`Node`](p2p_traversal::Node) decides about everything but QUIC; [`socket`] moves the
 //! packets; [`signaling`] talks to the coordinator; [`client`] puts them together.
 #![warn(missing_docs)]
@@ -32,11 +33,13 @@ mod http;
 mod identity;
 pub mod netcheck;
 mod ping;
+mod relay_stream;
 mod resolve;
 mod routes;
 pub mod signaling;
 pub mod socket;
 pub mod stream;
+mod tls;
 
 pub use client::Client;
 pub use config::Config;
@@ -44,9 +47,10 @@ pub use connection::{Connection, ConnectionStats};
 pub use error::{Error, ErrorCode};
 pub use events::{ClientEvent, ClientStats};
 pub use netcheck::{NetcheckConfig, NetcheckReport, netcheck};
-pub use p2p_traversal::{Path, PathKind};
+pub use p2p_traversal::{Path, PathKind, RelayTransport};
 pub use p2p_wire::{
     AttemptId, IceServer, Meta, Method, NatProfile, Outcome, PeerId, Policy, Report, RoomName,
     Secret,
 };
+pub use rustls::pki_types::{CertificateDer, pem};
 pub use stream::Stream;

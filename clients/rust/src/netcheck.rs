@@ -1,21 +1,28 @@
 //! What a network allows, measured once: the coordinator, UDP, the NAT, the relays, and a verdict.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_util::future::join_all;
 use p2p_traversal::relay::{Allocation, RelayLeg};
-use p2p_traversal::{Event, Node, NodeConfig};
+use p2p_traversal::{Event, Node, NodeConfig, RelayConfig, RelayTransport, StreamCommand};
 use p2p_wire::{IceServer, NatProfile, NatType, Secret};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
+use rustls::ClientConfig;
+use rustls::pki_types::CertificateDer;
 use serde::Serialize;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UdpSocket;
 
 use crate::behaviour;
 use crate::error::{Error, ErrorCode};
 use crate::gather;
+use crate::relay_stream;
 use crate::resolve;
 use crate::signaling;
+use crate::tls;
 
 /// How long a relay has to give an allocation.
 const RELAY_DEADLINE: Duration = Duration::from_secs(3);
@@ -28,6 +35,8 @@ pub struct NetcheckConfig {
     pub server: Option<(String, Secret)>,
     /// STUN servers besides: `host:port`.
     pub stun: Vec<String>,
+    /// Certificates to trust besides those of the public authorities.
+    pub extra_roots: Vec<CertificateDer<'static>>,
 }
 
 /// The result, in the form of `p2p netcheck --json`.
@@ -83,7 +92,7 @@ pub struct Ipv6Check {
 pub struct RelayCheck {
     /// Its address.
     pub server: SocketAddr,
-    /// Its transport.
+    /// Its transport: `udp`, `tcp` or `tls`.
     pub transport: &'static str,
     /// Whether it gave an allocation.
     pub ok: bool,
@@ -98,9 +107,10 @@ pub struct RelayCheck {
 /// Measures. Fails only where nothing can be measured at all: a token that is refused, or no socket.
 /// A coordinator that cannot be reached is part of the result.
 pub async fn netcheck(config: NetcheckConfig) -> Result<NetcheckReport, Error> {
+    let tls = tls::config(&config.extra_roots)?;
     let (signaling, offered) = match &config.server {
         Some((server, token)) => {
-            let (check, servers) = check_signaling(server, token).await?;
+            let (check, servers) = check_signaling(server, token, &tls).await?;
             (Some(check), servers)
         }
         None => (None, Vec::new()),
@@ -114,14 +124,22 @@ pub async fn netcheck(config: NetcheckConfig) -> Result<NetcheckReport, Error> {
         tokio::join!(detect(&socket, &local_ips, stun), reach_v6(&local_ips, stun_v6));
     let nat = NatProfile { ipv6: reachable_v6, ..nat? };
     let detect_ms = millis(started.elapsed());
-    let mut relays = Vec::new();
-    for server in &offered {
-        if let Some(config) = resolve::relay(std::slice::from_ref(server)).await {
-            relays.push(check_relay(&socket, config).await);
+    let relays = check_relays(&socket, resolve::relays(&offered).await, &tls).await;
+    let by_stream = relays.iter().find(|relay| relay.ok && relay.transport != "udp");
+    let blocked = nat.nat_type == NatType::UdpBlocked;
+    let verdict = match by_stream {
+        Some(relay) if blocked => {
+            format!("no UDP leaves this network: relay over {}", relay.transport.to_uppercase())
         }
-    }
+        _ => p2p_nat::advice::outlook(&nat).to_owned(),
+    };
     let mut advice = p2p_nat::advice::advice(&nat);
-    if nat.nat_type != NatType::UdpBlocked && relays.iter().any(|r| !r.ok) {
+    if blocked && by_stream.is_some() {
+        advice = vec![
+            "every peer is reached by relay; let UDP out to port 3478 and above for direct paths"
+                .to_owned(),
+        ];
+    } else if !blocked && relays.iter().any(|r| !r.ok) {
         advice.push(
             "a relay did not give an allocation: see its error, and the relay's log".to_owned(),
         );
@@ -131,7 +149,7 @@ pub async fn netcheck(config: NetcheckConfig) -> Result<NetcheckReport, Error> {
         signaling,
         udp: nat.udp,
         ipv6: Ipv6Check { address: local_ips.iter().any(IpAddr::is_ipv6), reachable: reachable_v6 },
-        verdict: p2p_nat::advice::outlook(&nat).to_owned(),
+        verdict,
         nat,
         detect_ms,
         relays,
@@ -144,10 +162,11 @@ pub async fn netcheck(config: NetcheckConfig) -> Result<NetcheckReport, Error> {
 async fn check_signaling(
     server: &str,
     token: &Secret,
+    tls: &Arc<ClientConfig>,
 ) -> Result<(SignalingCheck, Vec<IceServer>), Error> {
     let started = Instant::now();
     let mut check = SignalingCheck { ok: false, server: server.to_owned(), ms: 0, error: None };
-    let servers = match signaling::ice_servers(server, token).await {
+    let servers = match signaling::ice_servers(server, token, tls).await {
         Ok(servers) => servers,
         Err(error) if error.code == ErrorCode::Auth => return Err(error),
         Err(error) => {
@@ -156,7 +175,7 @@ async fn check_signaling(
         }
     };
     if check.error.is_none() {
-        match signaling::knock(server, token).await {
+        match signaling::knock(server, token, tls).await {
             Ok(()) => check.ok = true,
             Err(error) if error.code == ErrorCode::Auth => return Err(error),
             Err(error) => check.error = Some(error.to_string()),
@@ -193,7 +212,7 @@ async fn detect(
         local_port,
         local_ips: local_ips.to_vec(),
         stun_servers,
-        relay: None,
+        relays: Vec::new(),
         keep_alive: Duration::from_secs(3600),
     };
     let mut node = Node::new(config, Box::new(StdRng::from_os_rng()), Instant::now());
@@ -236,15 +255,97 @@ async fn detect(
     }
 }
 
-async fn check_relay(socket: &UdpSocket, config: p2p_traversal::RelayConfig) -> RelayCheck {
+/// Those over UDP share the socket and are asked one after another, the others beside them.
+async fn check_relays(
+    socket: &UdpSocket,
+    ways: Vec<RelayConfig>,
+    tls: &Arc<ClientConfig>,
+) -> Vec<RelayCheck> {
+    let (udp, streams): (Vec<_>, Vec<_>) =
+        ways.into_iter().partition(|way| way.transport == RelayTransport::Udp);
+    let over_udp = async {
+        let mut checks = Vec::new();
+        for way in udp {
+            checks.push(check_over_udp(socket, way).await);
+        }
+        checks
+    };
+    let over_streams = join_all(streams.into_iter().map(|way| check_over_stream(way, tls)));
+    let (mut checks, others) = tokio::join!(over_udp, over_streams);
+    checks.extend(others);
+    checks
+}
+
+async fn check_over_stream(way: RelayConfig, tls: &Arc<ClientConfig>) -> RelayCheck {
     let started = Instant::now();
-    let server = config.server;
+    let (server, transport) = (way.server, way.transport);
+    let asked = tokio::time::timeout(RELAY_DEADLINE, allocate_over_stream(way, tls)).await;
+    checked(server, transport, started, asked)
+}
+
+/// The node's part is the same as in a client; here is the one stream that it asks for.
+async fn allocate_over_stream(way: RelayConfig, tls: &Arc<ClientConfig>) -> Result<(), String> {
+    let config = NodeConfig {
+        local_port: 0,
+        local_ips: Vec::new(),
+        stun_servers: Vec::new(),
+        relays: vec![way],
+        keep_alive: Duration::from_secs(3600),
+    };
+    let mut node = Node::new(config, Box::new(StdRng::from_os_rng()), Instant::now());
+    let Some(StreamCommand::Open { id, server, tls: name }) = node.poll_stream_command() else {
+        return Err("it is not reached by a stream".to_owned());
+    };
+    let mut stream = relay_stream::connect(server, name.as_deref(), Arc::clone(tls)).await?;
+    node.stream_opened(id, Instant::now());
+    let mut buffer = [0; 2048];
+    loop {
+        let outcome = match node.allocation() {
+            Some(Allocation::Ready(_)) => Some(Ok(())),
+            Some(Allocation::Failed { reason, .. }) => Some(Err(reason)),
+            Some(Allocation::Pending) | None => None,
+        };
+        if outcome.is_some() {
+            node.close(Instant::now());
+        }
+        while let Some((_, message)) = node.poll_stream_write() {
+            stream.write_all(&message).await.map_err(|error| error.to_string())?;
+        }
+        stream.flush().await.map_err(|error| error.to_string())?;
+        if let Some(outcome) = outcome {
+            return outcome;
+        }
+        tokio::select! {
+            read = stream.read(&mut buffer) => match read {
+                Ok(0) => return Err("the connection was closed".to_owned()),
+                Ok(len) => drop(node.stream_received(id, &buffer[..len], Instant::now())),
+                Err(error) => return Err(error.to_string()),
+            },
+            () = tokio::time::sleep_until(node.poll_timeout().into()) => {
+                node.handle_timeout(Instant::now());
+            }
+        }
+    }
+}
+
+async fn check_over_udp(socket: &UdpSocket, config: RelayConfig) -> RelayCheck {
+    let started = Instant::now();
+    let (server, transport) = (config.server, config.transport);
     let mut leg = RelayLeg::new(config, started);
     let asked = tokio::time::timeout(RELAY_DEADLINE, allocate(socket, &mut leg)).await;
     leg.close(Instant::now());
     while let Some(transmit) = leg.poll_transmit() {
         let _ = socket.send_to(&transmit.payload, transmit.to).await;
     }
+    checked(server, transport, started, asked)
+}
+
+fn checked(
+    server: SocketAddr,
+    transport: RelayTransport,
+    started: Instant,
+    asked: Result<Result<(), String>, tokio::time::error::Elapsed>,
+) -> RelayCheck {
     let error = match asked {
         Ok(Ok(())) => None,
         Ok(Err(reason)) => Some(reason),
@@ -252,7 +353,7 @@ async fn check_relay(socket: &UdpSocket, config: p2p_traversal::RelayConfig) -> 
     };
     RelayCheck {
         server,
-        transport: "udp",
+        transport: transport.name(),
         ok: error.is_none(),
         allocate_ms: error.is_none().then(|| millis(started.elapsed())),
         error,

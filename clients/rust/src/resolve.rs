@@ -3,12 +3,14 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use p2p_traversal::RelayConfig;
+use futures_util::future::join_all;
+use p2p_traversal::{RelayConfig, RelayTransport};
 use p2p_wire::IceServer;
 
 /// A name server that takes longer is as good as silent.
 const DEADLINE: Duration = Duration::from_secs(3);
 const DEFAULT_PORT: u16 = 3478;
+const DEFAULT_TLS_PORT: u16 = 5349;
 
 /// Addresses of all STUN servers named, relays included: every relay answers Binding requests.
 pub(crate) async fn stun_servers(own: &[String], offered: &[IceServer]) -> Vec<SocketAddr> {
@@ -27,79 +29,138 @@ pub(crate) async fn stun_servers(own: &[String], offered: &[IceServer]) -> Vec<S
 pub(crate) async fn stun_servers_v6(own: &[String], offered: &[IceServer]) -> Vec<SocketAddr> {
     let mut addresses = Vec::new();
     for uri in own.iter().chain(offered.iter().flat_map(|s| &s.urls)) {
-        let resolved = lookup(uri).await.unwrap_or_default();
-        let v6 = resolved.into_iter().find(SocketAddr::is_ipv6);
+        let Some(named) = Named::parse(uri).filter(Named::is_udp) else { continue };
+        let v6 = named.lookup().await.into_iter().find(SocketAddr::is_ipv6);
         addresses.extend(v6.filter(|addr| !addresses.contains(addr)));
     }
     addresses
 }
 
-/// The first relay that has credentials and an address.
-pub(crate) async fn relay(servers: &[IceServer]) -> Option<RelayConfig> {
-    for server in servers {
-        let (Some(username), Some(password)) = (&server.username, &server.credential) else {
-            continue;
-        };
-        for uri in server.urls.iter().filter(|uri| uri.starts_with("turn:")) {
-            if let Some(addr) = resolve(uri).await {
-                let (username, password) = (username.clone(), password.clone());
-                return Some(RelayConfig { server: addr, username, password });
-            }
-        }
-    }
-    None
+/// Every way to a relay that has credentials and an address: over UDP first, then over TCP, then
+/// over TLS, each in the order of the servers.
+pub(crate) async fn relays(servers: &[IceServer]) -> Vec<RelayConfig> {
+    let ways = servers.iter().flat_map(|server| server.urls.iter().map(move |uri| (server, uri)));
+    let ways = ways.filter(|(_, uri)| uri.starts_with("turn"));
+    let resolved = join_all(ways.map(|(server, uri)| async move {
+        let (username, password) = (server.username.clone()?, server.credential.clone()?);
+        let named = Named::parse(uri)?;
+        let addr = v4_first(&named.lookup().await)?;
+        let Named { transport, host: name, .. } = named;
+        Some(RelayConfig { server: addr, transport, name, username, password })
+    }));
+    let mut ways: Vec<_> = resolved.await.into_iter().flatten().collect();
+    ways.sort_by_key(|way| way.transport);
+    ways
 }
 
 /// The address behind `stun:host:port`, `turn:host:port?transport=udp` or `host:port`. UDP only:
 /// `turns:` and `transport=tcp` have no address here.
 pub(crate) async fn resolve(uri: &str) -> Option<SocketAddr> {
-    let addresses = lookup(uri).await?;
+    let named = Named::parse(uri).filter(Named::is_udp)?;
+    v4_first(&named.lookup().await)
+}
+
+fn v4_first(addresses: &[SocketAddr]) -> Option<SocketAddr> {
     addresses.iter().find(|a| a.is_ipv4()).or(addresses.first()).copied()
 }
 
-async fn lookup(uri: &str) -> Option<Vec<SocketAddr>> {
-    let (host, port) = host_port(uri)?;
-    let lookup = tokio::net::lookup_host((host.as_str(), port));
-    Some(tokio::time::timeout(DEADLINE, lookup).await.ok()?.ok()?.collect())
+/// What a URI says.
+#[derive(Debug, PartialEq, Eq)]
+struct Named {
+    transport: RelayTransport,
+    host: String,
+    port: u16,
 }
 
-fn host_port(uri: &str) -> Option<(String, u16)> {
-    let (uri, query) = uri.split_once('?').unwrap_or((uri, ""));
-    if uri.starts_with("turns:") || uri.starts_with("stuns:") || query.contains("transport=tcp") {
-        return None;
+impl Named {
+    fn parse(uri: &str) -> Option<Self> {
+        let (uri, query) = uri.split_once('?').unwrap_or((uri, ""));
+        let (scheme, rest) = match uri.split_once(':') {
+            Some((scheme @ ("stun" | "turn" | "stuns" | "turns"), rest)) => (scheme, rest),
+            Some(_) | None => ("stun", uri),
+        };
+        let transport = match (scheme, query) {
+            ("stun" | "turn", "" | "transport=udp") => RelayTransport::Udp,
+            ("stun" | "turn", "transport=tcp") => RelayTransport::Tcp,
+            ("stuns" | "turns", "" | "transport=tcp") => RelayTransport::Tls,
+            _ => return None,
+        };
+        let is_tls = transport == RelayTransport::Tls;
+        let default_port = if is_tls { DEFAULT_TLS_PORT } else { DEFAULT_PORT };
+        let (host, port) = host_port(rest, default_port)?;
+        Some(Self { transport, host: host.to_owned(), port })
     }
-    let rest = uri.strip_prefix("stun:").or_else(|| uri.strip_prefix("turn:")).unwrap_or(uri);
-    if let Some(bracketed) = rest.strip_prefix('[') {
+
+    fn is_udp(&self) -> bool {
+        self.transport == RelayTransport::Udp
+    }
+
+    async fn lookup(&self) -> Vec<SocketAddr> {
+        let lookup = tokio::net::lookup_host((self.host.as_str(), self.port));
+        match tokio::time::timeout(DEADLINE, lookup).await {
+            Ok(Ok(addresses)) => addresses.collect(),
+            Ok(Err(_)) | Err(_) => Vec::new(),
+        }
+    }
+}
+
+fn host_port(text: &str, default_port: u16) -> Option<(&str, u16)> {
+    if let Some(bracketed) = text.strip_prefix('[') {
         let (host, port) = bracketed.split_once(']')?;
-        let port = port.strip_prefix(':').map_or(Some(DEFAULT_PORT), |p| p.parse().ok())?;
-        return Some((host.to_owned(), port));
+        let port = port.strip_prefix(':').map_or(Some(default_port), |p| p.parse().ok())?;
+        return Some((host, port));
     }
-    match rest.rsplit_once(':') {
-        Some((host, port)) if !host.is_empty() => Some((host.to_owned(), port.parse().ok()?)),
+    match text.rsplit_once(':') {
+        Some((host, port)) if !host.is_empty() => Some((host, port.parse().ok()?)),
         Some(_) => None,
-        None if rest.is_empty() => None,
-        None => Some((rest.to_owned(), DEFAULT_PORT)),
+        None if text.is_empty() => None,
+        None => Some((text, default_port)),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use p2p_wire::Secret;
+
     use super::*;
 
     #[test]
-    fn uris_name_a_host_and_a_port() {
-        let parsed = |uri| host_port(uri).map(|(host, port)| format!("{host} {port}"));
-        assert_eq!(parsed("stun:stun.example.org").unwrap(), "stun.example.org 3478");
-        assert_eq!(parsed("turn:192.0.2.1:5000?transport=udp").unwrap(), "192.0.2.1 5000");
-        assert_eq!(parsed("stun:[2001:db8::1]:99").unwrap(), "2001:db8::1 99");
-        assert_eq!(parsed("[2001:db8::1]").unwrap(), "2001:db8::1 3478");
-        assert_eq!(parsed("example.org:1").unwrap(), "example.org 1");
+    fn uris_name_a_transport_a_host_and_a_port() {
+        let parsed = |uri| {
+            Named::parse(uri).map(|n| format!("{} {} {}", n.transport.name(), n.host, n.port))
+        };
+        assert_eq!(parsed("stun:stun.example.org").unwrap(), "udp stun.example.org 3478");
+        assert_eq!(parsed("turn:192.0.2.1:5000?transport=udp").unwrap(), "udp 192.0.2.1 5000");
+        assert_eq!(parsed("stun:[2001:db8::1]:99").unwrap(), "udp 2001:db8::1 99");
+        assert_eq!(parsed("[2001:db8::1]").unwrap(), "udp 2001:db8::1 3478");
+        assert_eq!(parsed("example.org:1").unwrap(), "udp example.org 1");
+        assert_eq!(parsed("turn:h:443?transport=tcp").unwrap(), "tcp h 443");
+        assert_eq!(parsed("turns:h").unwrap(), "tls h 5349");
+        assert_eq!(parsed("turns:[::1]:443?transport=tcp").unwrap(), "tls ::1 443");
     }
 
     #[test]
-    fn what_is_not_udp_or_not_an_address_is_left_out() {
-        for uri in ["turns:h:443", "turn:h:443?transport=tcp", "stun:", "stun:h:port", ":3478"] {
-            assert_eq!(host_port(uri), None, "{uri}");
+    fn what_is_not_an_address_or_unknown_is_left_out() {
+        for uri in ["stun:", "stun:h:port", ":3478", "turns:h?transport=udp", "turn:h?x"] {
+            assert_eq!(Named::parse(uri), None, "{uri}");
         }
+    }
+
+    #[tokio::test]
+    async fn relays_over_udp_come_first_and_those_without_credentials_not_at_all() {
+        let server = |urls: &[&str], username: Option<&str>| IceServer {
+            urls: urls.iter().map(|url| (*url).to_owned()).collect(),
+            username: username.map(str::to_owned),
+            credential: Some(Secret::new("p")),
+        };
+        let servers = [
+            server(&["turns:127.0.0.1:1", "turn:127.0.0.1:2?transport=tcp"], Some("a")),
+            server(&["stun:127.0.0.1:3", "turn:127.0.0.1:4?transport=udp"], Some("b")),
+            server(&["turn:127.0.0.1:5"], None),
+        ];
+        let ways = relays(&servers).await;
+        let ways: Vec<_> = ways.iter().map(|w| (w.transport.name(), w.server.port())).collect();
+        assert_eq!(ways, [("udp", 4), ("tcp", 2), ("tls", 1)]);
+        assert_eq!(resolve("turn:127.0.0.1:2?transport=tcp").await, None);
     }
 }

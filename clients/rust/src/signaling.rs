@@ -3,6 +3,7 @@
 //! A lost coordinator loses no connection (I8): paths and QUIC do not ask it for anything. This task
 //! keeps trying with full jitter until the coordinator says that trying is no use.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use ::http::header::{AUTHORIZATION, SEC_WEBSOCKET_PROTOCOL};
@@ -21,7 +22,9 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode as CloseFrameCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{self, Message};
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async_with_config};
+use tokio_tungstenite::{
+    Connector, MaybeTlsStream, WebSocketStream, connect_async_tls_with_config,
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::backoff;
@@ -50,6 +53,8 @@ pub struct SignalingConfig {
     pub key: Option<PeerKey>,
     /// How often the first connection is tried again.
     pub max_retries: u32,
+    /// Whom to trust where the coordinator is reached over TLS.
+    pub tls: Arc<rustls::ClientConfig>,
 }
 
 /// What comes from the coordinator.
@@ -101,13 +106,17 @@ pub async fn run(
 }
 
 /// The STUN and TURN servers that the coordinator offers for this token, without registering.
-pub(crate) async fn ice_servers(server: &str, token: &Secret) -> Result<Vec<IceServer>, Error> {
+pub(crate) async fn ice_servers(
+    server: &str,
+    token: &Secret,
+    tls: &Arc<rustls::ClientConfig>,
+) -> Result<Vec<IceServer>, Error> {
     #[derive(serde::Deserialize)]
     struct Answer {
         #[serde(rename = "iceServers")]
         ice_servers: Vec<IceServer>,
     }
-    let asked = http::get(server, "/v1/ice-servers", token).await;
+    let asked = http::get(server, "/v1/ice-servers", token, tls).await;
     let (status, body) = asked.map_err(|cause| unreachable(server, &cause))?;
     if status != StatusCode::OK {
         return Err(rejected(server, status, &body).error());
@@ -119,8 +128,12 @@ pub(crate) async fn ice_servers(server: &str, token: &Secret) -> Result<Vec<IceS
 }
 
 /// Opens a WebSocket, says nothing and closes it.
-pub(crate) async fn knock(server: &str, token: &Secret) -> Result<(), Error> {
-    let mut socket = match timeout(OPEN_DEADLINE, open(server, token)).await {
+pub(crate) async fn knock(
+    server: &str,
+    token: &Secret,
+    tls: &Arc<rustls::ClientConfig>,
+) -> Result<(), Error> {
+    let mut socket = match timeout(OPEN_DEADLINE, open(server, token, tls)).await {
         Ok(opened) => opened.map_err(Lost::error)?,
         Err(_) => return Err(unreachable(server, "it does not answer")),
     };
@@ -192,7 +205,8 @@ impl Session {
     async fn register(&mut self) -> Result<(Socket, Welcome), Lost> {
         let server = self.config.server.clone();
         let late = |cause| move |_| Lost::Retry(unreachable(&server, cause));
-        let opened = timeout(OPEN_DEADLINE, open(&self.config.server, &self.config.token)).await;
+        let SignalingConfig { server, token, tls, .. } = &self.config;
+        let opened = timeout(OPEN_DEADLINE, open(server, token, tls)).await;
         let mut socket = opened.map_err(late.clone()("it does not answer"))??;
         let welcome = timeout(OPEN_DEADLINE, self.hello(&mut socket)).await;
         let welcome = welcome.map_err(late("no welcome came"))??;
@@ -319,7 +333,11 @@ fn closed_here() -> Lost {
     Lost::Ended(Error::closed("the client is closed"))
 }
 
-async fn open(server: &str, token: &Secret) -> Result<Socket, Lost> {
+async fn open(
+    server: &str,
+    token: &Secret,
+    tls: &Arc<rustls::ClientConfig>,
+) -> Result<Socket, Lost> {
     let usage = |cause: String| {
         Lost::Ended(Error::new(
             ErrorCode::Usage,
@@ -341,7 +359,8 @@ async fn open(server: &str, token: &Secret) -> Result<Socket, Lost> {
     let limits = WebSocketConfig::default()
         .max_message_size(Some(4 * p2p_wire::limits::MAX_MESSAGE_BYTES))
         .read_buffer_size(16 * 1024);
-    match connect_async_with_config(request, Some(limits), true).await {
+    let tls = Connector::Rustls(Arc::clone(tls));
+    match connect_async_tls_with_config(request, Some(limits), true, Some(tls)).await {
         Ok((socket, _)) => Ok(socket),
         Err(tungstenite::Error::Http(response)) => {
             let status = response.status();

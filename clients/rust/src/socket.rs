@@ -14,11 +14,13 @@ use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
 use bytes::Bytes;
-use p2p_traversal::{Event, Input, Node, Via};
+use futures_util::task::AtomicWaker;
+use p2p_traversal::{Event, Input, Node, StreamId, Via};
 use quinn::udp::{RecvMeta, Transmit};
 use quinn::{AsyncUdpSocket, UdpPoller};
 use tokio::sync::Notify;
 
+use crate::relay_stream::RelayStreams;
 use crate::routes::{Leg, Routes};
 
 /// Relayed datagrams that wait for QUIC to read them.
@@ -32,6 +34,9 @@ pub struct PathSocket {
     node: Mutex<Node>,
     events: Mutex<VecDeque<Event>>,
     relayed: Mutex<VecDeque<(SocketAddr, Bytes)>>,
+    /// QUIC's reader: what a stream brings does not wake it otherwise.
+    reader: AtomicWaker,
+    pub(crate) streams: RelayStreams,
     dropped: AtomicU64,
     pub(crate) routes: Routes,
     /// Rung when the node has events or another deadline.
@@ -44,6 +49,7 @@ impl PathSocket {
         v4_only: bool,
         default_ip: IpAddr,
         node: Node,
+        streams: RelayStreams,
         now: Instant,
     ) -> Self {
         Self {
@@ -53,6 +59,8 @@ impl PathSocket {
             node: Mutex::new(node),
             events: Mutex::default(),
             relayed: Mutex::default(),
+            reader: AtomicWaker::new(),
+            streams,
             dropped: AtomicU64::new(0),
             routes: Routes::new(now),
             bell: Notify::new(),
@@ -82,9 +90,30 @@ impl PathSocket {
         self.dropped.load(Ordering::Relaxed)
     }
 
+    /// Takes in what a stream to the relay has brought.
+    pub(crate) fn receive_stream(&self, id: StreamId, bytes: &[u8]) {
+        let inputs = self.with_node(|node, now| node.stream_received(id, bytes, now));
+        if inputs.is_empty() {
+            return;
+        }
+        for input in inputs {
+            self.keep_relayed(input);
+        }
+        self.reader.wake();
+    }
+
     fn pump(&self, mut node: MutexGuard<'_, Node>) {
         while let Some(transmit) = node.poll_transmit() {
             self.send(transmit.from, transmit.to, &transmit.payload);
+        }
+        while let Some((id, message)) = node.poll_stream_write() {
+            if !self.streams.write(id, message) {
+                self.dropped.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        // A goodbye is written before its stream is closed.
+        while let Some(command) = node.poll_stream_command() {
+            self.streams.execute(command);
         }
         let mut events = self.events.lock().unwrap_or_else(PoisonError::into_inner);
         while let Some(event) = node.poll_event() {
@@ -245,6 +274,7 @@ impl AsyncUdpSocket for PathSocket {
         bufs: &mut [IoSliceMut<'_>],
         meta: &mut [RecvMeta],
     ) -> Poll<io::Result<usize>> {
+        self.reader.register(cx.waker());
         loop {
             let count = self.take_relayed(bufs, meta);
             if count > 0 {

@@ -10,6 +10,9 @@
 //! 3. act on everything that [`Node::poll_event`] returns;
 //! 4. call [`Node::handle_timeout`] no later than [`Node::poll_timeout`] says.
 //!
+//! Where UDP does not reach the relay the node asks for a stream ([`Node::poll_stream_command`]),
+//! writes to it ([`Node::poll_stream_write`]) and hears from it ([`Node::stream_received`]).
+//!
 //! Nothing here reads a clock, opens a socket or spawns a task.
 #![warn(missing_docs)]
 
@@ -18,11 +21,13 @@ pub mod behaviour;
 mod budget;
 pub mod demux;
 pub mod detect;
+mod framing;
 mod ice;
 pub mod liveness;
 pub mod node;
 pub mod path;
 pub mod relay;
+mod relays;
 mod renewals;
 mod schedule;
 mod stale;
@@ -32,5 +37,6 @@ pub mod transmit;
 pub use attempt::AttemptConfig;
 pub use node::{Event, Input, Node, NodeConfig};
 pub use path::{Path, PathKind, Via};
-pub use relay::RelayConfig;
+pub use relay::{RelayConfig, RelayTransport};
+pub use relays::{StreamCommand, StreamId};
 pub use transmit::Transmit;

@@ -14,7 +14,8 @@ use crate::behaviour::Task;
 use crate::demux::{Kind, kind};
 use crate::detect::Detector;
 use crate::path::{Path, Via};
-use crate::relay::{Allocation, RelayConfig, RelayLeg};
+use crate::relay::{Allocation, FromPeer, RelayConfig, RelayTransport};
+use crate::relays::{Relays, StreamCommand, StreamId};
 use crate::stun::{self, Class, TransactionId};
 use crate::transmit::Transmit;
 
@@ -34,8 +35,8 @@ pub struct NodeConfig {
     pub local_ips: Vec<IpAddr>,
     /// STUN servers.
     pub stun_servers: Vec<SocketAddr>,
-    /// The relay, if there is one.
-    pub relay: Option<RelayConfig>,
+    /// The ways to a relay, the preferred one first; at most 8 are tried.
+    pub relays: Vec<RelayConfig>,
     /// How often mappings and idle paths are kept alive.
     pub keep_alive: Duration,
 }
@@ -81,7 +82,7 @@ pub struct Node {
     config: NodeConfig,
     rng: Box<dyn RngCore + Send>,
     detector: Detector,
-    relay: Option<RelayLeg>,
+    relays: Relays,
     profile: NatProfile,
     attempts: HashMap<AttemptId, Attempt>,
     checks: HashMap<TransactionId, (AttemptId, Instant)>,
@@ -101,12 +102,12 @@ impl Node {
             now,
             &mut *rng,
         );
-        let relay = config.relay.clone().map(|relay| RelayLeg::new(relay, now));
+        let relays = Relays::new(config.relays.clone(), now);
         let mut node = Self {
             config,
             rng,
             detector,
-            relay,
+            relays,
             profile: NatProfile { udp: true, ..NatProfile::default() },
             attempts: HashMap::new(),
             checks: HashMap::new(),
@@ -126,7 +127,7 @@ impl Node {
         datagram: &[u8],
         now: Instant,
     ) -> Input {
-        let from_relay = self.relay.as_ref().is_some_and(|relay| relay.server() == remote);
+        let from_relay = self.relays.is_relay(remote);
         let input = match kind(datagram, from_relay) {
             Kind::Quic => return Input::Data,
             Kind::Other => Input::Consumed,
@@ -134,7 +135,10 @@ impl Node {
                 self.detect(now);
                 Input::Consumed
             }
-            Kind::Stun | Kind::ChannelData if from_relay => self.handle_relay(datagram, now),
+            Kind::Stun | Kind::ChannelData if from_relay => {
+                let from_peer = self.relays.handle_datagram(remote, datagram, now);
+                from_peer.map_or(Input::Consumed, |from| self.handle_relayed(from, now))
+            }
             Kind::Stun => {
                 let local = SocketAddr::new(local, self.config.local_port);
                 self.handle_check(local, remote, datagram, now);
@@ -149,11 +153,7 @@ impl Node {
     /// Does what is due.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.detect(now);
-        if let Some(relay) = &mut self.relay
-            && relay.poll_timeout().is_some_and(|due| due <= now)
-        {
-            relay.handle_timeout(now);
-        }
+        self.relays.handle_timeout(now);
         let ids: Vec<_> = self.attempts.keys().cloned().collect();
         for id in ids {
             if let Some(attempt) = self.attempts.get_mut(&id) {
@@ -168,7 +168,7 @@ impl Node {
     /// When [`Node::handle_timeout`] is due.
     pub fn poll_timeout(&mut self) -> Instant {
         let detector = self.detector.poll_timeout();
-        let relay = self.relay.as_mut().and_then(RelayLeg::poll_timeout);
+        let relay = self.relays.poll_timeout();
         let attempts = self.attempts.values().filter_map(Attempt::poll_timeout);
         attempts.chain(relay).fold(detector, Instant::min)
     }
@@ -183,14 +183,45 @@ impl Node {
         self.events.pop_front()
     }
 
-    /// Names the relay, or gives it fresh credentials.
-    pub fn set_relay(&mut self, config: RelayConfig, now: Instant) {
-        match &mut self.relay {
-            Some(relay) if relay.server() == config.server => {
-                relay.renew_credentials(&config.username, &config.password, now);
-            }
-            Some(_) | None => self.relay = Some(RelayLeg::new(config, now)),
-        }
+    /// The next bytes to write to a stream to a relay. Where the stream takes no more they may be
+    /// dropped, all of them or none.
+    pub fn poll_stream_write(&mut self) -> Option<(StreamId, Bytes)> {
+        self.relays.poll_write()
+    }
+
+    /// The next stream to open or close.
+    pub fn poll_stream_command(&mut self) -> Option<StreamCommand> {
+        self.relays.poll_command()
+    }
+
+    /// A stream is connected, and its TLS is up where it was to have any.
+    pub fn stream_opened(&mut self, id: StreamId, now: Instant) {
+        self.relays.stream_opened(id, now);
+        self.flush_relay(now);
+    }
+
+    /// Reads what came over a stream, cut as it may be. Returns the data in it.
+    pub fn stream_received(&mut self, id: StreamId, bytes: &[u8], now: Instant) -> Vec<Input> {
+        let mut from_peers = Vec::new();
+        self.relays.stream_received(id, bytes, &mut from_peers, now);
+        // An allocation that has just come is to be there for what came behind it.
+        self.flush_relay(now);
+        let mut inputs: Vec<_> =
+            from_peers.into_iter().map(|from| self.handle_relayed(from, now)).collect();
+        inputs.retain(|input| *input != Input::Consumed);
+        self.flush_relay(now);
+        inputs
+    }
+
+    /// A stream could not be opened or has ended; the reason is a phrase.
+    pub fn stream_closed(&mut self, id: StreamId, reason: &str, now: Instant) {
+        self.relays.stream_closed(id, reason, now);
+        self.flush_relay(now);
+    }
+
+    /// Names the ways to a relay, or gives fresh credentials for them.
+    pub fn set_relays(&mut self, configs: Vec<RelayConfig>, now: Instant) {
+        self.relays.set(configs, now);
         self.flush_relay(now);
     }
 
@@ -251,7 +282,7 @@ impl Node {
             return;
         }
         if attempt.uses_relay()
-            && let Some(relay) = &mut self.relay
+            && let Some(relay) = self.relays.leg()
         {
             relay.permit(candidate.address, now);
         }
@@ -277,7 +308,7 @@ impl Node {
     pub fn end_attempt(&mut self, id: &AttemptId, now: Instant) {
         self.attempts.remove(id);
         self.checks.retain(|_, (owner, _)| owner != id);
-        if let Some(relay) = &mut self.relay {
+        if let Some(relay) = self.relays.leg() {
             let wanted: HashSet<_> =
                 self.attempts.values().flat_map(Attempt::remote_addresses).collect();
             relay.retain(|peer| wanted.contains(peer), now);
@@ -296,7 +327,7 @@ impl Node {
 
     /// Sends data to a peer through the relay.
     pub fn send_relayed(&mut self, peer: SocketAddr, payload: &[u8], now: Instant) {
-        if let Some(relay) = &mut self.relay {
+        if let Some(relay) = self.relays.leg() {
             relay.send(peer, payload, now);
         }
         self.flush_relay(now);
@@ -330,14 +361,19 @@ impl Node {
                 candidates.push(reflexive);
             }
         }
-        let relayed = self.relay.as_ref().and_then(RelayLeg::relayed);
+        let relayed = self.relays.relayed();
         candidates.extend(relayed.map(|addr| Candidate::udp(CandidateKind::Relay, addr)));
         candidates
     }
 
     /// The allocation at the relay, if there is a relay.
-    pub fn allocation(&self) -> Option<&Allocation> {
-        self.relay.as_ref().map(RelayLeg::allocation)
+    pub fn allocation(&self) -> Option<Allocation> {
+        self.relays.allocation()
+    }
+
+    /// How the relay is reached, once it has given an allocation.
+    pub fn relay_transport(&self) -> Option<RelayTransport> {
+        self.relays.transport()
     }
 
     /// The path that an attempt's connection uses.
@@ -353,10 +389,8 @@ impl Node {
     /// Gives the allocation back.
     pub fn close(&mut self, now: Instant) {
         self.attempts.clear();
-        if let Some(relay) = &mut self.relay {
-            relay.close(now);
-        }
-        self.flush_relay(now);
+        self.relays.close(now);
+        self.flush_transmits();
     }
 
     fn detect(&mut self, now: Instant) {
@@ -375,11 +409,8 @@ impl Node {
         }
     }
 
-    fn handle_relay(&mut self, datagram: &[u8], now: Instant) -> Input {
-        let Some(relay) = &mut self.relay else { return Input::Consumed };
-        let from_peer = relay.handle_datagram(datagram, now);
-        let relayed = relay.relayed();
-        let (Some(from), Some(relayed)) = (from_peer, relayed) else { return Input::Consumed };
+    fn handle_relayed(&mut self, from: FromPeer, now: Instant) -> Input {
+        let Some(relayed) = self.relays.relayed() else { return Input::Consumed };
         match kind(&from.payload, false) {
             Kind::Stun => {
                 self.handle_check(relayed, from.peer, &from.payload, now);
@@ -433,7 +464,7 @@ impl Node {
         for path in openings {
             self.keep_open(&path, now);
         }
-        if doubts_relay && let Some(relay) = &mut self.relay {
+        if doubts_relay && let Some(relay) = self.relays.leg() {
             relay.verify(now);
         }
         for change in changes {
@@ -451,7 +482,7 @@ impl Node {
                 self.transmits.push_back(Transmit { from: Some(local), to: remote, payload });
             }
             Via::Relay => {
-                if let Some(relay) = &mut self.relay {
+                if let Some(relay) = self.relays.leg() {
                     relay.send(remote, &payload, now);
                 }
             }
@@ -462,7 +493,7 @@ impl Node {
         if !attempt.uses_relay() {
             return;
         }
-        if let Some(relay) = &mut self.relay {
+        if let Some(relay) = self.relays.leg() {
             for candidate in remotes {
                 relay.permit(candidate.address, now);
             }
@@ -471,26 +502,31 @@ impl Node {
 
     /// Moves the relay's datagrams out and tells when the allocation has changed.
     fn flush_relay(&mut self, now: Instant) {
-        let Some(relay) = &mut self.relay else { return };
-        if !relay.take_changed() {
-            self.transmits.extend(std::iter::from_fn(|| relay.poll_transmit()));
-            return;
-        }
-        let allocation = relay.allocation().clone();
-        if let Allocation::Ready(addr) = allocation {
-            let candidate = Candidate::udp(CandidateKind::Relay, addr);
-            for attempt in self.attempts.values_mut() {
-                attempt.add_local(&candidate);
-                if attempt.uses_relay() {
-                    for peer in attempt.remote_addresses() {
-                        relay.permit(peer, now);
+        self.relays.review(self.attempts.is_empty(), now);
+        if self.relays.take_changed()
+            && let Some(allocation) = self.relays.allocation()
+        {
+            if let (Allocation::Ready(addr), Some(relay)) = (&allocation, self.relays.leg()) {
+                let candidate = Candidate::udp(CandidateKind::Relay, *addr);
+                for attempt in self.attempts.values_mut() {
+                    attempt.add_local(&candidate);
+                    if attempt.uses_relay() {
+                        for peer in attempt.remote_addresses() {
+                            relay.permit(peer, now);
+                        }
                     }
                 }
             }
+            self.events.push_back(Event::Relay(allocation));
+            self.events.push_back(Event::Candidates(self.candidates()));
+            // What was permitted just now.
+            self.relays.review(self.attempts.is_empty(), now);
         }
-        self.transmits.extend(std::iter::from_fn(|| relay.poll_transmit()));
-        self.events.push_back(Event::Relay(allocation));
-        self.events.push_back(Event::Candidates(self.candidates()));
+        self.flush_transmits();
+    }
+
+    fn flush_transmits(&mut self) {
+        self.transmits.extend(std::iter::from_fn(|| self.relays.poll_transmit()));
     }
 }
 
@@ -498,7 +534,7 @@ impl std::fmt::Debug for Node {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Node")
             .field("attempts", &self.attempts.len())
-            .field("relay", &self.relay)
+            .field("relays", &self.relays)
             .finish_non_exhaustive()
     }
 }

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use bytes::{Bytes, BytesMut};
 use p2p_wire::Secret;
 use rtc_shared::error::Error;
-use rtc_shared::{TransportContext, TransportMessage};
+use rtc_shared::{TransportContext, TransportMessage, TransportProtocol};
 use rtc_turn::client::{Client, ClientConfig, Event as TurnEvent};
 use rtc_turn::crypto::providers::AwsLcRsProvider;
 use sansio::Protocol;
@@ -40,15 +40,64 @@ const REMAKE: Duration = Duration::from_millis(250);
 /// refresh leaves time for another.
 const REFRESH: Duration = Duration::from_secs(120);
 
-/// Which relay, as whom.
+/// Which relay, how, and as whom.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RelayConfig {
     /// The relay's address.
     pub server: SocketAddr,
+    /// How it is reached.
+    pub transport: RelayTransport,
+    /// The name that its certificate is for, where it is reached over TLS.
+    pub name: String,
     /// The TURN username.
     pub username: String,
     /// The TURN password.
     pub password: Secret,
+}
+
+impl RelayConfig {
+    /// A relay over UDP.
+    pub fn udp(server: SocketAddr, username: impl Into<String>, password: Secret) -> Self {
+        let (transport, name) = (RelayTransport::Udp, String::new());
+        Self { server, transport, name, username: username.into(), password }
+    }
+
+    /// Whether both are the same but for credentials.
+    pub(crate) fn is_same_way(&self, other: &Self) -> bool {
+        (self.server, self.transport, &self.name) == (other.server, other.transport, &other.name)
+    }
+}
+
+/// Between client and relay; peers are always reached over UDP (RFC 8656 §3.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum RelayTransport {
+    /// Each message in a datagram.
+    Udp,
+    /// Messages in a stream.
+    Tcp,
+    /// The same, encrypted.
+    Tls,
+}
+
+impl RelayTransport {
+    /// `udp`, `tcp` or `tls`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Udp => "udp",
+            Self::Tcp => "tcp",
+            Self::Tls => "tls",
+        }
+    }
+}
+
+impl std::fmt::Display for RelayTransport {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Udp => "UDP",
+            Self::Tcp => "TCP",
+            Self::Tls => "TLS",
+        })
+    }
 }
 
 /// The allocation, as far as it is there.
@@ -90,7 +139,6 @@ pub struct RelayLeg {
     open: OpenRequests,
     /// Requests that go out once more.
     again: VecDeque<Bytes>,
-    changed: bool,
     /// An answer to a refresh is awaited.
     verifying: bool,
     /// Packets dropped because a bound was reached or the relay was not ready.
@@ -117,7 +165,6 @@ impl RelayLeg {
             met: 0,
             open: OpenRequests::default(),
             again: VecDeque::new(),
-            changed: false,
             verifying: false,
             dropped: 0,
         };
@@ -141,11 +188,6 @@ impl RelayLeg {
             Allocation::Ready(addr) => Some(addr),
             Allocation::Pending | Allocation::Failed { .. } => None,
         }
-    }
-
-    /// Whether the allocation came or went since this was asked last.
-    pub fn take_changed(&mut self) -> bool {
-        std::mem::take(&mut self.changed)
     }
 
     /// Packets that were not sent: no allocation, no permission, or a bound reached.
@@ -222,7 +264,11 @@ impl RelayLeg {
     pub fn handle_datagram(&mut self, datagram: &[u8], now: Instant) -> Option<FromPeer> {
         let message = TransportMessage {
             now,
-            transport: TransportContext { peer_addr: self.config.server, ..Default::default() },
+            transport: TransportContext {
+                peer_addr: self.config.server,
+                transport_protocol: protocol(self.config.transport),
+                ..Default::default()
+            },
             message: BytesMut::from(datagram),
         };
         let (username, password) = (&self.config.username, self.config.password.expose());
@@ -388,7 +434,6 @@ impl RelayLeg {
     }
 
     fn fail(&mut self, reason: &str, now: Instant) {
-        self.changed |= self.relayed().is_some();
         self.peers.clear();
         self.asks.clear();
         self.renewals = Renewals::default();
@@ -419,7 +464,6 @@ impl RelayLeg {
             match event {
                 TurnEvent::AllocateResponse(_, relayed) => {
                     self.allocation = Allocation::Ready(relayed);
-                    self.changed = true;
                 }
                 TurnEvent::AllocateError(_, error) => self.fail(&error.to_string(), now),
                 TurnEvent::TransactionTimeout(id) => {
@@ -485,6 +529,14 @@ impl std::fmt::Debug for RelayLeg {
     }
 }
 
+/// Over a stream a request is sent once (RFC 8489 §6.2.2), with or without TLS around it.
+fn protocol(transport: RelayTransport) -> TransportProtocol {
+    match transport {
+        RelayTransport::Udp => TransportProtocol::UDP,
+        RelayTransport::Tcp | RelayTransport::Tls => TransportProtocol::TCP,
+    }
+}
+
 fn client(config: &RelayConfig) -> Client {
     let local = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
     let config = ClientConfig {
@@ -496,6 +548,7 @@ fn client(config: &RelayConfig) -> Client {
         },
         username: config.username.clone(),
         password: config.password.expose().to_owned(),
+        transport_protocol: protocol(config.transport),
         rto_in_ms: RTO_MS,
         allocation_refresh_interval_cap: Some(REFRESH),
         ..ClientConfig::default()

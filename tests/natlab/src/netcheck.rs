@@ -20,8 +20,12 @@ pub fn cases() -> Vec<Case> {
             let seen = alice.netcheck()?;
             check(&lab.a, &seen)?;
             let works = kind != NatKind::UdpBlocked;
-            let told = !seen.relays.is_empty() && seen.relays.iter().all(|relay| relay.ok == works);
-            ensure!(told, "the relay should be reachable: {works}, but: {seen:?}");
+            let told = |transport: &str, works: bool| {
+                let mut relays = seen.relays.iter().filter(|relay| relay.transport == transport);
+                relays.next().is_some_and(|relay| relay.ok == works)
+            };
+            ensure!(told("udp", works), "the relay over UDP should work: {works}, but: {seen:?}");
+            ensure!(told("tcp", true), "the relay over TCP should work: {seen:?}");
             Ok(describe(&seen))
         })
     });

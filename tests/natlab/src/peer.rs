@@ -222,6 +222,7 @@ pub struct Nat {
 
 #[derive(Debug, Deserialize)]
 pub struct RelayCheck {
+    pub transport: String,
     pub ok: bool,
 }
 

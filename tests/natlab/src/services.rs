@@ -77,6 +77,7 @@ impl Services {
             if relayed == Relayed::Yes {
                 command.arg("--turn-secret-file").arg(&turn_secret);
                 command.args(["--relay", &format!("turn:{SERVER}:{STUN_PORT}")]);
+                command.args(["--relay", &format!("turn:{SERVER}:{STUN_PORT}?transport=tcp")]);
             }
             if redis.is_some() {
                 command.args(["--redis", &format!("redis://{REDIS}")]);
@@ -116,7 +117,9 @@ impl Services {
 fn start_relay(lab: &Lab, programs: &Programs, turn_secret: &Path) -> Result<Running> {
     let mut command = lab.wan.command(&programs.coordinator);
     command.arg("relay");
-    command.args(["--listen", &format!("udp://{SERVER}:{STUN_PORT}")]);
+    for transport in ["udp", "tcp"] {
+        command.args(["--listen", &format!("{transport}://{SERVER}:{STUN_PORT}")]);
+    }
     command.args(["--alternate-ip", &SECOND_SERVER.to_string()]);
     command.args(["--realm", "lab", "--external-ip", &SERVER.to_string()]);
     command.arg("--turn-secret-file").arg(turn_secret).args(["--user", TURN_USER]);
@@ -129,6 +132,8 @@ fn start_relay(lab: &Lab, programs: &Programs, turn_secret: &Path) -> Result<Run
             relay.wait_until_bound(Transport::Udp, address, START_LIMIT)?;
         }
     }
+    let tcp = SocketAddrV4::new(SERVER, STUN_PORT);
+    relay.wait_until_bound(Transport::Tcp, tcp, START_LIMIT)?;
     Ok(relay)
 }
 

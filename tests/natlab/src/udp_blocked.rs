@@ -1,24 +1,66 @@
-//! A host whose firewall lets no UDP through: not connected, and told so.
+//! Hosts whose firewall lets no UDP through: they meet everybody by a relay over TCP, and are told so
+//! where that is blocked too.
+
+use std::io::Write as _;
 
 use anyhow::{Context as _, Result, ensure};
 
 use crate::cases::{self, Case};
 use crate::cell::start_echo;
-use crate::nat::NatKind;
-use crate::peer::Peer;
+use crate::nat::{NatKind, Path};
+use crate::peer::{Peer, random_bytes};
 use crate::services::Services;
 use crate::topology::Lab;
 
-/// "Unreachable", of the exit codes that all commands share.
+/// "Unreachable" and "relay though direct was required", of the exit codes that all commands share.
 const EXIT_UNREACHABLE: i32 = 4;
+const EXIT_RELAYED: i32 = 5;
+
+/// Bytes that go there and back.
+const PAYLOAD: usize = 300_000;
+
+/// In the host itself: the relay's port, over TCP.
+const NO_RELAY: &str = "table inet firewall {
+  chain output {
+    type filter hook output priority 0
+    tcp dport 3478 drop
+  }
+}";
 
 pub fn cases() -> Vec<Case> {
-    vec![Case::new("a host without UDP gets a clear verdict", no_path_and_a_reason)]
+    let pairs = [NatKind::Open, NatKind::Symmetric, NatKind::UdpBlocked].map(|other| {
+        let name = format!("a host without UDP meets a {other} one by a relay over TCP");
+        Case::new(name, move |context| relayed_over_tcp(context, other))
+    });
+    let no_path =
+        Case::new("a host without UDP or a relay gets a clear verdict", no_path_and_a_reason);
+    pairs.into_iter().chain([no_path]).collect()
 }
 
-/// Signaling passes over TCP, every path needs UDP: `p2p ping` must say so and end.
+fn relayed_over_tcp(context: &cases::Context<'_>, other: NatKind) -> Result<String> {
+    let lab = Lab::build(NatKind::UdpBlocked, other, context.folder)?;
+    let services = Services::start(&lab, context.programs)?;
+    let alice = Peer::new("alice", &lab, &lab.a, &services, context.programs)?;
+    let bob = Peer::new("bob", &lab, &lab.b, &services, context.programs)?;
+    let (_echo, target) = start_echo(&lab, &lab.b, context)?;
+    let _listening = bob.listen(&target)?;
+
+    let payload = random_bytes(PAYLOAD)?;
+    let (echoed, took) = alice.pipe(bob.id, |pipe| Ok(pipe.write_all(&payload)?))?;
+    ensure!(echoed == payload, "the echo of {PAYLOAD} bytes differs ({} came)", echoed.len());
+    let ping = alice.ping(bob.id, 3)?;
+    let relayed = ping.pongs.iter().all(|pong| pong.path == Path::Relay);
+    ensure!(!ping.pongs.is_empty() && relayed, "not by relay: {:?}", ping.pongs);
+    ensure!(ping.code == EXIT_RELAYED, "exit code {}: {}", ping.code, ping.finished.last_words());
+    let connected = ping.summary.as_ref().and_then(|summary| summary.connected_ms);
+    let connected = connected.context("no summary says when it was connected")?;
+    Ok(format!("connected after {connected} ms, {PAYLOAD} bytes there and back in {took:?}"))
+}
+
+/// Signaling passes over TCP, and nothing else: `p2p ping` must say so and end.
 fn no_path_and_a_reason(context: &cases::Context<'_>) -> Result<String> {
     let lab = Lab::build(NatKind::UdpBlocked, NatKind::Open, context.folder)?;
+    lab.a.host.nft(NO_RELAY, &lab.folder)?;
     let services = Services::start(&lab, context.programs)?;
     let alice = Peer::new("alice", &lab, &lab.a, &services, context.programs)?;
     let bob = Peer::new("bob", &lab, &lab.b, &services, context.programs)?;
@@ -28,17 +70,17 @@ fn no_path_and_a_reason(context: &cases::Context<'_>) -> Result<String> {
     let ping = alice.ping(bob.id, 3)?;
     // With `--json` the verdict is one of the lines on standard output.
     let lines = || ping.finished.stdout.iter().chain(&ping.finished.stderr);
-    ensure!(ping.pongs.is_empty(), "a pong came through though UDP is blocked");
+    ensure!(ping.pongs.is_empty(), "a pong came through though everything is blocked");
     ensure!(
         ping.code == EXIT_UNREACHABLE,
         "exit code {}, expected {EXIT_UNREACHABLE}: {}",
         ping.code,
         ping.finished.last_words()
     );
-    let verdict = lines().find(|line| line.contains("UDP"));
+    let verdict = lines().find(|line| line.contains("UDP") && line.contains("TCP"));
     let verdict = verdict.with_context(|| {
         let said: Vec<&str> = lines().map(String::as_str).collect();
-        format!("no verdict names UDP: {}", said.join(" | "))
+        format!("no verdict names UDP and TCP: {}", said.join(" | "))
     })?;
     Ok(format!("exit code {}: {verdict}", ping.code))
 }

@@ -95,11 +95,9 @@ impl World {
             local_port: PEER_PORT,
             local_ips: vec![local],
             stun_servers: vec![server],
-            relay: host.relay.then(|| RelayConfig {
-                server,
-                username: name.to_owned(),
-                password: Secret::new(relay::PASSWORD),
-            }),
+            relays: Vec::from_iter(
+                host.relay.then(|| RelayConfig::udp(server, name, Secret::new(relay::PASSWORD))),
+            ),
             keep_alive: KEEP_ALIVE,
         };
         let seed = self.seed.wrapping_add(self.peers.len() as u64 + 1);

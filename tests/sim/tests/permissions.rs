@@ -101,11 +101,7 @@ struct Life {
 impl Life {
     fn new() -> Self {
         let now = Instant::now();
-        let config = RelayConfig {
-            server: RELAY.parse().unwrap(),
-            username: "alice".into(),
-            password: Secret::new("simulated"),
-        };
+        let config = RelayConfig::udp(RELAY.parse().unwrap(), "alice", Secret::new("simulated"));
         let leg = RelayLeg::new(config, now);
         let mut life = Self { leg, server: server(), now, begin: now, silent: false };
         life.run_for(SECOND);

@@ -65,8 +65,13 @@ impl Coordinator {
 
     /// Hands out this relay from here on.
     pub fn offer(&self, relay: &RelayHandle) {
+        self.offer_urls(&[format!("turn:{}?transport=udp", relay.local_addrs()[0])]);
+    }
+
+    /// Hands out these ways to a relay.
+    pub fn offer_urls(&self, urls: &[String]) {
         let server = IceServer {
-            urls: vec![format!("turn:{}?transport=udp", relay.local_addrs()[0])],
+            urls: urls.to_vec(),
             username: Some("user".to_owned()),
             credential: Some(Secret::new("password")),
         };
