@@ -7,7 +7,7 @@ use p2p_stats::StatsError;
 use secrecy::SecretString;
 
 use crate::failure::{Failure, exit};
-use crate::settings::secret;
+use crate::settings::url_password;
 
 /// Which database.
 #[derive(Debug, clap::Args)]
@@ -18,11 +18,17 @@ pub struct DatabaseArgs {
     /// File with that URL
     #[arg(long, value_name = "FILE", env = "P2P_DATABASE_URL_FILE")]
     database_file: Option<PathBuf>,
+    /// The password that belongs into that URL, where the URL has none
+    #[arg(long, value_name = "PASSWORD", env = "P2P_DATABASE_PASSWORD", hide_env_values = true)]
+    database_password: Option<SecretString>,
+    /// File with that password
+    #[arg(long, value_name = "FILE", env = "P2P_DATABASE_PASSWORD_FILE")]
+    database_password_file: Option<PathBuf>,
 }
 
 /// The URL, where one is given.
 pub fn url(matches: &ArgMatches) -> Result<Option<SecretString>, Failure> {
-    Ok(secret::read(matches, "database")?.into_iter().next())
+    url_password::url(matches, "database", true)
 }
 
 /// The store's errors in the words of this program.

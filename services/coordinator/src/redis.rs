@@ -12,7 +12,7 @@ use tokio::time::timeout;
 use tracing::warn;
 
 use crate::failure::Failure;
-use crate::settings::secret;
+use crate::settings::url_password;
 
 /// How long a start waits for Redis. The instance serves without it, too, only alone.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -27,11 +27,17 @@ pub struct RedisArgs {
     /// File with that URL
     #[arg(long, value_name = "FILE", env = "P2P_REDIS_URL_FILE")]
     redis_file: Option<PathBuf>,
+    /// The password that belongs into that URL, where the URL has none
+    #[arg(long, value_name = "PASSWORD", env = "P2P_REDIS_PASSWORD", hide_env_values = true)]
+    redis_password: Option<SecretString>,
+    /// File with that password
+    #[arg(long, value_name = "FILE", env = "P2P_REDIS_PASSWORD_FILE")]
+    redis_password_file: Option<PathBuf>,
 }
 
 /// The registry that the settings ask for.
 pub async fn registry(matches: &ArgMatches) -> Result<Arc<dyn Registry>, Failure> {
-    let Some(url) = secret::read(matches, "redis")?.into_iter().next() else {
+    let Some(url) = url_password::url(matches, "redis", false)? else {
         return Ok(MemoryRegistry::start(Settings::default()));
     };
     let settings = RedisSettings::new(url.expose_secret());

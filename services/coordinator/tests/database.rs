@@ -61,6 +61,11 @@ fn a_database_that_does_not_answer_is_an_error_with_a_fix_and_without_the_passwo
     let ended = run(["migrate", "--database", url]);
     ended.failed_with(4, &["stats_away", "fix: check that PostgreSQL runs"]);
     assert!(!ended.stderr.contains("hunter2"), "{ended:#?}");
+    let apart = ["migrate", "--database", "postgres://p2p@127.0.0.1:1/p2p"];
+    let ended = run(apart.into_iter().chain(["--database-password", "hunter2"]));
+    ended.failed_with(4, &["stats_away"]);
+    assert!(!ended.stderr.contains("hunter2"), "{ended:#?}");
+    run(["migrate", "--database-password", "x"]).failed_with(2, &["belongs to"]);
     run(["migrate"]).failed_with(2, &["no database", "P2P_DATABASE_URL"]);
     run(["migrate", "--database", "mysql://p2p:hunter2@h/d"]).failed_with(2, &["stats_bad_url"]);
 }
@@ -71,5 +76,9 @@ fn the_settings_that_are_shown_hide_the_url_of_the_database() {
     show.args(["config", "show"]).env("P2P_DATABASE_URL", "postgres://p2p:hunter2@h/d");
     let shown = ended(&mut show);
     assert!(shown.data().contains("environment P2P_DATABASE_URL"), "{shown:#?}");
+    assert!(!shown.stdout.contains("hunter2"), "{shown:#?}");
+    let mut show = coordinator();
+    show.args(["config", "show"]).env("P2P_DATABASE_PASSWORD", "hunter2");
+    let shown = ended(show.env("P2P_REDIS_PASSWORD", "hunter2"));
     assert!(!shown.stdout.contains("hunter2"), "{shown:#?}");
 }

@@ -125,3 +125,22 @@ fn without_a_secret_nothing_is_minted() {
 fn now() -> u64 {
     std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs()
 }
+
+#[test]
+fn a_secret_that_exists_is_kept_and_the_missing_ones_are_made() {
+    let dir = tempfile::tempdir().unwrap();
+    let (first, second) = (dir.path().join("jwt"), dir.path().join("turn"));
+    run(["secret", text(&first)]).data();
+    let before = std::fs::read_to_string(&first).unwrap();
+    run(["secret", text(&first)]).failed_with(2, &["File exists", "--keep"]);
+
+    run(["secret", "--keep", "--for-group", text(&first), text(&second)]).data();
+    assert_eq!(std::fs::read_to_string(&first).unwrap(), before);
+    assert_ne!(std::fs::read_to_string(&second).unwrap(), before);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        let mode = std::fs::metadata(&second).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode, 0o640);
+    }
+}

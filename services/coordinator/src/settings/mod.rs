@@ -8,6 +8,7 @@ pub mod duration;
 mod file;
 pub mod secret;
 mod source;
+pub mod url_password;
 
 use std::ffi::OsString;
 use std::path::PathBuf;

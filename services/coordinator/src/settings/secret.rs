@@ -15,7 +15,15 @@ use crate::output::say;
 const MAX_FILE_BYTES: u64 = 64 * 1024;
 
 /// Flags whose values are masked wherever they are shown.
-const SECRETS: [&str; 5] = ["jwt-secret", "turn-secret", "user", "database", "redis"];
+const SECRETS: [&str; 7] = [
+    "jwt-secret",
+    "turn-secret",
+    "user",
+    "database",
+    "database-password",
+    "redis",
+    "redis-password",
+];
 
 /// Whether a flag's value must not be shown.
 pub fn is_secret(flag: &str) -> bool {
