@@ -46,6 +46,21 @@ pub(crate) const LAB: &[Tool] = &[
 /// What `clients/node` is built and tested with.
 pub(crate) const NODE: &[Tool] = &[tool("node", "nodejs"), tool("npm", "npm")];
 
+/// What `tests/deploy` renders and checks the chart with; the rest comes from PyPI.
+pub(crate) const CHART: &[Tool] =
+    &[tool("python3", "python3-venv"), tool("shellcheck", "shellcheck")];
+
+/// What `tests/deploy` makes stand-ins for images of, and what it unpacks and starts an engine with.
+pub(crate) const CONTAINERS: &[Tool] = &[
+    tool("python3", "python3"),
+    tool("redis-server", "redis-server"),
+    tool("postgres", "postgresql"),
+    tool("unshare", "util-linux"),
+    tool("ip", "iproute2"),
+    tool("nft", "nftables"),
+    tool("strip", "binutils"),
+];
+
 /// What the commands of README.md run besides our own binaries.
 pub(crate) const README: &[Tool] =
     &[tool("unshare", "util-linux"), tool("ip", "iproute2"), tool("curl", "curl")];

@@ -4,6 +4,7 @@
 //! `CI` is set; elsewhere it is skipped, and the reason is said at once and again at the end.
 
 mod demo;
+mod deploy;
 mod node;
 pub(crate) mod readme;
 mod readme_commands;
@@ -44,6 +45,8 @@ const TIERS: &[Tier] = &[
     Tier { name: "demo", run: demo::tier },
     Tier { name: "readme", run: readme::tier },
     Tier { name: "node", run: node::tier },
+    Tier { name: "chart", run: deploy::chart },
+    Tier { name: "containers", run: deploy::containers },
     Tier { name: "natlab", run: nat_lab },
 ];
 

@@ -11,7 +11,7 @@ import subprocess
 import time
 from pathlib import Path
 
-PACKAGES = ["docker.io", "containerd", "runc", "iptables", "haproxy", "busybox-static"]
+PACKAGES = ["docker.io", "containerd", "runc", "iptables", "haproxy", "busybox-static", "prometheus"]
 # Compose 2 is in Debian from release 13 on; its program needs nothing of that release.
 COMPOSE_SUITE = "trixie"
 READY_SECONDS = 60
@@ -51,6 +51,7 @@ class Packages:
         self._compose(archives)
         for archive in sorted(archives.glob("*.deb")):
             run("dpkg", "-x", archive, self.root)
+        shutil.rmtree(archives)
         stamp.touch()
 
     def _compose(self, archives: Path) -> None:

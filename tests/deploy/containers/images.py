@@ -109,9 +109,9 @@ def postgres(folder: Path, unpacked: Path) -> Rootfs:
     if zone.is_dir():
         rootfs.tree(zone)
         shutil.copy("/usr/share/zoneinfo/UTC", rootfs.folder / "usr/share/zoneinfo/UTC")
-    data = rootfs.folder / "var/lib/postgresql/data"
-    data.mkdir(parents=True)
-    data.chmod(0o1777)
+    for name in ["var/lib/postgresql/data", "var/run/postgresql"]:
+        (rootfs.folder / name).mkdir(parents=True)
+        (rootfs.folder / name).chmod(0o1777)
     entry = rootfs.folder / "bin/docker-entrypoint.sh"
     entry.write_text(POSTGRES_ENTRYPOINT.format(bin=home / "bin"))
     entry.chmod(0o755)
@@ -143,3 +143,34 @@ def lab_base(folder: Path, unpacked: Path) -> Rootfs:
         (rootfs.folder / "bin" / applet).symlink_to("busybox")
     (rootfs.folder / "usr/local/bin").mkdir(parents=True)
     return rootfs
+
+
+def prometheus(folder: Path, unpacked: Path) -> Rootfs:
+    rootfs = Rootfs(folder, unpacked)
+    rootfs.program(which("prometheus", unpacked / "usr/bin"), "/bin/prometheus")
+    data = rootfs.folder / "prometheus"
+    data.mkdir()
+    data.chmod(0o1777)
+    return rootfs
+
+
+def base(folder: Path, unpacked: Path, programs: list[Path]) -> Rootfs:
+    """What a binary of the development build loads, and nothing else: the released one is static."""
+    rootfs = Rootfs.__new__(Rootfs)
+    rootfs.folder, rootfs.unpacked = folder, unpacked
+    shutil.rmtree(folder, ignore_errors=True)
+    (folder / "proc").mkdir(parents=True)
+    for program in programs:
+        rootfs.libraries(program)
+    return rootfs
+
+
+# The names that the files use, what stands in for them, and how it is started.
+ENVIRONMENT = "ENV PATH=/bin:/usr/sbin:/usr/local/bin"
+STAND_INS = [
+    ("P2P_POSTGRES_IMAGE", postgres, ('ENTRYPOINT ["/bin/docker-entrypoint.sh"]', ENVIRONMENT)),
+    ("P2P_VALKEY_IMAGE", valkey, (ENVIRONMENT,)),
+    ("P2P_HAPROXY_IMAGE", haproxy, (ENVIRONMENT,)),
+    ("P2P_LAB_IMAGE", lab_base, (ENVIRONMENT,)),
+    ("P2P_PROMETHEUS_IMAGE", prometheus, ('ENTRYPOINT ["/bin/prometheus"]', ENVIRONMENT)),
+]

@@ -23,12 +23,15 @@ pub(super) enum Action {
 }
 
 /// Commands that are not run by this tier, by how they start.
-const ELSEWHERE: [(&str, &str); 5] = [
+const ELSEWHERE: [(&str, &str); 8] = [
     ("git clone", "how the reader got here"),
     ("cd ", "how the reader got here"),
     ("cargo xtask test", "this run"),
     ("cargo xtask lab", "the natlab tier"),
     ("cargo xtask tidy", "the tidy tier"),
+    ("docker compose ", "the containers tier"),
+    ("helm ", "the chart tier"),
+    ("kubectl ", "needs a cluster"),
 ];
 
 /// How README.md starts our programs, longest first, and what they are called once built.
@@ -177,7 +180,7 @@ mod tests {
 
     #[test]
     fn a_command_without_a_rule_is_an_error_also_behind_a_pipe() {
-        assert!(classify("docker compose up").is_err());
+        assert!(classify("podman run postgres").is_err());
         assert!(classify("echo hi | nc localhost 80").is_err());
         assert!(classify("echo hi | p2p connect bob").is_ok());
     }
