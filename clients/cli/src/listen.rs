@@ -92,6 +92,7 @@ async fn offer_streams(
     talk: &Talk,
     found: mpsc::Sender<(Connection, Stream)>,
 ) {
+    connection.allow_bench();
     let accepting = async {
         while let Ok(stream) = connection.accept_stream().await {
             // Nobody takes it any more: dropping the stream tells the peer.
@@ -132,6 +133,7 @@ async fn forward_streams(client: &Client, talk: &Talk, to: &str) -> Result<(), F
 }
 
 async fn forward_connection(connection: Connection, talk: &Talk, to: Arc<str>) {
+    connection.allow_bench();
     let streams = async {
         let mut tasks = JoinSet::new();
         loop {

@@ -4,6 +4,7 @@
     reason = "a binary has no outside: `pub` means visible to the other files"
 )]
 
+mod bench;
 mod connect;
 mod failure;
 mod forward;
@@ -64,6 +65,8 @@ enum Verb {
     Recv(recv::Args),
     /// Show path and round trip to a peer
     Ping(ping::Args),
+    /// Measure throughput and latency to a peer that runs `listen`
+    Bench(bench::Args),
 }
 
 fn main() -> ExitCode {
@@ -85,6 +88,7 @@ fn main() -> ExitCode {
             Verb::Send(args) => (send::run(args).await, args.session.json),
             Verb::Recv(args) => (recv::run(args).await, args.session.json),
             Verb::Ping(args) => (ping::run(args).await, args.session.json),
+            Verb::Bench(args) => (bench::run(args).await, args.session.json),
         }
     });
     // A read of stdin that nobody will answer must not keep the program.

@@ -1,12 +1,14 @@
 //! A connection to a peer: encrypted streams over whatever path there is at the moment.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use p2p_traversal::Path;
 use p2p_wire::{AttemptId, PeerId, Report};
 use tokio::sync::watch;
 
+use crate::bench::{self, Bench, BenchReport};
 use crate::error::Error;
 use crate::ping::Pings;
 use crate::stream::Stream;
@@ -25,6 +27,7 @@ pub struct Connection {
     pub(crate) path: watch::Receiver<Option<Path>>,
     pub(crate) report: watch::Receiver<Option<Report>>,
     pub(crate) pings: Arc<Pings>,
+    pub(crate) bench: Arc<Bench>,
 }
 
 /// What a connection has carried.
@@ -89,12 +92,25 @@ impl Connection {
 
     /// Waits for a stream that the other side opens.
     pub async fn accept_stream(&self) -> Result<Stream, Error> {
-        Stream::accept(&self.quic).await
+        Stream::accept(&self.quic, &self.bench).await
     }
 
     /// Sends a ping and waits up to 5 s for the other side's client to answer.
     pub async fn ping(&self) -> Result<Duration, Error> {
         self.pings.ping(&self.quic, PING_TIMEOUT).await
+    }
+
+    /// Measures throughput for `time` in each direction, 60 s at the most, and round trips meanwhile.
+    /// The other side has to allow it and to accept streams. Whatever else the connection carries
+    /// shares the path with it.
+    pub async fn bench(&self, time: Duration) -> Result<BenchReport, Error> {
+        bench::run(&self.quic, &self.pings, time).await
+    }
+
+    /// Lets the other side measure: this side then sends data, 60 s at a time at the most, because it
+    /// is asked to. Served while streams are accepted, one bench at a time.
+    pub fn allow_bench(&self) {
+        self.bench.allowed.store(true, Ordering::Relaxed);
     }
 
     /// What the connection has carried.

@@ -22,6 +22,7 @@ mod accept;
 mod attempts;
 mod backoff;
 mod behaviour;
+pub mod bench;
 pub mod client;
 pub mod config;
 pub mod connection;

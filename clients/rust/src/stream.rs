@@ -2,10 +2,12 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 
+use crate::bench::{self, Bench};
 use crate::error::Error;
 
 /// The first byte of every stream: what it is for. It also lets the other side see a stream whose
@@ -29,12 +31,19 @@ impl Stream {
     }
 
     /// Streams of a kind that this version does not know are refused and the next one is taken.
-    pub(crate) async fn accept(connection: &quinn::Connection) -> Result<Self, Error> {
+    pub(crate) async fn accept(
+        connection: &quinn::Connection,
+        bench: &Arc<Bench>,
+    ) -> Result<Self, Error> {
         loop {
             let (send, mut recv) =
                 connection.accept_bi().await.map_err(|e| Error::closed(e.to_string()))?;
             match recv.read_u8().await {
                 Ok(DATA) => return Ok(Self { send, recv }),
+                Ok(bench::KIND) => {
+                    let bench = Arc::clone(bench);
+                    tokio::spawn(async move { bench.serve(send, recv).await });
+                }
                 Ok(_) | Err(_) => {
                     let _ = recv.stop(quinn::VarInt::from_u32(1));
                 }
