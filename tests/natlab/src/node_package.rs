@@ -22,9 +22,9 @@ use crate::services::Services;
 use crate::topology::{Lab, SERVER, Site};
 
 /// Node starts, registers twice and connects; the rest is for a busy machine.
-const PROGRAM_LIMIT: Duration = Duration::from_secs(60);
+const PROGRAM_LIMIT: Duration = Duration::from_secs(120);
 /// A peer that waits registers once.
-const READY_LIMIT: Duration = Duration::from_secs(30);
+const READY_LIMIT: Duration = Duration::from_secs(60);
 
 /// The id that the program of the documentation calls, and the one that it takes.
 const OTHER_PEER: &str = "other-peer-id";
