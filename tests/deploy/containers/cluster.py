@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import signal
 import subprocess
 import time
 import urllib.request
@@ -110,6 +111,11 @@ class Client:
         said = "\n".join(self.said + [rest])
         assert self.process.returncode == 0, f"status {self.process.returncode}: {said}"
         return said
+
+    def interrupt(self) -> None:
+        """Ctrl-C: it says goodbye."""
+        self.process.send_signal(signal.SIGINT)
+        self.process.communicate(timeout=PATIENCE)
 
     def kill(self) -> None:
         self.process.kill()

@@ -105,10 +105,10 @@ class Scenario:
     def connect(self) -> None:
         self.bob = self.cluster.client("bob", "listen")
         self.bob.line("ready")
-        alice = self.cluster.client("alice", "ping", "bob", "-c", "3")
-        alice.line("pong 1")
+        alice = self.cluster.client("alice", "ping", "bob")
+        assert "via direct" in alice.line("pong 1")
         assert sorted(self.cluster.connections().values()) == [1, 1], "one on each instance"
-        assert "3 received" in alice.end()
+        alice.interrupt()
         assert "via relay 127.0.0.1:491" in self.cluster.client("alice", "ping", "bob", "-c", "2", "--policy", "relay").end()
         eventually("both attempts in the statistics", lambda: self.cluster.stats().get("attempts") == 2)
 
