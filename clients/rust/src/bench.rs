@@ -82,11 +82,11 @@ impl Latency {
         self.sorted.len()
     }
 
-    fn take(&mut self, ping: Result<Duration, Error>) {
+    fn take(&mut self, ping: &Result<Duration, Error>) {
         match ping {
             Ok(rtt) => {
-                let place = self.sorted.partition_point(|other| *other <= rtt);
-                self.sorted.insert(place, rtt);
+                let place = self.sorted.partition_point(|other| other <= rtt);
+                self.sorted.insert(place, *rtt);
             }
             Err(_) => self.lost += 1,
         }
@@ -140,7 +140,7 @@ pub(crate) async fn run(
     let time = time.min(MAX_FLOW);
     let mut idle = Latency::default();
     for _ in 0..IDLE_PINGS {
-        idle.take(pings.ping(connection, PING_TIMEOUT).await);
+        idle.take(&pings.ping(connection, PING_TIMEOUT).await);
     }
     let mut loaded = Latency::default();
     let up = under_pings(connection, pings, &mut loaded, flow(connection, UP, time)).await?;
@@ -165,7 +165,7 @@ async fn under_pings(
         };
         tokio::select! {
             flow = &mut flow => return flow,
-            ping = ping => latency.take(ping),
+            ping = ping => latency.take(&ping),
         }
     }
 }
@@ -203,7 +203,7 @@ async fn flow(connection: &Connection, direction: u8, time: Duration) -> Result<
 /// Sends for a time.
 async fn pour(send: &mut SendStream, time: Duration) -> std::io::Result<()> {
     // Not zeros: somebody between might compress them.
-    let chunk = Bytes::from_iter((0..CHUNK).map(|index| (index * 31 >> 3) as u8));
+    let chunk = Bytes::from_iter((0..CHUNK).map(|index| ((index * 31) >> 3) as u8));
     let until = Instant::now() + time;
     while Instant::now() < until {
         // A path that stands still must not keep it.
@@ -235,9 +235,9 @@ mod tests {
         let mut latency = Latency::default();
         assert_eq!(latency.quantile(0.5), None);
         for ms in [5, 1, 4, 2, 3] {
-            latency.take(Ok(Duration::from_millis(ms)));
+            latency.take(&Ok(Duration::from_millis(ms)));
         }
-        latency.take(Err(Error::closed("gone")));
+        latency.take(&Err(Error::closed("gone")));
         let quantile = |share| latency.quantile(share).unwrap().as_millis();
         assert_eq!([0.0, 0.5, 0.95, 1.0].map(quantile), [1, 3, 5, 5]);
         assert_eq!((latency.count(), latency.lost), (5, 1));

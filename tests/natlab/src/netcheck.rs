@@ -25,7 +25,10 @@ pub fn cases() -> Vec<Case> {
                 relays.next().is_some_and(|relay| relay.ok == works)
             };
             ensure!(told("udp", works), "the relay over UDP should work: {works}, but: {seen:?}");
-            ensure!(told("tcp", true), "the relay over TCP should work: {seen:?}");
+            for transport in ["tcp", "tls"] {
+                let works = told(transport, true);
+                ensure!(works, "the relay over {transport} should work: {seen:?}");
+            }
             Ok(describe(&seen))
         })
     });

@@ -14,7 +14,7 @@ use sha2::{Digest as _, Sha256};
 use crate::cases::Programs;
 use crate::nat::Path;
 use crate::process::{Finished, Running};
-use crate::services::Services;
+use crate::services::{CERTIFICATE, Services};
 use crate::topology::{Lab, Site};
 
 /// Signaling is up and one hop away: registering is a matter of one round trip.
@@ -142,7 +142,7 @@ pub fn netcheck(
 fn p2p(site: &Site, program: &std::path::Path, verb: &str) -> Command {
     let mut command = site.host.command(program);
     // Logs are read in files.
-    command.env("NO_COLOR", "1");
+    command.env("NO_COLOR", "1").env("P2P_CA_FILE", CERTIFICATE);
     if std::env::var_os("P2P_LOG").is_none() {
         command.env("P2P_LOG", LOG_FILTER);
     }

@@ -15,6 +15,8 @@ use crate::process::{Running, Transport, run};
 use crate::topology::{Lab, SECOND_SERVER, SERVER};
 
 const STUN_PORT: u16 = 3478;
+/// The relay over TLS, where networks let browsers through.
+const TLS_PORT: u16 = 443;
 /// The relay's second port, with `--alternate-ip`: the next one.
 const ALTERNATE_PORT: u16 = STUN_PORT + 1;
 const SIGNALING_PORT: u16 = 8080;
@@ -25,6 +27,10 @@ const START_LIMIT: Duration = Duration::from_secs(20);
 /// The static user of the relay, for programs that name TURN servers themselves.
 const TURN_USER: &str = "user:pass";
 const REDIS: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 6379);
+
+/// The relay's certificate, which is for the first server address and vouches for itself.
+pub const CERTIFICATE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../certificates/one.crt");
+const KEY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../certificates/one.key");
 
 /// `coordinator relay` on both server addresses and `coordinator signaling` on the first. Clients are
 /// told of the relay's first address only.
@@ -77,7 +83,12 @@ impl Services {
             if relayed == Relayed::Yes {
                 command.arg("--turn-secret-file").arg(&turn_secret);
                 command.args(["--relay", &format!("turn:{SERVER}:{STUN_PORT}")]);
-                command.args(["--relay", &format!("turn:{SERVER}:{STUN_PORT}?transport=tcp")]);
+                for uri in [
+                    format!("turn:{SERVER}:{STUN_PORT}?transport=tcp"),
+                    format!("turns:{SERVER}:{TLS_PORT}"),
+                ] {
+                    command.args(["--relay", &uri]);
+                }
             }
             if redis.is_some() {
                 command.args(["--redis", &format!("redis://{REDIS}")]);
@@ -120,6 +131,8 @@ fn start_relay(lab: &Lab, programs: &Programs, turn_secret: &Path) -> Result<Run
     for transport in ["udp", "tcp"] {
         command.args(["--listen", &format!("{transport}://{SERVER}:{STUN_PORT}")]);
     }
+    command.args(["--listen", &format!("tls://{SERVER}:{TLS_PORT}")]);
+    command.args(["--tls-cert", CERTIFICATE, "--tls-key", KEY]);
     command.args(["--alternate-ip", &SECOND_SERVER.to_string()]);
     command.args(["--realm", "lab", "--external-ip", &SERVER.to_string()]);
     command.arg("--turn-secret-file").arg(turn_secret).args(["--user", TURN_USER]);
@@ -132,8 +145,10 @@ fn start_relay(lab: &Lab, programs: &Programs, turn_secret: &Path) -> Result<Run
             relay.wait_until_bound(Transport::Udp, address, START_LIMIT)?;
         }
     }
-    let tcp = SocketAddrV4::new(SERVER, STUN_PORT);
-    relay.wait_until_bound(Transport::Tcp, tcp, START_LIMIT)?;
+    for port in [STUN_PORT, TLS_PORT] {
+        let address = SocketAddrV4::new(SERVER, port);
+        relay.wait_until_bound(Transport::Tcp, address, START_LIMIT)?;
+    }
     Ok(relay)
 }
 

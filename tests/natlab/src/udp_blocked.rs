@@ -19,26 +19,30 @@ const EXIT_RELAYED: i32 = 5;
 /// Bytes that go there and back.
 const PAYLOAD: usize = 300_000;
 
-/// In the host itself: the relay's port, over TCP.
-const NO_RELAY: &str = "table inet firewall {
-  chain output {
-    type filter hook output priority 0
-    tcp dport 3478 drop
-  }
-}";
-
 pub fn cases() -> Vec<Case> {
     let pairs = [NatKind::Open, NatKind::Symmetric, NatKind::UdpBlocked].map(|other| {
-        let name = format!("a host without UDP meets a {other} one by a relay over TCP");
-        Case::new(name, move |context| relayed_over_tcp(context, other))
+        let name = format!("a host without UDP meets one that is {other} by a relay over TCP");
+        Case::new(name, move |context| relayed(context, other, &[]))
+    });
+    let only_443 = Case::new("a host without UDP and with TCP 443 alone meets by TLS", |context| {
+        relayed(context, NatKind::PortRestricted, &[3478])
     });
     let no_path =
         Case::new("a host without UDP or a relay gets a clear verdict", no_path_and_a_reason);
-    pairs.into_iter().chain([no_path]).collect()
+    pairs.into_iter().chain([only_443, no_path]).collect()
 }
 
-fn relayed_over_tcp(context: &cases::Context<'_>, other: NatKind) -> Result<String> {
+/// Drops what the host sends to these TCP ports, in the host itself.
+fn block_tcp(lab: &Lab, ports: &[u16]) -> Result<()> {
+    let rule = |port: &u16| format!("    tcp dport {port} drop\n");
+    let rules: String = ports.iter().map(rule).collect();
+    let chain = format!("chain output {{\n    type filter hook output priority 0\n{rules}  }}");
+    lab.a.host.nft(&format!("table inet firewall {{\n  {chain}\n}}\n"), &lab.folder)
+}
+
+fn relayed(context: &cases::Context<'_>, other: NatKind, blocked: &[u16]) -> Result<String> {
     let lab = Lab::build(NatKind::UdpBlocked, other, context.folder)?;
+    block_tcp(&lab, blocked)?;
     let services = Services::start(&lab, context.programs)?;
     let alice = Peer::new("alice", &lab, &lab.a, &services, context.programs)?;
     let bob = Peer::new("bob", &lab, &lab.b, &services, context.programs)?;
@@ -60,7 +64,7 @@ fn relayed_over_tcp(context: &cases::Context<'_>, other: NatKind) -> Result<Stri
 /// Signaling passes over TCP, and nothing else: `p2p ping` must say so and end.
 fn no_path_and_a_reason(context: &cases::Context<'_>) -> Result<String> {
     let lab = Lab::build(NatKind::UdpBlocked, NatKind::Open, context.folder)?;
-    lab.a.host.nft(NO_RELAY, &lab.folder)?;
+    block_tcp(&lab, &[3478, 443])?;
     let services = Services::start(&lab, context.programs)?;
     let alice = Peer::new("alice", &lab, &lab.a, &services, context.programs)?;
     let bob = Peer::new("bob", &lab, &lab.b, &services, context.programs)?;
