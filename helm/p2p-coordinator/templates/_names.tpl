@@ -66,6 +66,12 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace 
 {{- default (ternary "DaemonSet" "Deployment" (eq .Values.relay.exposure "hostNetwork")) .Values.relay.kind }}
 {{- end }}
 
+{{- define "p2p.listen" -}}
+udp://0.0.0.0:{{ .Values.relay.port }}
+{{- if .Values.relay.tcp.enabled }},tcp://0.0.0.0:{{ .Values.relay.port }}{{ end }}
+{{- if .Values.relay.tls.secret }},tls://0.0.0.0:{{ .Values.relay.tls.port }}{{ end }}
+{{- end }}
+
 {{- define "p2p.portRange" -}}
 {{- default (ternary "49152-65535" "49152-49407" (eq .Values.relay.exposure "hostNetwork")) .Values.relay.portRange }}
 {{- end }}

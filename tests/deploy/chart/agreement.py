@@ -46,7 +46,7 @@ def everything() -> dict:
     import checks
     return checks.with_(
         "signaling.allowLoopback", True, "signaling.stun", ["stun.example.org:3478"], "auth.jwt.issuer", "i", "auth.jwt.audience", "a",
-        "relay.externalIPs", ["203.0.113.7"], "relay.allowPeers", ["10.0.0.0/8"], "relay.denyPeers", ["192.0.2.0/24"],
+        "relay.externalIPs", ["203.0.113.7"], "relay.tls.secret", "turn-tls", "relay.allowPeers", ["10.0.0.0/8"], "relay.denyPeers", ["192.0.2.0/24"],
         "redis", {"url": "redis://r:6379", "passwordSecret": "r"}, "postgres", {"url": "postgres://a@b/c", "passwordSecret": "p"})
 
 
@@ -87,6 +87,8 @@ def settings_are_accepted() -> None:
                         text = "redis://a:6379" if "REDIS_URL" in name else "postgres://a@b/c" if "DATABASE_URL" in name else "k" * 64
                         file.write_text(text)
                         value = str(file)
+                    if name.startswith("P2P_TLS"):
+                        value = str(ROOT / f"tests/certificates/one.{Path(value).suffix[1:]}")
                     variables[name] = value
                 done = subprocess.run([PROGRAM, "config", "check", "--role", container["args"][0]], env=variables, capture_output=True, text=True, check=False)
                 assert done.returncode == 0, f"{owner}: {done.stdout}{done.stderr}"
@@ -110,7 +112,7 @@ def ports_agree() -> None:
         text = " ".join(service["ports"])
         listening = re.search(r":(\d+)$", service["environment"]["P2P_RELAY_LISTEN"]).group(1)
         span = service["environment"]["P2P_PORT_RANGE"]
-        assert f":{listening}:{listening}/udp" in text and f":{span}:{span}/udp" in text, name
+        assert f":{listening}:{listening}/udp" in text and f":{listening}:{listening}/tcp" in text and f":{span}:{span}/udp" in text, name
 
 
 def metrics_exist() -> None:

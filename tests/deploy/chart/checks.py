@@ -15,7 +15,7 @@ from helm import CHART, ROOT, Helm, Refused, environment
 
 VERSIONS = ["1.30", "1.34", "1.37"]
 # Kinds that come from elsewhere; Kubernetes' own schemas do not know them.
-FOREIGN = {"ServiceMonitor", "PodMonitor", "PrometheusRule", "HTTPRoute", "UDPRoute"}
+FOREIGN = {"ServiceMonitor", "PodMonitor", "PrometheusRule", "HTTPRoute", "UDPRoute", "TCPRoute"}
 BASE = {"auth": {"generate": True}, "redis": {"url": "redis://redis:6379"}, "relay": {"uris": ["turn:turn.example.org:3478"]}}
 EXAMPLES = sorted((CHART / "examples").glob("*.yaml"))
 
@@ -43,6 +43,8 @@ MATRIX = {
     "external relays": with_("relay.exposure", "external"),
     "node ports": with_("relay.exposure", "nodePort", "relay.nodePort", 30478),
     "a gateway": with_("relay.exposure", "gateway", "relay.gateway.parentRefs", [{"name": "udp"}]),
+    "TLS on the host's network": with_("relay.tls.secret", "turn-tls", "relay.uris", ["turn:a:3478", "turn:a:3478?transport=tcp", "turns:a:5349"]),
+    "TLS without TCP behind a load balancer": with_("relay.exposure", "loadBalancer", "relay.tls.secret", "t", "relay.tcp.enabled", False),
     "a daemon set behind a load balancer": with_("relay.exposure", "loadBalancer", "relay.kind", "DaemonSet"),
     "empty and null where it may be": with_(
         "signaling.podAnnotations", None, "signaling.podLabels", {}, "signaling.preStopSeconds", 0, "relay.podAnnotations", None,

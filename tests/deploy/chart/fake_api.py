@@ -16,7 +16,7 @@ KINDS = {
     "networking.k8s.io/v1": ["Ingress", "NetworkPolicy"],
     "rbac.authorization.k8s.io/v1": ["Role", "RoleBinding"],
     "monitoring.coreos.com/v1": ["ServiceMonitor", "PodMonitor", "PrometheusRule"],
-    "gateway.networking.k8s.io/v1": ["Gateway", "HTTPRoute", "UDPRoute"],
+    "gateway.networking.k8s.io/v1": ["Gateway", "HTTPRoute", "UDPRoute", "TCPRoute"],
 }
 # How long a watch stays open at most; a client that has seen enough closes it.
 WATCH_SECONDS = 30
