@@ -9,4 +9,6 @@ coordinator signaling --listen "$here:8080" --admin-listen 127.0.0.1:9090 --data
   --jwt-secret-file /keys/jwt.txt --turn-secret-file /keys/turn.txt --relay "turn:$here:3478" &
 signaling=$!
 trap 'kill "$relay" "$signaling"; wait; exit 0' TERM INT
-wait
+wait "$relay" "$signaling"
+echo "server: a part of it ended by itself" >&2
+exit 1

@@ -57,6 +57,9 @@ def containers(folder: Path, binaries: Path) -> None:
             def stand_ins() -> None:
                 for variable, make, changes in images.STAND_INS:
                     rootfs = make(Path(work) / "rootfs" / make.__name__, unpacked.root)
+                    if make is images.lab_base:
+                        for name in ["coordinator", "p2p"]:
+                            rootfs.libraries(binaries / name)
                     engine.import_rootfs(rootfs.folder, environment[variable], change=changes)
                 loads = images.base(Path(work) / "rootfs/base", unpacked.root, [binaries / "coordinator", binaries / "p2p"])
                 engine.import_rootfs(loads.folder, environment["P2P_BASE_IMAGE"])
