@@ -241,7 +241,8 @@ async fn next_event(events: &Mutex<broadcast::Receiver<ClientEvent>>) -> Option<
                 return event("ended", Some((error.code.to_string(), error.cause)));
             }
             ClientEvent::Nat(_) => return event("nat", None),
-            ClientEvent::PathChanged { .. }
+            ClientEvent::TokenEnding { .. }
+            | ClientEvent::PathChanged { .. }
             | ClientEvent::Verdict { .. }
             | ClientEvent::Disconnected { .. } => {}
         }

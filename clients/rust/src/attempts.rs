@@ -175,6 +175,7 @@ impl Attempts {
             SignalEvent::Lost { cause, retry_in } => {
                 self.tell(ClientEvent::SignalingLost { cause, retry_in });
             }
+            SignalEvent::TokenEnding(left) => self.tell(ClientEvent::TokenEnding { left }),
             SignalEvent::Ended(error) => {
                 for (_, (_, reply)) in self.asked.drain() {
                     let _ = reply.send(Err(error.clone()));
@@ -222,6 +223,7 @@ impl Attempts {
             | ServerMessage::Receipt(_)
             | ServerMessage::Message(_)
             | ServerMessage::Pong(_)
+            | ServerMessage::Refreshed(_)
             | ServerMessage::Goaway(_) => {}
         }
     }

@@ -32,7 +32,7 @@ use crate::gather::{self, Bound};
 use crate::identity::Identity;
 use crate::relay_stream::{self, RelayStreams};
 use crate::resolve;
-use crate::signaling::{self, SignalEvent, SignalingConfig};
+use crate::signaling::{self, Renewal, SignalEvent, SignalingConfig};
 use crate::socket::{PathSocket, default_ip};
 use crate::tls;
 
@@ -59,6 +59,7 @@ struct Inner {
     peer: PeerId,
     config: Config,
     commands: mpsc::Sender<Command>,
+    renewals: mpsc::Sender<Renewal>,
     accepted: Mutex<mpsc::Receiver<Connection>>,
     news: broadcast::Sender<ClientEvent>,
     socket: Arc<PathSocket>,
@@ -96,8 +97,9 @@ impl Client {
             max_retries: config.max_retries,
             tls: Arc::clone(&tls),
         };
+        let (renewals_tx, renewals) = mpsc::channel(1);
         let signaling =
-            tokio::spawn(signaling::run(signaling, outgoing, signals_tx, cancel.clone()));
+            tokio::spawn(signaling::run(signaling, outgoing, renewals, signals_tx, cancel.clone()));
         let welcome =
             tokio::time::timeout(config.connect_timeout, first_welcome(&mut signals)).await;
         let welcome = welcome.map_err(|_| {
@@ -164,6 +166,7 @@ impl Client {
                 peer,
                 config,
                 commands: commands_tx,
+                renewals: renewals_tx,
                 accepted: Mutex::new(accepted),
                 news,
                 socket,
@@ -255,6 +258,30 @@ impl Client {
         result.await.map_err(|_| gone())?
     }
 
+    /// Takes a newer token, so that the registration outlives the one it began with. While the
+    /// coordinator is away the token is kept for the next connection.
+    ///
+    /// # Errors
+    /// The coordinator refuses the token, and the earlier one stays in force; or the client has
+    /// ended.
+    pub async fn refresh_token(&self, token: impl Into<String>) -> Result<(), Error> {
+        let token = Secret::new(token);
+        let subject = subject(&token);
+        if let Ok(other) = subject
+            && other != self.inner.peer
+        {
+            return Err(Error::new(
+                ErrorCode::Auth,
+                format!("the token is for {other}, and this client is {}", self.inner.peer),
+                "refresh with a token for the same peer",
+            ));
+        }
+        let (answer, answered) = oneshot::channel();
+        let gone = || Error::closed("the client is shut down");
+        self.inner.renewals.send(Renewal { token, answer }).await.map_err(|_| gone())?;
+        answered.await.map_err(|_| gone())?
+    }
+
     /// Waits for a peer to connect; `None` after [`Client::shutdown`].
     pub async fn accept(&self) -> Option<Connection> {
         let mut accepted = self.inner.accepted.lock().await;
@@ -333,7 +360,7 @@ pub(crate) async fn first_welcome(
             Some(SignalEvent::Welcome(welcome)) => return Ok(welcome),
             Some(SignalEvent::Ended(error)) => return Err(error),
             Some(SignalEvent::Lost { cause, .. }) => tracing::debug!(cause, "not registered yet"),
-            Some(SignalEvent::Message(_)) => {}
+            Some(SignalEvent::Message(_) | SignalEvent::TokenEnding(_)) => {}
             None => return Err(Error::closed("the signaling task has ended")),
         }
     }

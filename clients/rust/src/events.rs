@@ -22,6 +22,12 @@ pub enum ClientEvent {
         /// The pause before the next try.
         retry_in: Duration,
     },
+    /// The token ends after this long, and with it the registration: a tenth of its life is left.
+    /// [`crate::Client::refresh_token`] takes a newer one.
+    TokenEnding {
+        /// The time that is left.
+        left: Duration,
+    },
     /// The coordinator will not have this client back.
     SignalingEnded(Error),
     /// This network was measured.

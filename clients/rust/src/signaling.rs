@@ -10,13 +10,14 @@ use ::http::header::{AUTHORIZATION, SEC_WEBSOCKET_PROTOCOL};
 use ::http::{HeaderValue, StatusCode};
 use futures_util::{SinkExt, StreamExt};
 use p2p_wire::IceServer;
-use p2p_wire::client::{Ack, Hello, Ping, Resume};
+use p2p_wire::client::{Ack, Hello, Ping, Refresh, Resume};
 use p2p_wire::server::Welcome;
 use p2p_wire::{
-    ClientMessage, CloseCode, Meta, PeerId, PeerKey, Problem, SUBPROTOCOL, Secret, ServerMessage,
+    ClientMessage, CloseCode, Meta, PeerId, PeerKey, Problem, RequestId, SUBPROTOCOL, Secret,
+    ServerMessage,
 };
 use tokio::net::TcpStream;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode as CloseFrameCode;
@@ -35,6 +36,9 @@ use crate::http;
 const OPEN_DEADLINE: Duration = Duration::from_secs(10);
 /// Heartbeats without any answer after which the WebSocket counts as lost.
 const MISSED_HEARTBEATS: u32 = 2;
+
+/// What part of a token's life is left when a newer one is asked for.
+const TOKEN_ENDING: u32 = 10;
 
 type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
@@ -71,18 +75,31 @@ pub enum SignalEvent {
         /// The pause.
         retry_in: Duration,
     },
+    /// The token ends after this long.
+    TokenEnding(Duration),
     /// Trying again is no use.
     Ended(Error),
+}
+
+/// A newer token.
+#[derive(Debug)]
+pub struct Renewal {
+    /// The token.
+    pub token: Secret,
+    /// What became of it.
+    pub answer: oneshot::Sender<Result<(), Error>>,
 }
 
 /// Runs until cancelled or until the coordinator will not have this peer.
 pub async fn run(
     config: SignalingConfig,
     mut outgoing: mpsc::Receiver<ClientMessage>,
+    renewals: mpsc::Receiver<Renewal>,
     events: mpsc::Sender<SignalEvent>,
     cancel: CancellationToken,
 ) {
-    let mut session = Session { config, resume: None, last_seq: 0, welcomed: false };
+    let mut session =
+        Session { config, resume: None, last_seq: 0, welcomed: false, renewals, asked: None };
     let mut tries = 0;
     loop {
         let lost = session.one_socket(&mut outgoing, &events, &mut tries, &cancel).await;
@@ -102,6 +119,7 @@ pub async fn run(
             () = cancel.cancelled() => return,
             () = sleep(pause) => {}
         }
+        session.use_newest_token();
     }
 }
 
@@ -170,9 +188,23 @@ struct Session {
     resume: Option<(p2p_wire::SessionId, Secret)>,
     last_seq: u64,
     welcomed: bool,
+    renewals: mpsc::Receiver<Renewal>,
+    /// The newer token that the coordinator has been shown.
+    asked: Option<(RequestId, Renewal)>,
 }
 
 impl Session {
+    /// What came while there was no connection counts from the next one on, which proves it.
+    fn use_newest_token(&mut self) {
+        let waiting = self.asked.take().map(|(_, renewal)| renewal);
+        let came = std::iter::from_fn(|| self.renewals.try_recv().ok());
+        for Renewal { token, answer } in waiting.into_iter().chain(came) {
+            self.config.token = token;
+            // Whoever asked may have gone.
+            let _ = answer.send(Ok(()));
+        }
+    }
+
     async fn one_socket(
         &mut self,
         outgoing: &mut mpsc::Receiver<ClientMessage>,
@@ -195,10 +227,11 @@ impl Session {
         }
         self.resume = Some((welcome.session.clone(), welcome.secret.clone()));
         let heartbeat = Duration::from_millis(welcome.heartbeat_ms.max(1_000));
+        let token_left = welcome.token_expires_ms.map(Duration::from_millis);
         if events.send(SignalEvent::Welcome(Box::new(welcome))).await.is_err() {
             return Lost::Ended(Error::closed("the client is closed"));
         }
-        self.converse(socket, heartbeat, outgoing, events, cancel).await
+        self.converse(socket, heartbeat, token_left, outgoing, events, cancel).await
     }
 
     /// Opens a WebSocket and says hello.
@@ -244,12 +277,14 @@ impl Session {
         &mut self,
         mut socket: Socket,
         heartbeat: Duration,
+        token_left: Option<Duration>,
         outgoing: &mut mpsc::Receiver<ClientMessage>,
         events: &mpsc::Sender<SignalEvent>,
         cancel: &CancellationToken,
     ) -> Lost {
         let mut next_ping = Instant::now() + heartbeat;
         let mut heard = Instant::now();
+        let mut token_ends = token_left.map(token_ends_in);
         loop {
             tokio::select! {
                 biased;
@@ -265,11 +300,41 @@ impl Session {
                     let _ = socket.close(Some(goodbye)).await;
                     return closed_here();
                 }
+                Some(renewal) = self.renewals.recv(), if self.asked.is_none() => {
+                    let id = RequestId::new("token").expect("a word is an id");
+                    let refresh = Refresh { id: id.clone(), token: renewal.token.clone() };
+                    self.asked = Some((id, renewal));
+                    if let Err(lost) = send(&mut socket, &ClientMessage::Refresh(refresh)).await {
+                        return lost;
+                    }
+                }
+                () = asked_for(token_ends.map(|(ask, _)| ask)) => {
+                    let left = token_ends.take().map_or(Duration::ZERO, |(_, end)| {
+                        end.saturating_duration_since(Instant::now())
+                    });
+                    if events.send(SignalEvent::TokenEnding(left)).await.is_err() {
+                        return Lost::Ended(Error::closed("the client is closed"));
+                    }
+                }
                 received = receive(&mut socket) => {
                     heard = Instant::now();
                     match received {
                         Ok(Some(ServerMessage::Goaway(goaway))) => {
                             return Lost::Goaway(Duration::from_millis(goaway.after_ms));
+                        }
+                        Ok(Some(ServerMessage::Refreshed(refreshed))) => {
+                            if let Some((_, renewal)) = self.asked.take() {
+                                self.config.token = renewal.token;
+                                let _ = renewal.answer.send(Ok(()));
+                            }
+                            let left = Duration::from_millis(refreshed.token_expires_ms);
+                            token_ends = Some(token_ends_in(left));
+                        }
+                        Ok(Some(ServerMessage::Error(error))) if self.is_of_renewal(&error.id) => {
+                            if let Some((_, renewal)) = self.asked.take() {
+                                let error = refused(error.code, error.message, error.fix);
+                                let _ = renewal.answer.send(Err(error));
+                            }
                         }
                         Ok(Some(message)) => {
                             if let Err(lost) = self.take(&mut socket, message, events).await {
@@ -292,6 +357,10 @@ impl Session {
                 }
             }
         }
+    }
+
+    fn is_of_renewal(&self, id: &Option<RequestId>) -> bool {
+        self.asked.as_ref().is_some_and(|(asked, _)| id.as_ref() == Some(asked))
     }
 
     async fn take(
@@ -326,6 +395,19 @@ impl Session {
             }
             other => other,
         }
+    }
+}
+
+/// When to ask for a newer token, and when this one ends.
+fn token_ends_in(left: Duration) -> (Instant, Instant) {
+    let now = Instant::now();
+    (now + left - left / TOKEN_ENDING, now + left)
+}
+
+async fn asked_for(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
     }
 }
 

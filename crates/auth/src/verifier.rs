@@ -2,10 +2,9 @@
 //!
 //! Time is passed in. The JWT library's own checks of `exp` and `nbf` read the clock and are off.
 //!
-//! Keys are looked up by the header's algorithm and `kid`, so that public keys and JWKS fit beside
-//! shared secrets without another type. A token never picks its algorithm freely: only those for
-//! which there is a key are accepted, which also keeps a public key from being used as an HMAC
-//! secret (RFC 8725 §3.1).
+//! Keys are looked up by the header's algorithm and `kid`. A token never picks its algorithm freely:
+//! only those for which there is a key are accepted (RFC 8725 §3.1), and each key has one, which its
+//! type decides: a public key cannot be used as an HMAC secret.
 
 use std::fmt;
 
@@ -17,8 +16,9 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 
 use crate::claims::Claims;
-use crate::error::{SecretTooShort, TokenError};
+use crate::error::{SecretError, TokenError};
 use crate::grant::Grant;
+use crate::key::PublicKey;
 use crate::token::{MAX_TOKEN_BYTES, Token};
 
 /// Seconds that the clocks of issuer and service may differ.
@@ -36,11 +36,15 @@ impl SigningSecret {
     /// that a file may end with a line break.
     ///
     /// # Errors
-    /// [`SecretTooShort`] under [`MIN_SECRET_BYTES`].
-    pub fn new(text: &str) -> Result<Self, SecretTooShort> {
+    /// [`SecretError`] under [`MIN_SECRET_BYTES`], and for a key in PEM.
+    pub fn new(text: &str) -> Result<Self, SecretError> {
         let text = text.trim();
+        // A key file in the place of a secret: everybody who knows the public key could sign.
+        if text.starts_with("-----BEGIN") {
+            return Err(SecretError::IsAKey);
+        }
         if text.len() < MIN_SECRET_BYTES {
-            return Err(SecretTooShort { bytes: text.len() });
+            return Err(SecretError::TooShort { bytes: text.len() });
         }
         Ok(Self(text.into()))
     }
@@ -67,7 +71,8 @@ pub fn mint(claims: &Claims, secret: &SigningSecret) -> Result<Token, TokenError
         .map_err(|error| TokenError::Malformed(error.to_string()))
 }
 
-/// Verifies tokens.
+/// Verifies tokens. Without any key it refuses all of them.
+#[derive(Clone, Default)]
 pub struct Verifier {
     keys: Vec<Key>,
     issuer: Option<String>,
@@ -75,15 +80,23 @@ pub struct Verifier {
 }
 
 impl Verifier {
-    /// Accepts HS256 tokens of any of these secrets. To rotate: add the new one everywhere, mint
-    /// with it, and remove the old one after the longest token lifetime.
+    /// Accepts tokens signed with HS256 and any of these secrets. To rotate: add the new one
+    /// everywhere, mint with it, and remove the old one after the longest token lifetime.
     pub fn hs256(secrets: impl IntoIterator<Item = SigningSecret>) -> Self {
-        let keys = secrets.into_iter().map(|secret| Key {
-            kid: None,
-            algorithm: Algorithm::HS256,
-            key: DecodingKey::from_secret(secret.bytes()),
-        });
-        Self { keys: keys.collect(), issuer: None, audience: None }
+        Self::default().with_secrets(secrets)
+    }
+
+    /// Accepts tokens of these secrets, too.
+    pub fn with_secrets(mut self, secrets: impl IntoIterator<Item = SigningSecret>) -> Self {
+        let keys = secrets.into_iter().map(|secret| DecodingKey::from_secret(secret.bytes()));
+        self.keys.extend(keys.map(Key::Secret));
+        self
+    }
+
+    /// Accepts tokens of these keys, too.
+    pub fn with_keys(mut self, keys: impl IntoIterator<Item = PublicKey>) -> Self {
+        self.keys.extend(keys.into_iter().map(Key::Public));
+        self
     }
 
     /// Accepts only tokens of this issuer.
@@ -126,8 +139,13 @@ impl Verifier {
                 allowed: self.algorithms(),
             });
         }
-        for key in fitting.filter(|key| key.fits_id(header)) {
-            match jsonwebtoken::decode::<Claims>(text, &key.key, &signature_only(key.algorithm)) {
+        let mut fitting = fitting.filter(|key| key.fits_id(header)).peekable();
+        if let (None, Some(kid)) = (fitting.peek(), &header.kid) {
+            return Err(TokenError::UnknownKey { kid: kid.chars().take(64).collect() });
+        }
+        for key in fitting {
+            let checks = signature_only(key.algorithm());
+            match jsonwebtoken::decode::<Claims>(text, key.decoding(), &checks) {
                 Ok(data) => return Ok(data.claims),
                 Err(error) if matches!(error.kind(), ErrorKind::InvalidSignature) => {}
                 Err(error) => return Err(TokenError::Malformed(error.to_string())),
@@ -151,7 +169,8 @@ impl Verifier {
     }
 
     fn algorithms(&self) -> String {
-        let mut names: Vec<_> = self.keys.iter().map(|k| format!("{:?}", k.algorithm)).collect();
+        let mut names: Vec<_> = self.keys.iter().map(|k| format!("{:?}", k.algorithm())).collect();
+        names.sort_unstable();
         names.dedup();
         if names.is_empty() { "nothing".to_owned() } else { names.join(", ") }
     }
@@ -163,24 +182,39 @@ impl fmt::Debug for Verifier {
     }
 }
 
-/// A key and the tokens that it is for.
-struct Key {
-    /// The key's name, where the issuer has several.
-    kid: Option<String>,
-    algorithm: Algorithm,
-    key: DecodingKey,
+/// A key, whose kind decides which algorithm it may be used with.
+#[derive(Clone)]
+enum Key {
+    /// HS256, and nothing else.
+    Secret(DecodingKey),
+    /// Its own algorithm, which is never HMAC.
+    Public(PublicKey),
 }
 
 impl Key {
+    fn algorithm(&self) -> Algorithm {
+        match self {
+            Self::Secret(_) => Algorithm::HS256,
+            Self::Public(key) => key.algorithm.of_library(),
+        }
+    }
+
+    fn decoding(&self) -> &DecodingKey {
+        match self {
+            Self::Secret(key) => key,
+            Self::Public(key) => &key.key,
+        }
+    }
+
     fn fits_algorithm(&self, header: &JoseHeader) -> bool {
-        format!("{:?}", self.algorithm) == header.alg
+        format!("{:?}", self.algorithm()) == header.alg
     }
 
     /// A key without a name fits every token; a token without one is tried with every key.
     fn fits_id(&self, header: &JoseHeader) -> bool {
-        match (&self.kid, &header.kid) {
-            (Some(key), Some(token)) => key == token,
-            (None, _) | (_, None) => true,
+        match (self, &header.kid) {
+            (Self::Public(PublicKey { kid: Some(key), .. }), Some(token)) => key == token,
+            _ => true,
         }
     }
 }
@@ -339,9 +373,12 @@ mod tests {
     #[test]
     fn a_short_secret_is_refused_with_a_way_to_make_one() {
         let refused = SigningSecret::new("hunter2\n").unwrap_err();
-        assert_eq!(refused.bytes, 7);
+        assert_eq!(refused, SecretError::TooShort { bytes: 7 });
         assert!(refused.to_string().contains("32"), "{refused}");
         assert_eq!(format!("{:?}", secret("a")), "[redacted]");
+        let key =
+            "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEA11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIa";
+        assert_eq!(SigningSecret::new(key).unwrap_err(), SecretError::IsAKey);
     }
 
     fn secret(name: &str) -> SigningSecret {

@@ -25,12 +25,15 @@ pub(crate) const MESSAGE: Label = label(
         "candidate",
         "report",
         "ping",
+        "refresh",
     ],
 );
 pub(crate) const CLOSE_CODE: Label = label(
     "code",
     &["1000", "1001", "4400", "4401", "4403", "4408", "4409", "4410", "4413", "4429", "4503"],
 );
+/// What became of a fetch of the keys of a token issuer.
+pub(crate) const KEY_FETCH: Label = label("result", &["ok", "failed"]);
 pub(crate) const RECEIPT: Label = label("status", &["delivered", "queued", "gone", "rejected"]);
 /// A `p2p_wire::Code`.
 pub(crate) const PROBLEM: Label = label(

@@ -16,9 +16,9 @@ use crate::instrument::{CounterMetric, GaugeMetric, HistogramMetric, Metric};
 use crate::instrument::{counter, gauge, histogram};
 use crate::labels::{
     ALLOCATION_END, CALLEE_NAT, CALLER_NAT, CLOSE_CODE, CONNECTION_CLOSED, DIRECTION, INBOX_DROP,
-    LIMIT, MESSAGE, MESSAGE_OUTCOME, METHOD, OUTCOME, PROBLEM, RECEIPT, RECORD_DROP, REDIS_COMMAND,
-    REDIS_RESULT, RELAY_DROP, ROLE, ROUTE, SPAN_DROP, STATUS_CLASS, STUN_METHOD, STUN_RESULT,
-    TRANSPORT, VERSION,
+    KEY_FETCH, LIMIT, MESSAGE, MESSAGE_OUTCOME, METHOD, OUTCOME, PROBLEM, RECEIPT, RECORD_DROP,
+    REDIS_COMMAND, REDIS_RESULT, RELAY_DROP, ROLE, ROUTE, SPAN_DROP, STATUS_CLASS, STUN_METHOD,
+    STUN_RESULT, TRANSPORT, VERSION,
 };
 
 /// From a LAN's round trip to the 30 s after which an attempt is given up.
@@ -103,6 +103,8 @@ registry! {
             "Requests, messages and connections refused, by problem code.");
         SIGNALING_RATE_LIMITED = counter("p2p_signaling_rate_limited_total", Count, [LIMIT],
             "Messages, connections and requests refused by a limit, by limit.");
+        SIGNALING_KEY_FETCHES = counter("p2p_signaling_key_fetches_total", Count, [KEY_FETCH],
+            "Fetches of the token issuer's keys, by result.");
         HTTP_REQUEST_SECONDS = histogram("p2p_http_request_duration_seconds", Seconds, [ROUTE, STATUS_CLASS],
             "Time to answer an HTTP request, by route and class of status.", REQUEST_BUCKETS);
     }

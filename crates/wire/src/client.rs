@@ -40,6 +40,8 @@ pub enum ClientMessage {
     Report(Report),
     /// An application heartbeat.
     Ping(Ping),
+    /// A newer token, so that the session outlives the one it began with.
+    Refresh(Refresh),
 }
 
 /// See [`ClientMessage::Hello`].
@@ -153,6 +155,15 @@ pub struct Trickle {
     pub candidate: Candidate,
 }
 
+/// See [`ClientMessage::Refresh`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Refresh {
+    /// Echoed in `refreshed` or `error`.
+    pub id: RequestId,
+    /// The JWT, for the same app and this peer.
+    pub token: Secret,
+}
+
 /// See [`ClientMessage::Ping`].
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Ping {
@@ -227,7 +238,8 @@ impl ClientMessage {
             | Self::Ack(_)
             | Self::Connect(_)
             | Self::Candidate(_)
-            | Self::Ping(_) => Ok(()),
+            | Self::Ping(_)
+            | Self::Refresh(_) => Ok(()),
         }
     }
 }
@@ -286,6 +298,7 @@ fn read(kind: &str, text: &str) -> Result<ClientMessage, Rejected> {
         "candidate" => ClientMessage::Candidate(body(text)?),
         "report" => ClientMessage::Report(body(text)?),
         "ping" => ClientMessage::Ping(body(text)?),
+        "refresh" => ClientMessage::Refresh(body(text)?),
         other => {
             let shown: String = other.chars().take(40).collect();
             return Err(Rejected::new(
@@ -316,6 +329,7 @@ mod tests {
             r#"{"type":"candidate","attempt":"x","candidate":{"kind":"srflx","address":"203.0.113.7:5000"}}"#,
             r#"{"type":"report","attempt":"x","outcome":"direct","method":"udp-hole-punch","ms":93,"steps":[]}"#,
             r#"{"type":"ping"}"#,
+            r#"{"type":"refresh","id":"t1","token":"a.b.c"}"#,
         ] {
             let message = ClientMessage::parse(text).unwrap_or_else(|r| panic!("{text}: {r:?}"));
             assert_eq!(ClientMessage::parse(&message.to_text()).unwrap(), message);

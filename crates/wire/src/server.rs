@@ -35,6 +35,8 @@ pub enum ServerMessage {
     Ended(Ended),
     /// The answer to `ping`.
     Pong(Pong),
+    /// The answer to `refresh`: the session goes on with the newer token.
+    Refreshed(Refreshed),
     /// A request or frame that was not accepted.
     Error(ErrorMessage),
     /// The instance is going away: connect again, to whichever instance answers.
@@ -60,6 +62,9 @@ pub struct Welcome {
     pub ice_servers: Vec<IceServer>,
     /// Where the WebSocket came from, as this instance sees it.
     pub observed_address: SocketAddr,
+    /// Milliseconds until the token ends, and with it the connection, unless a `refresh` comes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token_expires_ms: Option<u64>,
 }
 
 /// Whether a peer's WebSocket is there.
@@ -214,6 +219,17 @@ pub struct Pong {
     pub id: Option<RequestId>,
 }
 
+/// See [`ServerMessage::Refreshed`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Refreshed {
+    /// The `refresh`'s id.
+    pub id: RequestId,
+    /// Milliseconds until the newer token ends.
+    pub token_expires_ms: u64,
+    /// STUN and TURN servers, with credentials that are good for longer than the earlier ones.
+    pub ice_servers: Vec<IceServer>,
+}
+
 /// See [`ServerMessage::Error`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ErrorMessage {
@@ -269,6 +285,7 @@ impl ServerMessage {
             "candidate" => Self::Candidate(serde_json::from_str(text)?),
             "ended" => Self::Ended(serde_json::from_str(text)?),
             "pong" => Self::Pong(serde_json::from_str(text)?),
+            "refreshed" => Self::Refreshed(serde_json::from_str(text)?),
             "error" => Self::Error(serde_json::from_str(text)?),
             "goaway" => Self::Goaway(serde_json::from_str(text)?),
             _ => return Ok(None),
@@ -310,6 +327,7 @@ mod tests {
             limits: Limits::default(),
             ice_servers: Vec::new(),
             observed_address: "203.0.113.7:1".parse().unwrap(),
+            token_expires_ms: Some(3_600_000),
         };
         assert!(!format!("{welcome:?}").contains("resume-me"));
     }

@@ -15,6 +15,7 @@ mod dev;
 pub mod embedded;
 pub mod failure;
 mod healthcheck;
+mod jwt_key;
 mod listening;
 mod migrate;
 mod output;

@@ -14,12 +14,13 @@ use secrecy::SecretString;
 
 use crate::database::{self, DatabaseArgs};
 use crate::failure::Failure;
+use crate::jwt_key;
 use crate::output::say;
 use crate::redis::{self, RedisArgs};
 use crate::settings::address::{stun_uri, turn_uri};
 use crate::settings::{duration, secret};
 use crate::statistics::Statistics;
-use crate::token::signing_secrets;
+use crate::token::{any_signing_secrets, signing_secrets};
 use crate::version::VERSION;
 use crate::{admin, listening};
 
@@ -46,6 +47,13 @@ pub struct Args {
     /// File with that secret; several lines for a rotation, newest first
     #[arg(long, value_name = "FILE", env = "P2P_JWT_SECRET_FILE")]
     jwt_secret_file: Option<PathBuf>,
+    /// File with public keys in PEM that tokens are verified with: Ed25519, P-256 or RSA; several
+    /// for a rotation
+    #[arg(long, value_name = "FILE", env = "P2P_JWT_KEY_FILE")]
+    jwt_key_file: Option<PathBuf>,
+    /// URL of the token issuer's key set (JWKS), fetched every 5 min and when a new key appears
+    #[arg(long, value_name = "URL", env = "P2P_JWT_JWKS_URL")]
+    jwt_jwks_url: Option<String>,
     /// Accept only tokens of this issuer
     #[arg(long, value_name = "ISS", env = "P2P_JWT_ISSUER")]
     jwt_issuer: Option<String>,
@@ -134,7 +142,15 @@ pub async fn run(args: &Args, matches: &ArgMatches) -> Result<(), Failure> {
 }
 
 fn config(args: &Args, matches: &ArgMatches) -> Result<SignalingConfig, Failure> {
-    let mut verifier = Verifier::hs256(signing_secrets(matches)?);
+    let jwks = args.jwt_jwks_url.as_deref().map(jwt_key::issuer).transpose()?;
+    let keys = args.jwt_key_file.as_deref().map(jwt_key::verifying).transpose()?;
+    let keys = keys.unwrap_or_default();
+    let secrets = if keys.is_empty() && jwks.is_none() {
+        signing_secrets(matches)?
+    } else {
+        any_signing_secrets(matches)?
+    };
+    let mut verifier = Verifier::hs256(secrets).with_keys(keys);
     if let Some(issuer) = &args.jwt_issuer {
         verifier = verifier.with_issuer(issuer);
     }
@@ -150,6 +166,7 @@ fn config(args: &Args, matches: &ArgMatches) -> Result<SignalingConfig, Failure>
     }
     let mut config = SignalingConfig::new(args.listen, verifier);
     config.admin_listen = args.admin_listen;
+    config.jwks = jwks;
     // A relay is a STUN server too, where it serves UDP.
     let of_relays = args.relays.iter().filter(|uri| !uri.contains('?'));
     let of_relays = of_relays.filter_map(|uri| uri.strip_prefix("turn:"));

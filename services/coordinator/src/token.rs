@@ -4,12 +4,13 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clap::ArgMatches;
-use p2p_auth::{Claims, Pattern, Scope, SigningSecret, Token, mint};
+use p2p_auth::{Claims, Pattern, Scope, SecretError, SigningSecret, Token, mint};
 use p2p_wire::AppId;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::json;
 
 use crate::failure::Failure;
+use crate::jwt_key;
 use crate::output::{data, say};
 use crate::settings::{duration, secret};
 
@@ -47,6 +48,9 @@ pub struct Args {
     /// File with that secret
     #[arg(long, value_name = "FILE", env = "P2P_JWT_SECRET_FILE")]
     jwt_secret_file: Option<PathBuf>,
+    /// File with a private key in PEM to sign with, in the place of a secret: Ed25519, P-256 or RSA
+    #[arg(long, value_name = "FILE", env = "P2P_JWT_KEY")]
+    jwt_key: Option<PathBuf>,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -60,7 +64,6 @@ pub fn run(args: &Args, matches: &ArgMatches) -> Result<(), Failure> {
             "a token cannot be revoked: give it hours or days, and mint a new one then",
         ));
     }
-    let secret = newest_signing_secret(matches)?;
     let exp = unix_now() + args.ttl.as_secs();
     let mut claims = Claims::new(args.peer.clone(), exp)
         .with_rooms(args.rooms.iter().cloned())
@@ -69,7 +72,19 @@ pub fn run(args: &Args, matches: &ArgMatches) -> Result<(), Failure> {
         claims = claims.with_scopes(args.scopes.iter().copied());
     }
     claims.iat = Some(unix_now());
-    let token: Token = mint(&claims, &secret).map_err(|error| Failure::bug(error.to_string()))?;
+    let token = match &args.jwt_key {
+        Some(path) => {
+            if args.jwt_secret.is_some() || args.jwt_secret_file.is_some() {
+                return Err(Failure::usage(
+                    "--jwt-key and a JWT secret are both given",
+                    "keep the one whose other part the signaling service has",
+                ));
+            }
+            jwt_key::signing(path)?.mint(&claims)
+        }
+        None => mint(&claims, &newest_signing_secret(matches)?),
+    };
+    let token: Token = token.map_err(|error| Failure::bug(error.to_string()))?;
     if args.json {
         let ttl = args.ttl.as_secs();
         data(json!({ "token": token.expose(), "claims": claims, "ttl": ttl }));
@@ -92,13 +107,28 @@ pub fn run(args: &Args, matches: &ArgMatches) -> Result<(), Failure> {
 
 /// Every JWT secret of the settings, newest first, checked for length.
 pub fn signing_secrets(matches: &ArgMatches) -> Result<Vec<SigningSecret>, Failure> {
-    let secrets = secret::require(matches, "jwt-secret")?;
+    checked(&secret::require(matches, "jwt-secret")?)
+}
+
+/// Like [`signing_secrets`], where there may be none.
+pub fn any_signing_secrets(matches: &ArgMatches) -> Result<Vec<SigningSecret>, Failure> {
+    checked(&secret::read(matches, "jwt-secret")?)
+}
+
+fn checked(secrets: &[SecretString]) -> Result<Vec<SigningSecret>, Failure> {
     let checked = secrets.iter().map(|secret| SigningSecret::new(secret.expose_secret()));
     checked.collect::<Result<_, _>>().map_err(|error| {
         let text = error.to_string();
         // The library's text names its own way to make one; this program has a verb for it.
         let cause = text.split_once(": ").map_or(text.as_str(), |(cause, _)| cause);
-        Failure::usage(cause, "make one with `coordinator secret FILE`")
+        let fix = match error {
+            SecretError::TooShort { .. } => "make one with `coordinator secret FILE`",
+            SecretError::IsAKey => {
+                "give a public key with --jwt-key-file, a private one to \
+                                    `coordinator token --jwt-key`"
+            }
+        };
+        Failure::usage(cause, fix)
     })
 }
 

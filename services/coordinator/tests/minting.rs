@@ -3,8 +3,12 @@
 
 mod support;
 
+use aws_lc_rs::encoding::{AsDer as _, PublicKeyX509Der};
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
+use base64::Engine as _;
 use p2p_auth::turn_rest::TurnSecrets;
-use p2p_auth::{Scope, SigningSecret, Token, Verifier};
+use p2p_auth::{PublicKey, Scope, SigningSecret, Token, Verifier};
 use secrecy::ExposeSecret as _;
 use support::{private_file, run, text};
 
@@ -114,6 +118,33 @@ fn a_made_secret_signs_is_private_and_never_replaces_another() {
     run(["secret", text(&file)]).failed_with(2, &["exists", "fix:"]);
     assert_eq!(std::fs::read(&file).unwrap(), secret);
     assert_ne!(run(["secret"]).data(), run(["secret"]).data());
+}
+
+#[test]
+fn a_private_key_signs_and_its_public_part_verifies() {
+    let dir = tempfile::tempdir().unwrap();
+    let pair = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).unwrap();
+    let public: PublicKeyX509Der<'_> =
+        Ed25519KeyPair::from_pkcs8(pair.as_ref()).unwrap().public_key().as_der().unwrap();
+    let private = private_file(dir.path(), "key.pem", &pem("PRIVATE KEY", pair.as_ref()));
+    let public = pem("PUBLIC KEY", public.as_ref());
+    let minted = run(["token", "--peer", "alice", "--jwt-key", text(&private)]);
+    let verifier = Verifier::default().with_keys(PublicKey::from_pem(&public).unwrap());
+    let grant = verifier.verify(&Token::new(minted.data()), now()).unwrap();
+    assert!(grant.may_be(&"alice".parse().unwrap()));
+
+    let public = private_file(dir.path(), "public.pem", &public);
+    run(["token", "--peer", "a", "--jwt-key", text(&public)])
+        .failed_with(2, &["public.pem", "private one", "fix:"]);
+    run(["token", "--peer", "a", "--jwt-key", text(&private), "--jwt-secret", SECRET])
+        .failed_with(2, &["both given", "fix:"]);
+    run(["token", "--peer", "a", "--jwt-secret-file", text(&private)])
+        .failed_with(2, &["--jwt-key", "fix:"]);
+}
+
+fn pem(label: &str, der: &[u8]) -> String {
+    let text = base64::engine::general_purpose::STANDARD.encode(der);
+    format!("-----BEGIN {label}-----\n{text}\n-----END {label}-----\n")
 }
 
 #[test]

@@ -54,6 +54,41 @@ fn signaling_says_where_it_is_ready_and_takes_minted_tokens() {
 }
 
 #[test]
+fn signaling_takes_tokens_of_a_private_key_whose_public_part_it_has() {
+    use aws_lc_rs::encoding::{AsDer as _, PublicKeyX509Der};
+    use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
+    use base64::Engine as _;
+    let dir = tempfile::tempdir().unwrap();
+    let pem = |label: &str, der: &[u8]| {
+        let text = base64::engine::general_purpose::STANDARD.encode(der);
+        format!("-----BEGIN {label}-----\n{text}\n-----END {label}-----\n")
+    };
+    let random = aws_lc_rs::rand::SystemRandom::new();
+    let pair = Ed25519KeyPair::generate_pkcs8(&random).unwrap();
+    let public: PublicKeyX509Der<'_> =
+        Ed25519KeyPair::from_pkcs8(pair.as_ref()).unwrap().public_key().as_der().unwrap();
+    let private = private_file(dir.path(), "key.pem", &pem("PRIVATE KEY", pair.as_ref()));
+    let public = private_file(dir.path(), "public.pem", &pem("PUBLIC KEY", public.as_ref()));
+    let serve = ["signaling", "--listen", "127.0.0.1:0", "--data", text(dir.path())];
+    let mut signaling = Service::start(serve.into_iter().chain(["--jwt-key-file", text(&public)]));
+    let line = signaling.line_with("signaling ready");
+    let http = line.split("ready on ").nth(1).unwrap().to_owned();
+    let token = run(["token", "--peer", "alice", "--jwt-key", text(&private)]);
+    let (status, answer) = get(&format!("{http}/v1/ice-servers"), Some(token.data()));
+    assert_eq!(status, 200, "{answer}");
+    let by_secret = run(["token", "--peer", "alice", "--jwt-secret", SECRET]);
+    let (status, answer) = get(&format!("{http}/v1/ice-servers"), Some(by_secret.data()));
+    assert!(status == 401 && answer.contains("EdDSA"), "{status}: {answer}");
+
+    for (flags, said) in [
+        (["--jwt-key-file", text(&private)], "only the public one"),
+        (["--jwt-jwks-url", "http://id.example.org/jwks"], "https"),
+    ] {
+        run(serve.into_iter().chain(flags)).failed_with(2, &[said, "fix:"]);
+    }
+}
+
+#[test]
 fn a_taken_port_is_an_error_with_a_fix() {
     let dir = tempfile::tempdir().unwrap();
     let holder = TcpListener::bind("127.0.0.1:0").unwrap();

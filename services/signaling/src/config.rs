@@ -8,6 +8,8 @@ use p2p_auth::Verifier;
 use p2p_auth::turn_rest::TurnSecrets;
 use p2p_wire::limits::{ATTEMPT_TIMEOUT_MS, HEARTBEAT_MS, HELLO_DEADLINE_MS};
 
+use crate::keys::JwksUrl;
+
 /// The configuration of one signaling instance.
 #[derive(Debug, Clone)]
 pub struct SignalingConfig {
@@ -17,6 +19,8 @@ pub struct SignalingConfig {
     pub admin_listen: Option<SocketAddr>,
     /// Who may come in.
     pub verifier: Arc<Verifier>,
+    /// Where the token issuer publishes its keys. Nowhere.
+    pub jwks: Option<Jwks>,
     /// `stun:host:port` URIs for every client. None.
     pub stun: Vec<String>,
     /// The relays, in the order of preference. None.
@@ -42,6 +46,7 @@ impl SignalingConfig {
             listen,
             admin_listen: None,
             verifier: Arc::new(verifier),
+            jwks: None,
             stun: Vec::new(),
             relays: Vec::new(),
             turn_secrets: TurnSecrets::default(),
@@ -50,6 +55,34 @@ impl SignalingConfig {
             allow_loopback_candidates: false,
             limits: InstanceLimits::default(),
             timing: Timing::default(),
+        }
+    }
+}
+
+/// Where and how often the keys of a token issuer are fetched.
+#[derive(Debug, Clone)]
+pub struct Jwks {
+    /// The key set's URL.
+    pub url: JwksUrl,
+    /// How old the keys may get before they are fetched again. 5 min.
+    pub refresh: Duration,
+    /// Between two fetches, whatever tokens come: a token with an unknown key asks for one. 10 s.
+    pub floor: Duration,
+    /// How long one fetch may take. 5 s.
+    pub deadline: Duration,
+    /// How long keys are used that cannot be fetched again. 24 h.
+    pub stale: Duration,
+}
+
+impl Jwks {
+    /// Defaults for a URL.
+    pub fn new(url: JwksUrl) -> Self {
+        Self {
+            url,
+            refresh: Duration::from_secs(300),
+            floor: Duration::from_secs(10),
+            deadline: Duration::from_secs(5),
+            stale: Duration::from_secs(24 * 3600),
         }
     }
 }

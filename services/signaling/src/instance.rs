@@ -20,6 +20,7 @@ use crate::attempt::Attempts;
 use crate::config::SignalingConfig;
 use crate::error::SignalingError;
 use crate::http::Tickets;
+use crate::keys::Keys;
 use crate::meters::Meters;
 use crate::relays::Relays;
 
@@ -31,6 +32,7 @@ pub(crate) struct Instance {
     pub(crate) recorder: Recorder,
     pub(crate) attempts: Attempts,
     pub(crate) tickets: Tickets,
+    pub(crate) keys: Keys,
     pub(crate) relays: Relays,
     pub(crate) meters: Meters,
     pub(crate) exporter: Exporter,
@@ -76,6 +78,7 @@ impl Instance {
         Ok(Self {
             attempts: Attempts::new(&config, registry.clone(), recorder.clone()),
             tickets: Tickets::new(config.limits.tickets, config.timing.ticket),
+            keys: Keys::new(config.verifier.clone(), config.jwks.clone()),
             relays: Relays::new(&config)?,
             meters: Meters::new(),
             places: Arc::new(Semaphore::new(config.limits.connections)),

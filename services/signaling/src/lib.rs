@@ -3,6 +3,7 @@
 //! ```text
 //! http/      routes, tokens, problems, pages
 //! session/   one WebSocket: handshake, hello, frames in and out, limits, close codes
+//! keys/      the keys that tokens are verified with, fetched anew as their issuer rotates them
 //! attempt/   connect → one `attempt` to both sides → candidates → reports → one verdict
 //! ```
 //!
@@ -20,6 +21,7 @@ pub mod config;
 mod error;
 mod http;
 mod instance;
+mod keys;
 mod listener;
 mod meters;
 mod random;
@@ -27,7 +29,8 @@ mod relays;
 mod server;
 mod session;
 
-pub use config::{InstanceLimits, Origins, RelayOffer, SignalingConfig, Timing};
+pub use config::{InstanceLimits, Jwks, Origins, RelayOffer, SignalingConfig, Timing};
 pub use error::SignalingError;
 pub use instance::Snapshot;
+pub use keys::{BadJwksUrl, JwksUrl};
 pub use server::{Signaling, SignalingHandle};

@@ -8,7 +8,7 @@ use p2p_telemetry::metrics::{
 use p2p_wire::{ClientMessage, Code};
 
 /// The names of client messages, in the order of [`index`].
-const KINDS: [&str; 11] = [
+const KINDS: [&str; 12] = [
     "hello",
     "nat",
     "meta",
@@ -20,6 +20,7 @@ const KINDS: [&str; 11] = [
     "candidate",
     "report",
     "ping",
+    "refresh",
 ];
 
 /// Counters of one instance.
@@ -84,5 +85,6 @@ fn index(message: &ClientMessage) -> usize {
         ClientMessage::Candidate(_) => 8,
         ClientMessage::Report(_) => 9,
         ClientMessage::Ping(_) => 10,
+        ClientMessage::Refresh(_) => 11,
     }
 }

@@ -95,6 +95,13 @@ impl Signaling {
                 () = watched.stop.forced() => {}
             }
         });
+        let fetching = instance.clone();
+        tasks.spawn(async move {
+            tokio::select! {
+                () = fetching.keys.keep_fresh() => {}
+                () = fetching.stop.forced() => {}
+            }
+        });
         tasks.close();
         info!(address = %local_addr, admin = ?admin_addr, "signaling serves");
         SignalingHandle { instance, tasks, local_addr, admin_addr }

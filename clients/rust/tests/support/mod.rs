@@ -12,7 +12,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use futures_util::{SinkExt, StreamExt};
 use p2p_relay::{Relay, RelayConfig, RelayHandle, StaticUser};
 use p2p_wire::client::{Hello, Nat};
-use p2p_wire::server::{ErrorMessage, Welcome};
+use p2p_wire::server::{ErrorMessage, Refreshed, Welcome};
 use p2p_wire::{
     Attempt, ClientMessage, IceCredentials, IcePair, Limits, NatProfile, PeerId, Problem, Report,
     Secret,
@@ -31,6 +31,7 @@ struct State {
     ice_servers: Vec<IceServer>,
     goodbyes: Vec<u16>,
     forgotten: Option<ErrorMessage>,
+    tokens: Vec<Secret>,
 }
 
 struct Registered {
@@ -61,6 +62,11 @@ impl Coordinator {
             }
         });
         coordinator
+    }
+
+    /// The newer tokens that clients came with.
+    pub fn tokens(&self) -> Vec<Secret> {
+        self.state.lock().unwrap().tokens.clone()
     }
 
     /// Hands out this relay from here on.
@@ -183,6 +189,7 @@ impl Coordinator {
             limits: Limits::default(),
             ice_servers,
             observed_address: from,
+            token_expires_ms: None,
         })))
         .unwrap();
         let registered = Registered { hello: hello.clone(), nat: None, out };
@@ -199,6 +206,20 @@ impl Coordinator {
                 }
             }
             ClientMessage::Report(report) => state.reports.push(report),
+            ClientMessage::Refresh(refresh) => {
+                let answer = if refresh.token.expose() == "refused" {
+                    let problem = Problem::new(Code::TokenInvalid, "t", "no key fits", "sign it");
+                    ServerMessage::Error(ErrorMessage::new(Some(refresh.id), problem))
+                } else {
+                    state.tokens.push(refresh.token);
+                    ServerMessage::Refreshed(Refreshed {
+                        id: refresh.id,
+                        token_expires_ms: 3_600_000,
+                        ice_servers: Vec::new(),
+                    })
+                };
+                state.peers[me].out.send(answer).unwrap();
+            }
             ClientMessage::Connect(connect) => {
                 state.attempts += 1;
                 let number = state.attempts;

@@ -37,6 +37,6 @@ impl FromRequestParts<Arc<Instance>> for Bearer {
         parts: &mut Parts,
         instance: &Arc<Instance>,
     ) -> Result<Self, ProblemResponse> {
-        Ok(Self(Presented::in_headers(&parts.headers).verify(instance)?))
+        Ok(Self(Presented::in_headers(&parts.headers).verify(instance).await?))
     }
 }

@@ -14,7 +14,7 @@ use p2p_registry::{Claim, Claimed, Delivery, Feed, Link, Ownership};
 use p2p_telemetry::metrics::SIGNALING_RESUMED;
 use p2p_wire::client::Hello;
 use p2p_wire::server::{ErrorMessage, Goaway, Welcome};
-use p2p_wire::{ClientMessage, CloseCode, Code, Problem, Redacted, ServerMessage};
+use p2p_wire::{ClientMessage, CloseCode, Code, IceServer, Problem, Redacted, ServerMessage};
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{debug, info};
 
@@ -177,14 +177,29 @@ impl Connection {
             heartbeat_ms: u64::try_from(instance.config.timing.heartbeat.as_millis())
                 .unwrap_or(u64::MAX),
             limits: instance.client_limits(),
-            ice_servers: instance.relays.for_peer(
-                &self.owner.app,
-                &self.owner.peer,
-                self.grant.may(Scope::Relay),
-                clock::unix_seconds(),
-            ),
+            ice_servers: self.ice_servers(),
             observed_address: SocketAddr::new(from.ip().to_canonical(), from.port()),
+            token_expires_ms: Some(self.token_expires_ms()),
         }))
+    }
+
+    /// STUN and TURN servers, with credentials of this moment.
+    pub(super) fn ice_servers(&self) -> Vec<IceServer> {
+        let may_relay = self.grant.may(Scope::Relay);
+        let (app, peer) = (&self.owner.app, &self.owner.peer);
+        self.instance.relays.for_peer(app, peer, may_relay, clock::unix_seconds())
+    }
+
+    /// Puts a newer token in the place of the one that counted so far.
+    pub(super) fn take_token(&mut self, grant: Arc<Grant>) {
+        self.token_ends = token_end(&grant, Instant::now());
+        self.grant = grant;
+    }
+
+    /// How long the token lasts by its own account, without the leeway for clocks.
+    pub(super) fn token_expires_ms(&self) -> u64 {
+        let left = self.grant.expires_unix().saturating_sub(clock::unix_seconds());
+        left.saturating_mul(1000)
     }
 
     /// Carries frames until there is a reason to stop.

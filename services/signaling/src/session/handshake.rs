@@ -47,7 +47,7 @@ pub(crate) async fn upgrade(
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Response {
     let ticket = query.ok().and_then(|Query(query)| query.ticket);
-    match prepare(&instance, ticket, &headers, upgrade) {
+    match prepare(&instance, ticket, &headers, upgrade).await {
         Ok(admission) => admission.accept(instance, from),
         Err(problem) => problem.into_response(),
     }
@@ -60,7 +60,7 @@ struct Admission {
     place: OwnedSemaphorePermit,
 }
 
-fn prepare(
+async fn prepare(
     instance: &Instance,
     ticket: Option<String>,
     headers: &HeaderMap,
@@ -86,7 +86,7 @@ fn prepare(
         Presented::Nothing => ticket.map_or(Presented::Nothing, Presented::Ticket),
         found => found,
     };
-    let grant = presented.verify(instance);
+    let grant = presented.verify(instance).await;
     if let Err(error) = &grant
         && presented.reads_http(headers)
     {
@@ -133,7 +133,11 @@ impl Admission {
 async fn turn_away(socket: Box<Socket>, error: &TokenError) {
     let problem = error.problem();
     meters::rejected(problem.code);
-    connection::farewell(socket, Closing::explained(CloseCode::Auth, problem)).await;
+    let closing = match error {
+        TokenError::KeysUnavailable(_) => Closing::TryLater("the keys of tokens are not available"),
+        _ => Closing::explained(CloseCode::Auth, problem),
+    };
+    connection::farewell(socket, closing).await;
 }
 
 /// A client that names subprotocols must name ours; one that names none is taken to mean it.

@@ -1,10 +1,12 @@
 //! What a client's frame asks for, and the answer.
 
-use p2p_auth::Scope;
+use std::sync::Arc;
+
+use p2p_auth::{Scope, Token};
 use p2p_registry::{Outgoing, Published, RegistryError, Sent, Target};
 use p2p_telemetry::metrics::SIGNALING_RECEIPTS;
-use p2p_wire::client::{Connect, Join, Nat, Send, Trickle};
-use p2p_wire::server::{ErrorMessage, Joined, Pong, Receipt, ReceiptStatus};
+use p2p_wire::client::{Connect, Join, Nat, Refresh, Send, Trickle};
+use p2p_wire::server::{ErrorMessage, Joined, Pong, Receipt, ReceiptStatus, Refreshed};
 use p2p_wire::{
     ClientMessage, CloseCode, Code, Problem, Report, RequestId, RoomName, ServerMessage,
 };
@@ -15,6 +17,7 @@ use super::connection::Connection;
 use super::rate::Pace;
 use super::socket::Socket;
 use crate::attempt;
+use crate::clock;
 use crate::meters;
 
 /// What a frame is answered with. Most need no answer.
@@ -50,6 +53,7 @@ impl Connection {
             ClientMessage::Connect(connect) => Box::pin(self.connect(connect)).await,
             ClientMessage::Candidate(trickle) => self.candidate(trickle).await,
             ClientMessage::Report(report) => self.report(report).await,
+            ClientMessage::Refresh(refresh) => Box::pin(self.refresh(refresh)).await,
             ClientMessage::Ping(ping) => Ok(Some(ServerMessage::Pong(Pong { id: ping.id }))),
         };
         match reply {
@@ -101,6 +105,34 @@ impl Connection {
         let published = Published { nat: Some(nat.profile), candidates };
         self.instance.registry.publish(&self.owner, published).await?;
         refused.map_or(Ok(None), |problem| Err(problem.into()))
+    }
+
+    /// Goes on with a newer token: what it allows counts for whatever comes after it, and the
+    /// connection may last until it ends. A token that is refused leaves the earlier one in force.
+    async fn refresh(&mut self, refresh: Refresh) -> Result<Reply, Refusal> {
+        let token = Token::new(refresh.token.expose());
+        let verified = self.instance.keys.verify(&token, clock::unix_seconds()).await;
+        let grant = verified.map_err(|error| error.problem())?;
+        if *grant.app() != self.owner.app || !grant.may_be(&self.owner.peer) {
+            return Err(Refusal::Problem(Problem::new(
+                Code::NotAllowed,
+                "Not this peer",
+                format!(
+                    "the token is for {} in the app {}, and this session is {} in {}",
+                    grant.subject(),
+                    grant.app(),
+                    self.owner.peer,
+                    self.owner.app
+                ),
+                "refresh with a token for the same app and peer; the earlier one stays in force",
+            )));
+        }
+        self.take_token(Arc::new(grant));
+        Ok(Some(ServerMessage::Refreshed(Refreshed {
+            id: refresh.id,
+            token_expires_ms: self.token_expires_ms(),
+            ice_servers: self.ice_servers(),
+        })))
     }
 
     async fn join(&self, join: Join) -> Result<Reply, Refusal> {
@@ -212,6 +244,7 @@ fn request_id(message: &ClientMessage) -> Option<&RequestId> {
         ClientMessage::Send(send) => Some(&send.id),
         ClientMessage::Connect(connect) => Some(&connect.id),
         ClientMessage::Ping(ping) => ping.id.as_ref(),
+        ClientMessage::Refresh(refresh) => Some(&refresh.id),
         ClientMessage::Hello(_)
         | ClientMessage::Nat(_)
         | ClientMessage::Meta(_)

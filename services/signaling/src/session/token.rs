@@ -49,11 +49,11 @@ impl Presented {
     }
 
     /// What the bearer may do.
-    pub(crate) fn verify(&self, instance: &Instance) -> Result<Arc<Grant>, TokenError> {
+    pub(crate) async fn verify(&self, instance: &Instance) -> Result<Arc<Grant>, TokenError> {
         let now = clock::unix_seconds();
         match self {
             Self::Header(token) | Self::Subprotocol(token) => {
-                instance.config.verifier.verify(token, now).map(Arc::new)
+                instance.keys.verify(token, now).await.map(Arc::new)
             }
             Self::Ticket(ticket) => instance.tickets.redeem(ticket).ok_or_else(|| {
                 TokenError::Malformed("the ticket is unknown, used or expired".to_owned())

@@ -7,6 +7,7 @@ mod bad_input;
 mod documentation;
 mod drain;
 mod http;
+mod keys;
 mod logs;
 mod messages;
 mod rooms;
