@@ -429,6 +429,7 @@ pub(crate) async fn what_a_peer_publishes_is_read_by_its_attempts(
     let published = Published {
         nat: Some(NatProfile { nat_type: NatType::FullCone, ..NatProfile::default() }),
         candidates: vec![Candidate::udp(CandidateKind::Host, "192.0.2.1:5".parse().unwrap())],
+        region: Some("eu".to_owned()),
     };
     registry.publish(&alice.owner, published.clone()).await.unwrap();
     let view = registry.peer(&app(), &peer("alice")).await.unwrap().unwrap();

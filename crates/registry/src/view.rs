@@ -11,6 +11,8 @@ pub struct Published {
     pub nat: Option<NatProfile>,
     /// Where it may be reached.
     pub candidates: Vec<Candidate>,
+    /// The region of the instance that it is connected to; relays near it are preferred.
+    pub region: Option<String>,
 }
 
 /// One peer as an attempt's coordinator sees it.

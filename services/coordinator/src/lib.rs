@@ -21,6 +21,7 @@ mod migrate;
 mod output;
 mod ports;
 mod redis;
+mod registration;
 mod relay;
 mod secret;
 mod settings;

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::ArgMatches;
-use p2p_registry::{MemoryRegistry, RedisRegistry, RedisSettings, Registry, Settings};
+use p2p_registry::{
+    MemoryRegistry, RedisRegistry, RedisSettings, Registry, RelayDirectory, RelayLease, Settings,
+};
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::time::timeout;
 use tracing::warn;
@@ -20,8 +22,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Which Redis.
 #[derive(Debug, clap::Args)]
 pub struct RedisArgs {
-    /// Redis 7 or Valkey that instances share: redis://USER:PASSWORD@HOST:6379; without it this
-    /// instance is the only one
+    /// Redis 7 or Valkey that all share: redis://USER:PASSWORD@HOST:6379; without it an instance
+    /// of signaling is the only one, and a relay is known to whom it is named
     #[arg(long, value_name = "URL", env = "P2P_REDIS_URL", hide_env_values = true)]
     redis: Option<SecretString>,
     /// File with that URL
@@ -35,19 +37,37 @@ pub struct RedisArgs {
     redis_password_file: Option<PathBuf>,
 }
 
+/// The Redis that the settings name, if they name one.
+pub fn settings(matches: &ArgMatches) -> Result<Option<RedisSettings>, Failure> {
+    let url = url_password::url(matches, "redis", false)?;
+    Ok(url.map(|url| RedisSettings::new(url.expose_secret())))
+}
+
+/// The relays that register themselves there.
+pub fn relay_directory(matches: &ArgMatches) -> Result<Option<Arc<RelayDirectory>>, Failure> {
+    let settings = settings(matches)?;
+    settings.map(|settings| RelayDirectory::start(settings).map_err(|_| not_a_url())).transpose()
+}
+
+/// The entry that a relay keeps there.
+pub fn relay_lease(matches: &ArgMatches) -> Result<Option<RelayLease>, Failure> {
+    let settings = settings(matches)?;
+    settings.map(|settings| RelayLease::new(settings).map_err(|_| not_a_url())).transpose()
+}
+
+fn not_a_url() -> Failure {
+    Failure::usage(
+        "the URL of Redis is not one",
+        "write it as redis://HOST:6379, redis://USER:PASSWORD@HOST:6379/0 or redis+unix:///PATH",
+    )
+}
+
 /// The registry that the settings ask for.
 pub async fn registry(matches: &ArgMatches) -> Result<Arc<dyn Registry>, Failure> {
-    let Some(url) = url_password::url(matches, "redis", false)? else {
+    let Some(settings) = settings(matches)? else {
         return Ok(MemoryRegistry::start(Settings::default()));
     };
-    let settings = RedisSettings::new(url.expose_secret());
-    let registry = RedisRegistry::start(Settings::default(), settings).map_err(|_| {
-        Failure::usage(
-            "the URL of Redis is not one",
-            "write it as redis://HOST:6379, redis://USER:PASSWORD@HOST:6379/0 or \
-             redis+unix:///PATH",
-        )
-    })?;
+    let registry = RedisRegistry::start(Settings::default(), settings).map_err(|_| not_a_url())?;
     if timeout(PATIENCE, registry.connected()).await.is_err() {
         warn!(trouble = registry.trouble(), "Redis does not answer yet");
     }

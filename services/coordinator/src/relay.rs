@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{ArgMatches, FromArgMatches as _};
@@ -18,9 +19,14 @@ use crate::certificate::Renewal;
 use crate::failure::{Failure, exit};
 use crate::listening;
 use crate::output::say;
+use crate::redis::{self, RedisArgs};
+use crate::registration;
 use crate::settings::address::{PortRange, port_range, relay_listener};
 use crate::settings::{duration, secret};
 use crate::version::VERSION;
+
+/// How long the end of a relay may take to be said to Redis.
+const WITHDRAWAL: Duration = Duration::from_secs(3);
 
 /// Serve STUN and TURN over UDP, TCP and TLS
 #[derive(Debug, clap::Args)]
@@ -91,11 +97,17 @@ pub struct Args {
         value_parser = duration::parse
     )]
     drain_timeout: Duration,
+    #[command(flatten)]
+    redis: RedisArgs,
+    /// Where this relay is, in your own words: it is handed out to peers of the same region first
+    #[arg(long, value_name = "NAME", env = "P2P_REGION", default_value = "")]
+    region: String,
 }
 
 /// Checks the settings without binding anything.
 pub fn check(matches: &ArgMatches) -> Result<(), Failure> {
     let args = Args::from_arg_matches(matches).map_err(|error| Failure::bug(error.to_string()))?;
+    redis::relay_lease(matches)?;
     let config = config(&args, matches)?;
     match config.tls {
         Some(files) => files.check().map_err(|error| failure(&error, "--tls-cert")),
@@ -107,17 +119,20 @@ pub fn check(matches: &ArgMatches) -> Result<(), Failure> {
 pub async fn run(args: &Args, matches: &ArgMatches) -> Result<(), Failure> {
     let config = config(args, matches)?;
     let renewal = config.tls.is_some().then(Renewal::new);
+    let (capacity, external_ips) = (config.port_range.len(), config.external_ips.clone());
+    let configured = config.listen.len();
     let shutdown = Shutdown::new();
     shutdown.listen().map_err(|error| Failure::bug(format!("no signal handler: {error}")))?;
     let metrics = prometheus::install(VERSION).map_err(|error| Failure::bug(error.to_string()))?;
 
+    let lease = redis::relay_lease(matches)?;
     admin::keep_up(metrics.clone());
     let relay = Relay::bind(config).map_err(|error| failure(&error, "--listen"))?;
     let admin = match args.admin_listen {
         Some(address) => Some(Admin::bind(address, shutdown.clone(), metrics).await?),
         None => None,
     };
-    let relay = relay.start().map_err(|error| failure(&error, "--listen"))?;
+    let relay = Arc::new(relay.start().map_err(|error| failure(&error, "--listen"))?);
     for listening in relay.listening() {
         say(format_args!("relay ready on {listening}"));
     }
@@ -125,6 +140,20 @@ pub async fn run(args: &Args, matches: &ArgMatches) -> Result<(), Failure> {
         say(format_args!("relay admin ready on http://{}", admin.address()));
         admin.start();
     }
+
+    let registration = lease.map(|lease| {
+        // What the alternate address adds is for discovery.
+        let udp = &relay.local_addrs()[..configured];
+        let tcp: Vec<SocketAddr> = relay
+            .listening()
+            .iter()
+            .filter(|listening| listening.transport == Transport::Tcp)
+            .map(|listening| listening.addr)
+            .collect();
+        let told = |listeners: &[SocketAddr]| registration::reachable_at(listeners, &external_ips);
+        let record = registration::record(&args.region, told(udp), told(&tcp));
+        tokio::spawn(registration::keep(lease, record, relay.clone(), capacity, shutdown.clone()))
+    });
 
     tokio::select! {
         () = shutdown.draining() => {}
@@ -139,6 +168,10 @@ pub async fn run(args: &Args, matches: &ArgMatches) -> Result<(), Failure> {
     // The relay keeps its own deadline; this one only catches a relay that does not.
     shutdown.finish(stopped, args.drain_timeout + Duration::from_secs(1)).await;
     relay.shutdown();
+    if let Some(registration) = registration {
+        // It withdraws as soon as the relay has stopped.
+        let _ = tokio::time::timeout(WITHDRAWAL, registration).await;
+    }
     Ok(())
 }
 

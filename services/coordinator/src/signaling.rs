@@ -30,6 +30,9 @@ const DRAIN_DEADLINE: Duration = Duration::from_secs(30);
 /// Serve signaling: WebSocket, HTTP API, statistics
 #[derive(Debug, clap::Args)]
 pub struct Args {
+    /// Where this instance is, in your own words: clients get relays of the same region first
+    #[arg(long, value_name = "NAME", env = "P2P_REGION")]
+    region: Option<String>,
     /// Where clients connect
     #[arg(
         long,
@@ -115,7 +118,7 @@ pub fn check(matches: &ArgMatches) -> Result<(), Failure> {
 
 /// Serves until a signal ends it.
 pub async fn run(args: &Args, matches: &ArgMatches) -> Result<(), Failure> {
-    let config = config(args, matches)?;
+    let mut config = config(args, matches)?;
     let shutdown = Shutdown::new();
     shutdown.listen().map_err(|error| Failure::bug(format!("no signal handler: {error}")))?;
 
@@ -125,6 +128,10 @@ pub async fn run(args: &Args, matches: &ArgMatches) -> Result<(), Failure> {
     let database = database::url(matches)?;
     let statistics = Statistics::open(database.as_ref(), &args.data).await?;
     let registry = redis::registry(matches).await?;
+    if config.turn_secrets.is_empty() {
+        tracing::debug!("no TURN secret: relays that register themselves are not handed out");
+    }
+    config.relay_directory = redis::relay_directory(matches)?;
     let signaling = Signaling::bind(config, registry, statistics.store())
         .await
         .map_err(|error| failure(&error, args.listen, "--listen"))?
@@ -167,6 +174,7 @@ fn config(args: &Args, matches: &ArgMatches) -> Result<SignalingConfig, Failure>
     let mut config = SignalingConfig::new(args.listen, verifier);
     config.admin_listen = args.admin_listen;
     config.jwks = jwks;
+    config.region = args.region.clone();
     // A relay is a STUN server too, where it serves UDP.
     let of_relays = args.relays.iter().filter(|uri| !uri.contains('?'));
     let of_relays = of_relays.filter_map(|uri| uri.strip_prefix("turn:"));

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use p2p_auth::Verifier;
 use p2p_auth::turn_rest::TurnSecrets;
+use p2p_registry::RelayDirectory;
 use p2p_wire::limits::{ATTEMPT_TIMEOUT_MS, HEARTBEAT_MS, HELLO_DEADLINE_MS};
 
 use crate::keys::JwksUrl;
@@ -25,6 +26,11 @@ pub struct SignalingConfig {
     pub stun: Vec<String>,
     /// The relays, in the order of preference. None.
     pub relays: Vec<RelayOffer>,
+    /// The relays that come and go by themselves. None.
+    pub relay_directory: Option<Arc<RelayDirectory>>,
+    /// Where this instance is, in the operator's words: relays of the same region are preferred.
+    /// Nowhere.
+    pub region: Option<String>,
     /// The secrets shared with the relays; needed when there are any.
     pub turn_secrets: TurnSecrets,
     /// How long relay credentials are good for. 1 h.
@@ -49,6 +55,8 @@ impl SignalingConfig {
             jwks: None,
             stun: Vec::new(),
             relays: Vec::new(),
+            relay_directory: None,
+            region: None,
             turn_secrets: TurnSecrets::default(),
             turn_ttl: Duration::from_secs(3600),
             origins: Origins::Any,

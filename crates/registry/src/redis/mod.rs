@@ -505,15 +505,15 @@ fn listing<Id, T>(mut items: Vec<T>, limit: usize, id: impl Fn(&T) -> Id) -> Lis
 }
 
 fn write_published(published: &Published) -> String {
-    to_json(&(&published.nat, &published.candidates))
+    to_json(&(&published.nat, &published.candidates, &published.region))
 }
 
 fn read_published(text: &str) -> Result<Published, RegistryError> {
     if text.is_empty() {
         return Ok(Published::default());
     }
-    let (nat, candidates) = json(text)?;
-    Ok(Published { nat, candidates })
+    let (nat, candidates, region) = json(text)?;
+    Ok(Published { nat, candidates, region })
 }
 
 fn to_json(value: &impl serde::Serialize) -> String {

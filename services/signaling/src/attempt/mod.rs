@@ -101,11 +101,13 @@ impl Attempts {
         let plan = p2p_nat::plan::plan(near_nat, far_nat, connect.policy);
         let (near_ice, far_ice) = (ice_credentials(), ice_credentials());
         let now_unix = clock::unix_seconds();
-        let relays_for = |peer: &PeerId| match connect.policy {
-            Policy::Direct => Vec::new(),
-            Policy::Auto | Policy::Relay => {
-                relays.map(|r| r.with_credentials(app, peer, now_unix)).unwrap_or_default()
-            }
+        let relays = relays.filter(|_| connect.policy != Policy::Direct).map(|relays| {
+            let [near, far] = [&near, &far].map(|view| view.published.region.as_deref());
+            (relays, relays.for_pair(app, [(&caller.peer, near), (callee, far)]))
+        });
+        let relays_for = |peer: &PeerId| match &relays {
+            Some((relays, pair)) => relays.for_side(pair, app, peer, now_unix),
+            None => Vec::new(),
         };
         let side =
             |other: &PeerId, view: &PeerView, own: &IceCredentials, its: &IceCredentials| Attempt {

@@ -102,7 +102,11 @@ impl Connection {
     async fn publish(&self, nat: Nat) -> Result<Reply, Refusal> {
         let (candidates, refused) =
             attempt::sift(self.instance.attempts.addresses(), nat.candidates);
-        let published = Published { nat: Some(nat.profile), candidates };
+        let published = Published {
+            nat: Some(nat.profile),
+            candidates,
+            region: self.instance.config.region.clone(),
+        };
         self.instance.registry.publish(&self.owner, published).await?;
         refused.map_or(Ok(None), |problem| Err(problem.into()))
     }

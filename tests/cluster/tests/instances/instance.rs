@@ -31,10 +31,16 @@ pub(crate) struct Instance {
 
 impl Instance {
     pub(crate) async fn start(redis: &Redis) -> Self {
+        Self::start_with(redis, &[]).await
+    }
+
+    /// One with further flags.
+    pub(crate) async fn start_with(redis: &Redis, flags: &[&str]) -> Self {
         let data = tempfile::tempdir().unwrap();
         let mut process = Command::new(binary())
             .args(["signaling", "--listen", "127.0.0.1:0", "--jwt-secret", SECRET, "--redis"])
             .arg(redis.url())
+            .args(flags)
             .arg("--data")
             .arg(data.path())
             .stderr(Stdio::piped())
@@ -88,11 +94,25 @@ impl Instance {
         client
     }
 
+    /// Where clients connect.
+    pub(crate) fn url(&self) -> String {
+        format!("ws://{}", self.address)
+    }
+
     /// Status and body.
     pub(crate) async fn get(&self, path: &str) -> (u16, String) {
+        self.get_with(path, None).await
+    }
+
+    /// The same with a token.
+    pub(crate) async fn get_with(&self, path: &str, token: Option<&str>) -> (u16, String) {
         let mut stream = TcpStream::connect(&self.address).await.unwrap();
-        let request =
-            format!("GET {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", self.address);
+        let bearer = token.map(|token| format!("Authorization: Bearer {token}\r\n"));
+        let bearer = bearer.unwrap_or_default();
+        let request = format!(
+            "GET {path} HTTP/1.1\r\nHost: {}\r\n{bearer}Connection: close\r\n\r\n",
+            self.address
+        );
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut answer = String::new();
         timeout(HANG, stream.read_to_string(&mut answer)).await.expect("an answer").unwrap();
@@ -156,7 +176,7 @@ impl Drop for Instance {
     }
 }
 
-fn token(name: &str) -> String {
+pub(crate) fn token(name: &str) -> String {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
     let claims = Claims::new(name.parse().unwrap(), now + 3600)
         .with_rooms(["*".parse().unwrap()])
@@ -165,7 +185,7 @@ fn token(name: &str) -> String {
 }
 
 /// Beside the folder of the test's own binary.
-fn binary() -> PathBuf {
+pub(crate) fn binary() -> PathBuf {
     let test = std::env::current_exe().unwrap();
     let folder = test.parent().and_then(|deps| deps.parent()).unwrap();
     let binary = folder.join("coordinator");

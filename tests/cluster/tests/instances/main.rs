@@ -8,3 +8,4 @@ mod instance;
 mod messages;
 mod metrics;
 mod outage;
+mod relays;
