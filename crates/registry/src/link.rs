@@ -86,6 +86,11 @@ impl Link {
 }
 
 impl Feed {
+    /// A frame that is there already, so that several can be written at once.
+    pub fn ready(&mut self) -> Option<Frame> {
+        self.queue.try_recv().ok()
+    }
+
     /// The next frame, or why there is none. Safe to drop and call again.
     pub async fn next(&mut self) -> Delivery {
         tokio::select! {

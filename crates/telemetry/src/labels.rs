@@ -151,8 +151,20 @@ pub(crate) const REDIS_COMMAND: Label = label(
 pub(crate) const REDIS_RESULT: Label = label("result", &["ok", "error", "timeout"]);
 pub(crate) const SPAN_DROP: Label = label("reason", &["queue_full", "refused", "unreachable"]);
 /// Which limit refused.
-pub(crate) const LIMIT: Label =
-    label("limit", &["messages", "handshakes", "connections", "attempts", "candidates", "http"]);
+pub(crate) const LIMIT: Label = label(
+    "limit",
+    &[
+        "messages",
+        "handshakes",
+        "connections",
+        "attempts",
+        "candidates",
+        "http",
+        "app",
+        "offers",
+        "half_open",
+    ],
+);
 pub(crate) const ROLE: Label = label("role", &["signaling", "relay"]);
 pub(crate) const VERSION: Label = label("version", &[]);
 

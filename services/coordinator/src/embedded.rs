@@ -86,6 +86,9 @@ impl Embedded {
         config.turn_ttl = TOKEN_TTL;
         config.allow_loopback_candidates = true;
         config.timing.drain = DRAIN;
+        // Programs on this machine, which their developer makes connect as often as they like.
+        config.limits.offers_per_second = config.limits.messages_per_second;
+        config.limits.offer_burst = config.limits.message_burst;
         let registry = MemoryRegistry::start(Settings::default());
         let signaling = Signaling::bind(config, registry, store.clone())
             .await

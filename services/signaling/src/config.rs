@@ -131,6 +131,20 @@ pub struct InstanceLimits {
     pub message_burst: u32,
     /// Messages refused as too fast before the connection is closed. 400.
     pub too_fast_strikes: u32,
+    /// Messages a second of all connections of an app to this instance, sustained. 50,000.
+    pub app_messages_per_second: u32,
+    /// Messages of an app that may come at once. 100,000.
+    pub app_message_burst: u32,
+    /// Offers a second from one peer to another, sustained: `connect`, and messages to a peer whose
+    /// kind is `offer`. 20.
+    pub offers_per_second: u32,
+    /// Offers from one peer to another that may come at once. 200.
+    pub offer_burst: u32,
+    /// Connections at once that have shown no valid token yet, of one IPv4 address or one IPv6
+    /// network of 64 bits. 64.
+    pub half_open: usize,
+    /// The same for a private or loopback address, which usually is a proxy's. 4,096.
+    pub half_open_private: usize,
     /// Frames that wait for one slow client. 512, which holds a full inbox and its events.
     pub outbox: usize,
     /// Attempts that are open or may still turn direct. 20,000.
@@ -150,6 +164,12 @@ impl Default for InstanceLimits {
             messages_per_second: 100,
             message_burst: 400,
             too_fast_strikes: 400,
+            app_messages_per_second: 50_000,
+            app_message_burst: 100_000,
+            offers_per_second: 20,
+            offer_burst: 200,
+            half_open: 64,
+            half_open_private: 4_096,
             outbox: 512,
             attempts: 20_000,
             tickets: 10_000,

@@ -19,10 +19,16 @@ use tokio_util::task::TaskTracker;
 use crate::attempt::Attempts;
 use crate::config::SignalingConfig;
 use crate::error::SignalingError;
+use crate::half_open::HalfOpen;
 use crate::http::Tickets;
 use crate::keys::Keys;
 use crate::meters::Meters;
+use crate::pacer::Pacer;
 use crate::relays::Relays;
+
+/// Slots for the rates of apps, and of pairs of peers: 128 KiB together.
+const APP_PACES: usize = 1024;
+const OFFER_PACES: usize = 15 * 1024;
 
 /// One instance.
 pub(crate) struct Instance {
@@ -34,6 +40,9 @@ pub(crate) struct Instance {
     pub(crate) tickets: Tickets,
     pub(crate) keys: Keys,
     pub(crate) relays: Relays,
+    pub(crate) app_pace: Pacer,
+    pub(crate) offer_pace: Pacer,
+    pub(crate) half_open: Arc<HalfOpen>,
     pub(crate) meters: Meters,
     pub(crate) exporter: Exporter,
     pub(crate) stop: Shutdown,
@@ -81,6 +90,17 @@ impl Instance {
             keys: Keys::new(config.verifier.clone(), config.jwks.clone()),
             relays: Relays::new(&config)?,
             meters: Meters::new(),
+            app_pace: Pacer::new(
+                config.limits.app_messages_per_second,
+                config.limits.app_message_burst,
+                APP_PACES,
+            ),
+            offer_pace: Pacer::new(
+                config.limits.offers_per_second,
+                config.limits.offer_burst,
+                OFFER_PACES,
+            ),
+            half_open: HalfOpen::new(config.limits.half_open, config.limits.half_open_private),
             places: Arc::new(Semaphore::new(config.limits.connections)),
             sessions: TaskTracker::new(),
             stop: Shutdown::new(),

@@ -16,12 +16,14 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use p2p_telemetry::Shutdown;
+use p2p_wire::Redacted;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
 use tracing::{debug, warn};
 
+use crate::half_open::{HalfOpen, Unproven};
 use crate::meters;
 
 /// Bytes of a request's head, and of hyper's buffer for it.
@@ -34,6 +36,7 @@ pub(crate) async fn serve(
     listener: TcpListener,
     router: Router,
     places: Arc<Semaphore>,
+    half_open: Arc<HalfOpen>,
     header_deadline: Duration,
     stop: Shutdown,
 ) {
@@ -56,8 +59,13 @@ pub(crate) async fn serve(
             meters::limited("connections");
             continue;
         };
+        let Some(unproven) = half_open.enter(from.ip()) else {
+            meters::limited("half_open");
+            debug!(from = %Redacted::from(from), "too many connections without a token");
+            continue;
+        };
         let connection =
-            serve_connection(stream, from, router.clone(), header_deadline, stop.clone());
+            serve_connection(stream, from, unproven, router.clone(), header_deadline, stop.clone());
         connections.spawn(async move {
             connection.await;
             drop(place);
@@ -70,6 +78,7 @@ pub(crate) async fn serve(
 async fn serve_connection(
     stream: TcpStream,
     from: SocketAddr,
+    unproven: Unproven,
     router: Router,
     header_deadline: Duration,
     stop: Shutdown,
@@ -78,8 +87,10 @@ async fn serve_connection(
     if let Err(error) = stream.set_nodelay(true) {
         debug!(%error, "TCP_NODELAY refused");
     }
+    let unproven = Arc::new(unproven);
     let service = service_fn(move |mut request: hyper::Request<Incoming>| {
         request.extensions_mut().insert(ConnectInfo(from));
+        request.extensions_mut().insert(unproven.clone());
         let router = router.clone();
         async move { Ok::<_, Infallible>(answer(router, request).await) }
     });

@@ -86,7 +86,15 @@ impl Signaling {
         .flatten()
         {
             let (places, stop) = (places.clone(), instance.stop.clone());
-            tasks.spawn(listener::serve(listener, router, places, header_deadline, stop));
+            let half_open = instance.half_open.clone();
+            tasks.spawn(listener::serve(
+                listener,
+                router,
+                places,
+                half_open,
+                header_deadline,
+                stop,
+            ));
         }
         let watched = instance.clone();
         tasks.spawn(async move {

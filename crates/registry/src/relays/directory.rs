@@ -38,7 +38,8 @@ impl RelayDirectory {
     /// # Errors
     /// The address is not one.
     pub fn start(settings: RedisSettings) -> Result<Arc<Self>, RegistryError> {
-        let client = redis::Client::open(settings.url.as_str()).map_err(unavailable)?;
+        let client =
+            redis::Client::open(settings.url.as_str()).map_err(|error| unavailable(&error))?;
         let (found, relays) = watch::channel(Arc::from([]));
         let task = tokio::spawn(follow(settings, client, found));
         Ok(Arc::new(Self { relays, task: Some(task) }))

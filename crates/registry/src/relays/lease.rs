@@ -57,7 +57,8 @@ impl RelayLease {
     /// # Errors
     /// The address is not one.
     pub fn new(settings: RedisSettings) -> Result<Self, RegistryError> {
-        let client = redis::Client::open(settings.url.as_str()).map_err(unavailable)?;
+        let client =
+            redis::Client::open(settings.url.as_str()).map_err(|error| unavailable(&error))?;
         Ok(Self {
             settings,
             client,
@@ -122,7 +123,7 @@ where
         answer
     };
     match timeout(settings.deadline, asked).await {
-        Ok(answer) => answer.map_err(unavailable),
+        Ok(answer) => answer.map_err(|error| unavailable(&error)),
         Err(_) => {
             let millis = settings.deadline.as_millis();
             Err(RegistryError::Unavailable(format!("no answer within {millis} ms")))
@@ -130,6 +131,6 @@ where
     }
 }
 
-pub(super) fn unavailable(error: redis::RedisError) -> RegistryError {
+pub(super) fn unavailable(error: &redis::RedisError) -> RegistryError {
     RegistryError::Unavailable(error.to_string())
 }

@@ -8,6 +8,7 @@ use p2p_auth::{Grant, Scope};
 use p2p_wire::{Code, Problem};
 
 use super::problem::ProblemResponse;
+use crate::half_open::Unproven;
 use crate::instance::Instance;
 use crate::session::token::Presented;
 
@@ -37,6 +38,10 @@ impl FromRequestParts<Arc<Instance>> for Bearer {
         parts: &mut Parts,
         instance: &Arc<Instance>,
     ) -> Result<Self, ProblemResponse> {
-        Ok(Self(Presented::in_headers(&parts.headers).verify(instance).await?))
+        let grant = Presented::in_headers(&parts.headers).verify(instance).await?;
+        if let Some(unproven) = parts.extensions.get::<Arc<Unproven>>() {
+            unproven.release();
+        }
+        Ok(Self(grant))
     }
 }

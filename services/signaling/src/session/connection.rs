@@ -211,7 +211,7 @@ impl Connection {
         loop {
             let outcome = tokio::select! {
                 inbound = socket.next() => Box::pin(self.on_inbound(socket, inbound)).await,
-                delivery = feed.next() => self.on_delivery(socket, delivery).await,
+                delivery = feed.next() => self.on_delivery(socket, feed, delivery).await,
                 () = &mut timer => {
                     let checked = self.check_deadlines(Instant::now());
                     timer.as_mut().reset(self.next_deadline());
@@ -233,12 +233,18 @@ impl Connection {
     async fn on_delivery(
         &mut self,
         socket: &mut Socket,
+        feed: &mut Feed,
         delivery: Delivery,
     ) -> Result<(), Closing> {
         match delivery {
             Delivery::Frame(frame) => {
                 self.bucket.delivered();
-                socket.send_text(Utf8Bytes::from(&*frame)).await
+                let more = || {
+                    let frame = feed.ready()?;
+                    self.bucket.delivered();
+                    Some(Utf8Bytes::from(&*frame))
+                };
+                socket.send_texts(Utf8Bytes::from(&*frame), more).await
             }
             Delivery::End(end) => Err(end.into()),
         }

@@ -6,6 +6,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use axum::Extension;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::ws::{WebSocket, WebSocketUpgrade};
@@ -23,6 +24,7 @@ use super::connection;
 use super::socket::Socket;
 use super::token::{Presented, protocols};
 use crate::config::Origins;
+use crate::half_open::Unproven;
 use crate::http::ProblemResponse;
 use crate::instance::Instance;
 use crate::meters;
@@ -43,12 +45,13 @@ pub(crate) async fn upgrade(
     State(instance): State<Arc<Instance>>,
     ConnectInfo(from): ConnectInfo<SocketAddr>,
     query: Result<Query<UpgradeQuery>, QueryRejection>,
+    unproven: Option<Extension<Arc<Unproven>>>,
     headers: HeaderMap,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Response {
     let ticket = query.ok().and_then(|Query(query)| query.ticket);
     match prepare(&instance, ticket, &headers, upgrade).await {
-        Ok(admission) => admission.accept(instance, from),
+        Ok(admission) => admission.accept(instance, from, unproven.map(|Extension(it)| it)),
         Err(problem) => problem.into_response(),
     }
 }
@@ -104,8 +107,21 @@ async fn prepare(
 }
 
 impl Admission {
-    fn accept(self, instance: Arc<Instance>, from: SocketAddr) -> Response {
+    fn accept(
+        self,
+        instance: Arc<Instance>,
+        from: SocketAddr,
+        unproven: Option<Arc<Unproven>>,
+    ) -> Response {
         let Self { upgrade, grant, place } = self;
+        // Who has no valid token stays counted until told so.
+        let unproven = unproven.filter(|unproven| match &grant {
+            Ok(_) => {
+                unproven.release();
+                false
+            }
+            Err(_) => true,
+        });
         // Counted from here, so that a drain also waits for those that are being upgraded.
         let counted = instance.sessions.token();
         let task = move |socket: WebSocket| async move {
@@ -116,7 +132,7 @@ impl Admission {
                 Ok(grant) => connection::run(instance, socket, grant, from).await,
                 Err(error) => turn_away(socket, &error).await,
             }
-            drop((place, counted));
+            drop((place, counted, unproven));
         };
         upgrade
             .protocols([SUBPROTOCOL])

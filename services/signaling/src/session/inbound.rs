@@ -1,6 +1,7 @@
 //! What a client's frame asks for, and the answer.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use p2p_auth::{Scope, Token};
 use p2p_registry::{Outgoing, Published, RegistryError, Sent, Target};
@@ -20,6 +21,9 @@ use crate::attempt;
 use crate::clock;
 use crate::meters;
 
+/// The kind of a message that asks a peer for a connection.
+const OFFER: &str = "offer";
+
 /// What a frame is answered with. Most need no answer.
 type Reply = Option<ServerMessage>;
 
@@ -32,6 +36,10 @@ impl Connection {
         let id = request_id(&message).cloned();
         if let Pace::TooFast(strikes) = self.pace(&message) {
             return self.slow_down(socket, id, strikes).await;
+        }
+        if let Err(problem) = self.common_pace(&message) {
+            meters::rejected(problem.code);
+            return socket.send(&ServerMessage::Error(ErrorMessage::new(id, problem))).await;
         }
         let reply = match message {
             ClientMessage::Hello(_) => Err(Refusal::Problem(Problem::new(
@@ -75,6 +83,43 @@ impl Connection {
         }
     }
 
+    /// What this connection shares with others: its app's rate, and that of its offers to one peer.
+    /// Going over them is nothing to close the connection for.
+    fn common_pace(&self, message: &ClientMessage) -> Result<(), Problem> {
+        let (now, instance) = (Instant::now(), &self.instance);
+        let limits = &instance.config.limits;
+        let app = &self.owner.app;
+        if !matches!(message, ClientMessage::Ack(_) | ClientMessage::Ping(_)) {
+            instance.app_pace.take(app, now).map_err(|wait| {
+                meters::limited("app");
+                too_fast(
+                    format!(
+                        "the app {app} sends more than {} messages a second to this instance; \
+                         this one is dropped",
+                        limits.app_messages_per_second
+                    ),
+                    wait,
+                )
+            })?;
+        }
+        let to = match message {
+            ClientMessage::Connect(connect) => Some(&connect.to),
+            ClientMessage::Send(send) if send.kind == OFFER => send.to.as_ref(),
+            _ => None,
+        };
+        let Some(to) = to else { return Ok(()) };
+        instance.offer_pace.take((app, &self.owner.peer, to), now).map_err(|wait| {
+            meters::limited("offers");
+            too_fast(
+                format!(
+                    "more than {} offers a second to {to} after a burst of {}; this one is dropped",
+                    limits.offers_per_second, limits.offer_burst
+                ),
+                wait,
+            )
+        })
+    }
+
     async fn slow_down(
         &self,
         socket: &mut Socket,
@@ -83,14 +128,12 @@ impl Connection {
     ) -> Result<(), Closing> {
         let limits = &self.instance.config.limits;
         meters::limited("messages");
-        let problem = Problem::new(
-            Code::TooFast,
-            "Too fast",
+        let problem = too_fast(
             format!(
                 "more than {} messages a second after a burst of {}; this one is dropped",
                 limits.messages_per_second, limits.message_burst
             ),
-            format!("wait {} ms before the next message", self.bucket.wait().as_millis().max(1)),
+            self.bucket.wait(),
         );
         if strikes > limits.too_fast_strikes {
             return Err(Closing::explained(CloseCode::TooFast, problem));
@@ -273,6 +316,11 @@ fn receipt(id: RequestId, status: ReceiptStatus, reason: Option<String>) -> Serv
 fn rejected(id: RequestId, problem: &Problem) -> ServerMessage {
     let reason = format!("{}: {}", problem.code.as_str(), problem.detail);
     receipt(id, ReceiptStatus::Rejected, Some(reason))
+}
+
+fn too_fast(detail: String, wait: Duration) -> Problem {
+    let fix = format!("wait {} ms before the next message", wait.as_millis().max(1));
+    Problem::new(Code::TooFast, "Too fast", detail, fix)
 }
 
 fn room_not_granted(room: &RoomName) -> Problem {

@@ -3,11 +3,15 @@
 use std::time::Duration;
 
 use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket};
+use futures_util::SinkExt as _;
 use p2p_wire::ServerMessage;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use tokio_tungstenite::tungstenite::Error as WebSocketError;
 
 use super::closing::Closing;
+
+/// Frames that are written together at most: the others wait no longer than for these.
+const AT_ONCE: usize = 32;
 
 /// What comes out of a WebSocket.
 #[derive(Debug)]
@@ -59,7 +63,31 @@ impl Socket {
 
     /// Sends a frame's text. One that is not taken within the deadline ends the connection.
     pub(super) async fn send_text(&mut self, text: Utf8Bytes) -> Result<(), Closing> {
-        match timeout(self.write_deadline, self.socket.send(Message::Text(text))).await {
+        Self::in_time(self.write_deadline, self.socket.send(Message::Text(text))).await
+    }
+
+    /// Sends a frame's text and those that are ready behind it, with as few writes as they fit in.
+    pub(super) async fn send_texts(
+        &mut self,
+        first: Utf8Bytes,
+        mut more: impl FnMut() -> Option<Utf8Bytes>,
+    ) -> Result<(), Closing> {
+        let sending = async {
+            self.socket.feed(Message::Text(first)).await?;
+            for _ in 1..AT_ONCE {
+                let Some(text) = more() else { break };
+                self.socket.feed(Message::Text(text)).await?;
+            }
+            self.socket.flush().await
+        };
+        Self::in_time(self.write_deadline, sending).await
+    }
+
+    async fn in_time(
+        deadline: Duration,
+        sending: impl Future<Output = Result<(), axum::Error>>,
+    ) -> Result<(), Closing> {
+        match timeout(deadline, sending).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) => Err(Closing::Lost),
             Err(_) => Err(Closing::TryLater("frames were taken too slowly; reconnect and resume")),

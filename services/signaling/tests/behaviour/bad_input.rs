@@ -5,11 +5,12 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::frame::Frame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
 
-use crate::support::{Client, World, all_for, now, raw_request, token};
+use crate::support::{Client, HANG, World, all_for, now, raw_request, token};
 
 /// A client that must come to no harm while another one misbehaves.
 struct Bystander(Client);
@@ -386,4 +387,84 @@ async fn payloads_of_any_json_pass_untouched() {
         let message: Value = alice.expect("message").await;
         assert_eq!(message["payload"], payload);
     }
+}
+
+#[tokio::test]
+async fn offers_to_one_peer_are_limited_and_others_still_get_theirs() {
+    let world = World::with(|config| {
+        config.limits.offers_per_second = 1;
+        config.limits.offer_burst = 2;
+    })
+    .await;
+    let mut alice = world.client("alice").await;
+    let offer =
+        |to: &str| json!({ "type": "send", "id": "o", "to": to, "kind": "offer", "payload": 1 });
+    for _ in 0..2 {
+        alice.send(offer("bob")).await;
+        assert_eq!(alice.expect("receipt").await["status"], "gone");
+    }
+    // A connection attempt is an offer, too.
+    alice.send(json!({ "type": "connect", "id": "c", "to": "bob" })).await;
+    let refused = alice.expect_error("too_fast").await;
+    assert!(refused["message"].as_str().unwrap().contains("offers a second to bob"), "{refused}");
+    alice.send(offer("carol")).await;
+    assert_eq!(alice.expect("receipt").await["status"], "gone");
+    let chat = json!({ "type": "send", "id": "m", "to": "bob", "kind": "chat", "payload": 1 });
+    alice.send(chat).await;
+    assert_eq!(alice.expect("receipt").await["status"], "gone", "only offers are held up");
+}
+
+#[tokio::test]
+async fn an_app_that_is_too_fast_does_not_slow_another_and_nobody_is_closed() {
+    let world = World::with(|config| {
+        config.limits.app_messages_per_second = 1;
+        config.limits.app_message_burst = 3;
+    })
+    .await;
+    let mut alice = world.client("alice").await;
+    let mut bob = world.client("bob").await;
+    for room in ["a", "b", "c"] {
+        alice.join(room).await;
+    }
+    bob.send(json!({ "type": "join", "id": "j", "room": "a" })).await;
+    let refused = bob.expect_error("too_fast").await;
+    assert!(refused["message"].as_str().unwrap().contains("the app default"), "{refused}");
+    let shop = all_for("carol").with_app("shop".parse().unwrap());
+    let mut carol = world.client_with(&shop, json!({ "type": "hello", "peer": "carol" })).await;
+    carol.join("a").await;
+    // Heartbeats are not messages, and the connection is still there.
+    bob.expect_silence().await;
+}
+
+#[tokio::test]
+async fn i5_connections_without_a_token_are_bounded_for_each_address() {
+    let world = World::with(|config| config.limits.half_open_private = 2).await;
+    let address = world.signaling.local_addr();
+    // With a token they do not count, however many there are.
+    let mut proven = Vec::new();
+    for n in 0..4 {
+        proven.push(world.client(&format!("peer-{n}")).await);
+    }
+    let idle =
+        [TcpStream::connect(address).await.unwrap(), TcpStream::connect(address).await.unwrap()];
+    let mut third = TcpStream::connect(address).await.unwrap();
+    let mut nothing = [0];
+    // An end or a reset: either way it was turned away.
+    let read = timeout(HANG, third.read(&mut nothing)).await.expect("it is closed at once");
+    assert!(!matches!(read, Ok(1..)), "{read:?}");
+    drop(idle);
+    let answered = async {
+        loop {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            let request = b"GET /livez HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n";
+            let mut answer = String::new();
+            if stream.write_all(request).await.is_ok()
+                && stream.read_to_string(&mut answer).await.is_ok()
+                && answer.starts_with("HTTP/1.1 200")
+            {
+                return;
+            }
+        }
+    };
+    timeout(HANG, answered).await.expect("those that are gone make room");
 }
