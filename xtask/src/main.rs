@@ -1,5 +1,6 @@
 //! `cargo xtask`: every check of the repository, from the rules of the tree to the NAT lab.
 
+mod bench;
 mod lab;
 mod packages;
 mod run;
@@ -43,6 +44,8 @@ enum Verb {
         #[arg(long)]
         only: Option<String>,
     },
+    /// What the parts cost, beside others in the same run.
+    Bench(bench::Arguments),
     /// The rules of the tree: dependencies, pure cores, names, sizes, invariants.
     Tidy,
     /// The commands of README.md, inside the network namespace made for them.
@@ -67,6 +70,7 @@ fn try_main(verb: &Verb) -> Result<bool> {
     match verb {
         Verb::Test { fast, only } => test::test(&workspace, *fast, only.as_deref()),
         Verb::Lab { write, only } => lab::lab(&workspace, *write, only.as_deref()),
+        Verb::Bench(arguments) => bench::bench(&workspace, arguments),
         Verb::Tidy => tidy::tidy(&workspace),
         Verb::ReadmeCommands => test::readme::run_commands(&workspace),
     }

@@ -28,6 +28,10 @@ pub(crate) const CLUSTER: &[Tool] = &[tool("redis-server", "redis-server"), tool
 /// What the tests of the statistics store run: a PostgreSQL server of their own.
 pub(crate) const STATS: &[Tool] = &[tool("initdb", "postgresql"), tool("postgres", "postgresql")];
 
+/// What the benchmarks run.
+pub(crate) const BENCH: &[Tool] =
+    &[tool("redis-server", "redis-server"), tool("node", "nodejs"), tool("npm", "npm")];
+
 /// What the NAT lab runs.
 pub(crate) const LAB: &[Tool] = &[
     tool("ip", "iproute2"),

@@ -88,6 +88,15 @@ pub struct Args {
         value_parser = stun_uri
     )]
     stun: Vec<String>,
+    /// Messages a second that one connection may send, sustained; four times as many at once
+    #[arg(
+        long,
+        value_name = "NUMBER",
+        env = "P2P_MESSAGES_PER_SECOND",
+        default_value_t = 100,
+        value_parser = clap::value_parser!(u32).range(1..=1_000_000)
+    )]
+    messages_per_second: u32,
     /// How long the relay credentials of clients are valid
     #[arg(
         long,
@@ -174,6 +183,8 @@ fn config(args: &Args, matches: &ArgMatches) -> Result<SignalingConfig, Failure>
     let mut config = SignalingConfig::new(args.listen, verifier);
     config.admin_listen = args.admin_listen;
     config.jwks = jwks;
+    config.limits.messages_per_second = args.messages_per_second;
+    config.limits.message_burst = args.messages_per_second.saturating_mul(4);
     config.region = args.region.clone();
     // A relay is a STUN server too, where it serves UDP.
     let of_relays = args.relays.iter().filter(|uri| !uri.contains('?'));
