@@ -146,6 +146,11 @@ class Engine:
                 self.daemon.wait(30)
             except subprocess.TimeoutExpired:
                 self.daemon.kill()
+        # What it has mounted would keep the folder. The mounts are of these namespaces alone.
+        mounted = [line.split()[1] for line in Path("/proc/self/mounts").read_text().splitlines()]
+        for place in sorted(mounted, reverse=True):
+            if place.startswith(f"{self.folder}/"):
+                subprocess.run(["umount", "--lazy", place], check=False)
 
     def docker(self, *words: object, **options) -> str:
         return run("docker", *words, env={**self.environment, **options.pop("env", {})}, **options)
