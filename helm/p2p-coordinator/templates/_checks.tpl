@@ -1,8 +1,8 @@
 {{/* What one value demands of another. Each message says what to do. */}}
 {{- define "p2p.check" -}}
 {{- $v := .Values -}}
-{{- if and (not $v.auth.generate) (not $v.auth.jwt.existingSecret) -}}
-{{- fail "\n\nNo secret to verify tokens with.\n  Fix: make one and name it in auth.jwt.existingSecret:\n    coordinator secret jwt.txt\n    kubectl create secret generic p2p-jwt --from-file=jwt.txt\n  or set auth.generate=true to have both secrets made by this chart." -}}
+{{- if and (not $v.auth.generate) (not $v.auth.jwt.existingSecret) (not $v.auth.jwt.jwksUrl) -}}
+{{- fail "\n\nNo secret to verify tokens with.\n  Fix: make one and name it in auth.jwt.existingSecret:\n    coordinator secret jwt.txt\n    kubectl create secret generic p2p-jwt --from-file=jwt.txt\n  or name your issuer in auth.jwt.jwksUrl, or set auth.generate=true to have both secrets made by this chart." -}}
 {{- end -}}
 {{- $wantsTurn := or (include "p2p.hasRelay" .) $v.relay.uris -}}
 {{- if and $wantsTurn (not $v.auth.generate) (not $v.auth.turn.existingSecret) -}}
@@ -26,8 +26,8 @@
 {{- fail (printf "\n\n%s.passwordSecret has a password, and %s.url is not set.\n  Fix: set %s.url to the URL without its password." $name $name $name) -}}
 {{- end -}}
 {{- end -}}
-{{- if and (include "p2p.hasRelay" .) (not $v.relay.uris) -}}
-{{- fail "\n\nRelays run, and nobody is told where.\n  Fix: set relay.uris to the addresses that clients reach them at, such as turn:turn.example.org:3478." -}}
+{{- if and (include "p2p.hasRelay" .) (not (include "p2p.offersRelays" .)) -}}
+{{- fail "\n\nRelays run, and nobody is told where.\n  Fix: set relay.uris to the addresses that clients reach them at, such as turn:turn.example.org:3478, or name a Redis and let relay.register tell it." -}}
 {{- end -}}
 {{- if and $v.relay.enabled (eq $v.relay.exposure "external") (not $v.relay.uris) -}}
 {{- fail "\n\nrelay.exposure is external, and relay.uris names no relay.\n  Fix: set relay.uris, or relay.enabled=false." -}}

@@ -42,6 +42,11 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace 
 {{ default (printf "%s-keys" (include "p2p.fullname" .)) .Values.auth.jwt.existingSecret }}
 {{- end }}
 
+{{/* Not where the issuer's keys are enough. */}}
+{{- define "p2p.hasJwtSecret" -}}
+{{- if or .Values.auth.jwt.existingSecret (not .Values.auth.jwt.jwksUrl) }}yes{{ end }}
+{{- end }}
+
 {{- define "p2p.turnSecret" -}}
 {{ default (printf "%s-keys" (include "p2p.fullname" .)) .Values.auth.turn.existingSecret }}
 {{- end }}
@@ -60,6 +65,16 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace 
 
 {{- define "p2p.hasRelay" -}}
 {{- if and .Values.relay.enabled (ne .Values.relay.exposure "external") }}yes{{ end }}
+{{- end }}
+
+{{/* Relays that say in Redis where they are, so that nobody has to list them. Behind a load balancer a relay
+knows only its pod's address, which is no use to a client. */}}
+{{- define "p2p.registers" -}}
+{{- if and .Values.relay.register (include "p2p.hasRelay" .) (include "p2p.hasRedis" .) (or (eq .Values.relay.exposure "hostNetwork") .Values.relay.externalIPs) }}yes{{ end }}
+{{- end }}
+
+{{- define "p2p.offersRelays" -}}
+{{- if and .Values.relay.enabled (or .Values.relay.uris (include "p2p.registers" .)) }}yes{{ end }}
 {{- end }}
 
 {{- define "p2p.relayKind" -}}

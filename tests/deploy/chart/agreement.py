@@ -45,8 +45,8 @@ def all_containers(values: dict):
 def everything() -> dict:
     import checks
     return checks.with_(
-        "signaling.allowLoopback", True, "signaling.stun", ["stun.example.org:3478"], "auth.jwt.issuer", "i", "auth.jwt.audience", "a",
-        "relay.externalIPs", ["203.0.113.7"], "relay.tls.secret", "turn-tls", "relay.allowPeers", ["10.0.0.0/8"], "relay.denyPeers", ["192.0.2.0/24"],
+        "signaling.allowLoopback", True, "signaling.region", "eu", "signaling.stun", ["stun.example.org:3478"], "auth.jwt.jwksUrl", "https://id.example.org/jwks", "auth.jwt.issuer", "i", "auth.jwt.audience", "a",
+        "relay.externalIPs", ["203.0.113.7"], "relay.tls.secret", "turn-tls", "relay.region", "eu", "relay.allowPeers", ["10.0.0.0/8"], "relay.denyPeers", ["192.0.2.0/24"],
         "redis", {"url": "redis://r:6379", "passwordSecret": "r"}, "postgres", {"url": "postgres://a@b/c", "passwordSecret": "p"})
 
 
