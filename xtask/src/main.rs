@@ -37,9 +37,18 @@ enum Verb {
     },
     /// The NAT lab alone: proves the NATs, then runs the real binaries through every pair.
     Lab {
-        /// Write the result to docs/nat-matrix.md.
+        /// Measure every pair far apart, again and again, and write docs/nat-matrix.md.
         #[arg(long)]
-        write: bool,
+        matrix: bool,
+        /// Runs of each pair [default: 10]
+        #[arg(long, requires = "matrix")]
+        runs: Option<u32>,
+        /// Percent of the packets that are lost in the second half of the matrix [default: 2]
+        #[arg(long, requires = "matrix")]
+        loss: Option<f64>,
+        /// Measure only this: ours, webrtc-ice or webrtc-ice-tuned
+        #[arg(long, requires = "matrix")]
+        stack: Vec<String>,
         /// Only the cases with this in their name.
         #[arg(long)]
         only: Option<String>,
@@ -69,7 +78,10 @@ fn try_main(verb: &Verb) -> Result<bool> {
     let workspace = Workspace::find()?;
     match verb {
         Verb::Test { fast, only } => test::test(&workspace, *fast, only.as_deref()),
-        Verb::Lab { write, only } => lab::lab(&workspace, *write, only.as_deref()),
+        Verb::Lab { matrix, runs, loss, stack, only } => {
+            let matrix = matrix.then(|| lab::Matrix { runs: *runs, loss: *loss, stack });
+            lab::lab(&workspace, matrix.as_ref(), only.as_deref())
+        }
         Verb::Bench(arguments) => bench::bench(&workspace, arguments),
         Verb::Tidy => tidy::tidy(&workspace),
         Verb::ReadmeCommands => test::readme::run_commands(&workspace),

@@ -187,7 +187,7 @@ fn nat_lab(workspace: &Workspace) -> Result<Outcome> {
         return Ok(Outcome::CannotRun(format!("{why:#}")));
     }
     let mut tally = None;
-    let status = lab::run(workspace, false, None, |line| {
+    let status = lab::run(workspace, None, None, |line| {
         tally = Tally::of_last_line(line).or(tally);
     })?;
     let tally = tally.context("the lab ended without its last line")?;

@@ -11,6 +11,8 @@ use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 use serde::Serialize;
 
+/// How long a frame may wait for its turn where the rate is limited; longer, and it is lost.
+const LONGEST_QUEUE: Duration = Duration::from_millis(100);
 /// Frames under way at once; a second of a full gigabit. More are dropped, as by any router.
 const MAX_UNDER_WAY: usize = 65_536;
 const ETHERNET_HEADER: usize = 14;
@@ -54,6 +56,8 @@ pub struct Way {
     pub hops: u8,
     /// Nothing passes.
     pub cut: bool,
+    /// Bytes a second in either direction, where there is a limit.
+    pub rate: Option<u64>,
 }
 
 impl Weather {
@@ -75,6 +79,21 @@ impl Weather {
         self
     }
 
+    /// The same with this loss on every way.
+    #[must_use]
+    pub fn with_loss_everywhere(mut self, percent: f64, seed: u64) -> Self {
+        self.to_servers.loss = percent;
+        self.with_loss(percent, seed)
+    }
+
+    /// The same with this many bytes a second in either direction of every way.
+    #[must_use]
+    pub fn with_rate(mut self, rate: u64) -> Self {
+        self.between_sites.rate = Some(rate);
+        self.to_servers.rate = Some(rate);
+        self
+    }
+
     fn way(&self, one: Port, other: Port) -> &Way {
         if one == Port::Servers || other == Port::Servers {
             &self.to_servers
@@ -85,7 +104,7 @@ impl Weather {
 }
 
 impl Way {
-    const NEAR: Self = Self { delay: Duration::ZERO, loss: 0.0, hops: 0, cut: false };
+    const NEAR: Self = Self { delay: Duration::ZERO, loss: 0.0, hops: 0, cut: false, rate: None };
 }
 
 /// What has crossed between the sites, and what has not.
@@ -112,6 +131,8 @@ pub struct Fabric {
     under_way: BinaryHeap<Reverse<Parcel>>,
     /// When the last frame on a way is due: a shorter delay must not let the next one overtake it.
     last_due: HashMap<(Port, Port), Instant>,
+    /// When a way with a limited rate has carried what it has taken.
+    free_at: HashMap<(Port, Port), Instant>,
     next_number: u64,
     counts: Counts,
 }
@@ -133,6 +154,7 @@ impl Fabric {
             learnt: HashMap::new(),
             under_way: BinaryHeap::new(),
             last_due: HashMap::new(),
+            free_at: HashMap::new(),
             next_number: 0,
             counts: Counts::default(),
         }
@@ -196,10 +218,33 @@ impl Fabric {
             self.counts.lost += 1;
             return;
         }
-        let due = now + way.delay;
+        let Some(sent) = self.take_turn(from, to, way.rate, frame.len(), now) else {
+            self.counts.lost += 1;
+            return;
+        };
+        let due = sent + way.delay;
         let due = self.last_due.get(&(from, to)).map_or(due, |last| due.max(*last));
         self.last_due.insert((from, to), due);
         self.post(to, frame, due);
+    }
+
+    /// When a frame has left, where only so much leaves in a second; `None` if the queue is full.
+    fn take_turn(
+        &mut self,
+        from: Port,
+        to: Port,
+        rate: Option<u64>,
+        len: usize,
+        now: Instant,
+    ) -> Option<Instant> {
+        let Some(rate) = rate else { return Some(now) };
+        let free_at = self.free_at.entry((from, to)).or_insert(now);
+        let start = now.max(*free_at);
+        if start.saturating_duration_since(now) > LONGEST_QUEUE {
+            return None;
+        }
+        *free_at = start + Duration::from_secs_f64(len as f64 / rate.max(1) as f64);
+        Some(*free_at)
     }
 
     fn post(&mut self, to: Port, frame: Vec<u8>, due: Instant) {
@@ -368,6 +413,21 @@ mod tests {
         fabric.accept(Port::SiteA, &frame(B, A, 1), now);
         let reached: Vec<Port> = drain(&mut fabric, now).into_iter().map(|(to, _)| to).collect();
         assert_eq!(reached, [Port::Servers]);
+    }
+
+    #[test]
+    fn a_limited_way_carries_its_rate_and_drops_what_waits_too_long() {
+        let (mut fabric, start) = (Fabric::new(Weather::CALM.with_rate(44_000)), Instant::now());
+        introduce(&mut fabric, start);
+        let sent = start + Duration::from_secs(10);
+        // Each of 44 bytes: a millisecond at this rate.
+        for mark in 0..1000 {
+            fabric.accept(Port::SiteA, &frame(B, A, mark), sent);
+        }
+        let arrived = drain(&mut fabric, sent + Duration::from_millis(50)).len();
+        assert!((49..=50).contains(&arrived), "{arrived} in 50 ms");
+        let rest = drain(&mut fabric, sent + Duration::from_secs(1)).len();
+        assert!((100..=102).contains(&(arrived + rest)), "{} got a place", arrived + rest);
     }
 
     #[test]

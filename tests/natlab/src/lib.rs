@@ -7,8 +7,10 @@
 //!
 //! Reading order: [`nat`] (what a NAT does), [`fabric`] (what the internet between them does),
 //! [`topology`] (where everything stands), [`probe`] and [`crossing`] (is it what it claims),
-//! [`cell`] (two peers behind two NATs), [`matrix`] (all of them), [`report`].
+//! [`cell`] (two peers behind two NATs), [`matrix`] (all of them), [`measure`] (how fast, far apart),
+//! [`report`] and [`page`].
 
+pub mod broker;
 pub mod cases;
 pub mod cell;
 pub mod crossing;
@@ -17,12 +19,18 @@ pub mod echo;
 pub mod fabric;
 pub mod forward;
 pub mod http;
+pub mod ice_player;
+pub mod lossy_direct;
 pub mod matrix;
+pub mod measure;
+pub mod migration;
 pub mod namespace;
 pub mod nat;
 pub mod netcheck;
 pub mod node_package;
+pub mod page;
 pub mod peer;
+pub mod player;
 pub mod probe;
 pub mod process;
 pub mod punch;

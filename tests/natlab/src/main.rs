@@ -4,16 +4,18 @@ use std::io::IsTerminal as _;
 use std::net::SocketAddrV4;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 use std::{fs, process, thread};
 
 use anyhow::{Context as _, Result, ensure};
 use clap::{Parser, Subcommand};
 use p2p_natlab::cases::{self, Case, Programs, Verdict};
 use p2p_natlab::matrix::Matrix;
+use p2p_natlab::measure::{self, Samples, Setting, Stack};
 use p2p_natlab::report::{self, Report};
 use p2p_natlab::{
-    crossing, early_packet, echo, forward, http, namespace, netcheck, node_package, probe, punch,
-    udp_blocked,
+    broker, crossing, early_packet, echo, forward, http, ice_player, lossy_direct, migration,
+    namespace, netcheck, node_package, page, player, probe, punch, udp_blocked,
 };
 
 /// The real binaries in network namespaces behind nftables NATs.
@@ -50,10 +52,6 @@ struct Arguments {
     /// Write everything that was found to this file.
     #[arg(long, global = true)]
     json: Option<PathBuf>,
-
-    /// Write the matrix as a page to this file.
-    #[arg(long, global = true)]
-    write: Option<PathBuf>,
 }
 
 #[derive(Subcommand)]
@@ -61,9 +59,35 @@ enum Verb {
     /// Show that every NAT is what it claims, with coturn's natdiscovery and a plain punch.
     Prove,
     /// Run the real binaries through every pair of NATs.
-    Matrix,
-    /// Prove the NATs, then the matrix, netcheck, forward, the host without UDP and the Node.js package.
+    Cells,
+    /// Measure every pair, far apart, again and again, beside webrtc-ice.
+    Matrix {
+        /// Runs of each pair and each stack.
+        #[arg(long, default_value_t = 10)]
+        runs: u32,
+        /// Percent of the packets that are lost in the second half; 0 leaves it away.
+        #[arg(long, default_value_t = 2.0)]
+        loss: f64,
+        /// Measure only this; what was measured before of the others stays.
+        #[arg(long, value_enum)]
+        stack: Vec<Stack>,
+        /// Write the tables as a page to this file.
+        #[arg(long)]
+        write: Option<PathBuf>,
+        /// Where the samples are kept.
+        #[arg(long)]
+        samples: PathBuf,
+    },
+    /// Prove the NATs, then the cells, netcheck, forward, the host without UDP and the Node.js package.
     All,
+    /// Take the path away in the middle of a file transfer, in every way there is.
+    Migrate {
+        /// How often each.
+        #[arg(long, default_value_t = 1)]
+        runs: u32,
+    },
+    /// Send a file where the direct path loses packets and the relay does not.
+    LossyDirect,
     /// Remove what dead runs have left behind.
     Clean,
     /// Echo server, for the lab's hosts.
@@ -72,6 +96,39 @@ enum Verb {
     /// HTTP server with one page, for the lab's hosts.
     #[command(hide = true)]
     Http { listen: SocketAddrV4 },
+    /// Our listener of a measured run.
+    #[command(hide = true)]
+    Listen {
+        #[arg(long)]
+        server: String,
+        #[arg(long)]
+        token: String,
+        #[arg(long)]
+        name: String,
+    },
+    /// Our caller of a measured run.
+    #[command(hide = true)]
+    Call {
+        #[arg(long)]
+        server: String,
+        #[arg(long)]
+        token: String,
+        #[arg(long)]
+        name: String,
+        #[arg(long)]
+        peer: String,
+        #[arg(long)]
+        window_ms: u64,
+    },
+    /// Signaling for webrtc-ice.
+    #[command(hide = true)]
+    Broker { listen: SocketAddrV4 },
+    /// The listener of a measured run of webrtc-ice.
+    #[command(hide = true)]
+    IceListen(ice_player::IceArgs),
+    /// The caller of a measured run of webrtc-ice.
+    #[command(hide = true)]
+    IceCall(ice_player::IceArgs),
     /// Echo server over UDP, for the lab's hosts.
     #[command(hide = true)]
     UdpEcho { listen: SocketAddrV4 },
@@ -123,15 +180,30 @@ fn try_main(arguments: &Arguments) -> Result<bool> {
     let matrix = Matrix::default();
     let cases = match arguments.verb {
         Verb::Prove => prove(),
-        Verb::Matrix => matrix.cases(),
+        Verb::Cells => matrix.cases(),
+        Verb::LossyDirect => lossy_direct::cases(),
+        Verb::Migrate { runs } => migration::all(runs),
+        Verb::Matrix { runs, loss, ref stack, ref write, ref samples } => {
+            return measure(runs, loss, stack, write.as_deref(), samples, arguments);
+        }
         Verb::All => {
             let programs = [forward::cases(), udp_blocked::cases(), node_package::cases()];
-            let all = [prove(), matrix.cases(), netcheck::cases()].into_iter().chain(programs);
-            all.flatten().collect()
+            let lab = [prove(), matrix.cases(), netcheck::cases(), migration::cases()];
+            lab.into_iter().chain(programs).flatten().collect()
         }
         Verb::Clean => return clean().map(|()| true),
         Verb::Echo { listen } => return echo::serve(listen).map(|()| true),
         Verb::Http { listen } => return http::serve(listen).map(|()| true),
+        Verb::Listen { ref server, ref token, ref name } => {
+            return player::listen(server, token, name).map(|()| true);
+        }
+        Verb::Call { ref server, ref token, ref name, ref peer, window_ms } => {
+            let window = Duration::from_millis(window_ms);
+            return player::call(server, token, name, peer, window).map(|()| true);
+        }
+        Verb::Broker { listen } => return broker::serve(listen).map(|()| true),
+        Verb::IceListen(ref ice) => return ice_player::listen(ice).map(|()| true),
+        Verb::IceCall(ref ice) => return ice_player::call(ice).map(|()| true),
         Verb::UdpEcho { listen } => return crossing::serve_echo(listen).map(|()| true),
         Verb::UdpCross { to, count } => return crossing::play_near_end(to, count).map(|()| true),
         Verb::EarlyPacket { listen, target } => {
@@ -147,6 +219,30 @@ fn try_main(arguments: &Arguments) -> Result<bool> {
 /// The switch, the NATs one by one, then in pairs.
 fn prove() -> Vec<Case> {
     [crossing::cases(), probe::cases(), punch::cases()].into_iter().flatten().collect()
+}
+
+/// Measures every pair, without loss and with it; then writes the page.
+fn measure(
+    runs: u32,
+    loss: f64,
+    stacks: &[Stack],
+    page: Option<&Path>,
+    samples: &Path,
+    arguments: &Arguments,
+) -> Result<bool> {
+    let stacks = if stacks.is_empty() { Stack::ALL.to_vec() } else { stacks.to_vec() };
+    let (kept, pairs) = (Samples::read(samples)?, measure::pairs());
+    let losses = if loss > 0.0 { vec![0.0, loss] } else { vec![0.0] };
+    let settings = losses.iter().flat_map(|loss| pairs.iter().map(move |pair| (*loss, *pair)));
+    let cases = settings.zip(1..).map(|((loss, (caller, listener)), seed)| {
+        kept.case(Setting { caller, listener, loss, runs, seed }, stacks.clone())
+    });
+    let passed = run(cases.collect(), &Matrix::default(), arguments)?;
+    kept.write(samples)?;
+    if let Some(path) = page {
+        write(path, &page::render(&kept.all(), &pairs))?;
+    }
+    Ok(passed)
 }
 
 fn run(mut cases: Vec<Case>, matrix: &Matrix, arguments: &Arguments) -> Result<bool> {
@@ -172,9 +268,6 @@ fn run(mut cases: Vec<Case>, matrix: &Matrix, arguments: &Arguments) -> Result<b
     }
     if let Some(path) = &arguments.json {
         write(path, &serde_json::to_string_pretty(&report)?)?;
-    }
-    if let Some(path) = &arguments.write {
-        write(path, &report::markdown(&report, &table))?;
     }
     if report.failed == 0 && !arguments.keep {
         fs::remove_dir_all(&logs).with_context(|| format!("cannot remove {}", logs.display()))?;

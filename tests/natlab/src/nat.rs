@@ -34,6 +34,8 @@ pub enum NatKind {
     SharedCgn,
     /// The same with a carrier's NAT that hairpins with the external source (RFC 4787 REQ-9).
     SharedCgnHairpin,
+    /// A port-restricted NAT without rule R0: an unsolicited packet takes the port it came to.
+    EarlyPacket,
     /// A port-restricted NAT whose firewall lets no UDP through. TCP passes.
     UdpBlocked,
 }
@@ -96,6 +98,7 @@ impl NatKind {
             Self::DoubleNat => "double-nat",
             Self::SharedCgn => "shared-cgn",
             Self::SharedCgnHairpin => "shared-hairpin-cgn",
+            Self::EarlyPacket => "early-packet",
             Self::UdpBlocked => "udp-blocked",
         }
     }
@@ -106,9 +109,11 @@ impl NatKind {
             Self::Open => "Open",
             Self::FullCone => "Full Cone",
             Self::AddressRestricted => "Restricted Cone",
-            Self::PortRestricted | Self::DoubleNat | Self::SharedCgn | Self::SharedCgnHairpin => {
-                "Port-Restricted Cone"
-            }
+            Self::PortRestricted
+            | Self::DoubleNat
+            | Self::SharedCgn
+            | Self::SharedCgnHairpin
+            | Self::EarlyPacket => "Port-Restricted Cone",
             Self::Symmetric | Self::SymmetricSequential => "Symmetric",
             Self::UdpBlocked => "UDP Blocked",
         }
@@ -123,7 +128,8 @@ impl NatKind {
             | Self::PortRestricted
             | Self::DoubleNat
             | Self::SharedCgn
-            | Self::SharedCgnHairpin => Some(Dependence::EndpointIndependent),
+            | Self::SharedCgnHairpin
+            | Self::EarlyPacket => Some(Dependence::EndpointIndependent),
             Self::Symmetric | Self::SymmetricSequential => {
                 Some(Dependence::AddressAndPortDependent)
             }
@@ -140,6 +146,7 @@ impl NatKind {
             | Self::DoubleNat
             | Self::SharedCgn
             | Self::SharedCgnHairpin
+            | Self::EarlyPacket
             | Self::Symmetric
             | Self::SymmetricSequential => Some(Dependence::AddressAndPortDependent),
             Self::UdpBlocked => None,
@@ -182,12 +189,14 @@ impl NatKind {
             | Self::DoubleNat
             | Self::SharedCgn
             | Self::SharedCgnHairpin
+            | Self::EarlyPacket
             | Self::UdpBlocked => (plain_source_nat(&format!("snat to {wan}")), ACCEPT_ESTABLISHED),
             Self::Symmetric => (plain_source_nat("masquerade fully-random"), ACCEPT_ESTABLISHED),
             Self::SymmetricSequential => (sequential(wan), ACCEPT_ESTABLISHED),
         };
+        let unsolicited = if self == Self::EarlyPacket { TAKE_UNSOLICITED } else { R0 };
         let first = if self == Self::UdpBlocked { "meta l4proto udp drop" } else { "" };
-        Some(format!("{}{translate}", filter(wan, inside, first, inbound)))
+        Some(format!("{}{translate}", filter(wan, inside, unsolicited, first, inbound)))
     }
 }
 
@@ -226,10 +235,16 @@ const ACCEPT_SEEN_ADDRESSES: &str = r#"iifname "wan" oifname "lan" meta l4proto 
 const ACCEPT_ESTABLISHED: &str =
     r#"iifname "wan" oifname "lan" ct state established,related accept"#;
 
+/// Rule R0: what nobody inside has asked for leaves no trace.
+const R0: &str = r#"iifname "wan" drop comment "R0: unsolicited""#;
+
+/// The same without it: conntrack confirms what is let in, and its flow owns the port.
+const TAKE_UNSOLICITED: &str = r#"iifname "wan" accept comment "no R0""#;
+
 /// The filter table: rule R0 and the kind's own rule for `inbound` packets.
 ///
 /// `inside` limits forwarding to the LAN: a router does not forward foreign sources.
-fn filter(wan: Ipv4Addr, inside: &str, first: &str, inbound: &str) -> String {
+fn filter(wan: Ipv4Addr, inside: &str, unsolicited: &str, first: &str, inbound: &str) -> String {
     format!(
         r#"table ip filter {{
   set seen {{
@@ -240,7 +255,7 @@ fn filter(wan: Ipv4Addr, inside: &str, first: &str, inbound: &str) -> String {
   chain input {{
     type filter hook input priority filter; policy accept;
     iifname "wan" ct state established,related accept
-    iifname "wan" drop comment "R0: unsolicited"
+    {unsolicited}
     iifname "lan" ip daddr {wan} drop comment "no hairpin"
   }}
   chain forward {{

@@ -57,7 +57,12 @@ impl<'a> Peer<'a> {
     pub fn listen(&self, target: &str) -> Result<Running> {
         let mut command = self.command("listen");
         command.args(["--to", target]);
-        let running = self.start("listen", &mut command)?;
+        self.start_ready("listen", &mut command)
+    }
+
+    /// Starts what waits for peers, and waits until it does.
+    fn start_ready(&self, verb: &str, command: &mut Command) -> Result<Running> {
+        let running = self.start(verb, command)?;
         running.wait_for_line(READY_LIMIT, |line| {
             let line = line.to_lowercase();
             ["listening", "waiting", "ready"].iter().any(|word| line.contains(word))
@@ -98,6 +103,25 @@ impl<'a> Peer<'a> {
         );
         fed?;
         Ok((output, took))
+    }
+
+    /// `p2p recv FOLDER` for one file, once it waits for peers.
+    pub fn receive(&self, folder: &std::path::Path) -> Result<Running> {
+        let mut command = self.command("recv");
+        command.arg(folder);
+        self.start_ready("recv", &mut command)
+    }
+
+    /// `p2p send FILE PEER`, begun.
+    pub fn send(&self, file: &std::path::Path, peer: &str) -> Result<Running> {
+        self.send_by("auto", file, peer)
+    }
+
+    /// The same under a policy on paths.
+    pub fn send_by(&self, policy: &str, file: &std::path::Path, peer: &str) -> Result<Running> {
+        let mut command = self.command("send");
+        command.args(["--policy", policy]).arg(file).arg(peer);
+        self.start("send", &mut command)
     }
 
     /// `p2p netcheck --json` against the coordinator: its STUN servers and its relays.

@@ -63,7 +63,7 @@ pub fn cases() -> Vec<Case> {
             Ok(format!("natdiscovery: {}", describe(seen)))
         })
     };
-    NatKind::ALL.into_iter().map(proof).collect()
+    NatKind::ALL.into_iter().chain([NatKind::EarlyPacket]).map(proof).collect()
 }
 
 /// Starts coturn as an RFC 5780 server on both server addresses of the lab.

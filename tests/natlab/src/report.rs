@@ -1,4 +1,4 @@
-//! The lab's result: a table for people, a JSON document, and `docs/nat-matrix.md`.
+//! The lab's result: a table for people and a JSON document.
 
 use std::fmt::Write as _;
 
@@ -58,65 +58,6 @@ pub fn terminal_table(table: &Table) -> String {
     text
 }
 
-/// `docs/nat-matrix.md`, whole.
-pub fn markdown(report: &Report<'_>, table: &Table) -> String {
-    let mut text = String::from(MARKDOWN_HEAD);
-    text.push_str("| caller \\ listener |");
-    for listener in NatKind::MATRIX {
-        let _ = write!(text, " {listener} |");
-    }
-    text.push_str("\n|---|");
-    text.push_str(&"---|".repeat(NatKind::MATRIX.len()));
-    text.push('\n');
-    for caller in NatKind::MATRIX {
-        let _ = write!(text, "| **{caller}** |");
-        for listener in NatKind::MATRIX {
-            let cell = cell(table.get(&(caller, listener)), expected_path(caller, listener));
-            let _ = write!(text, " {cell} |");
-        }
-        text.push('\n');
-    }
-
-    text.push_str("\n## Every check of the run\n\n| check | result | seen |\n|---|---|---|\n");
-    for verdict in report.verdicts {
-        let result = if verdict.passed { "passed" } else { "**failed**" };
-        let detail = verdict.detail.replace('|', "\\|").replace('\n', " ");
-        let _ = writeln!(text, "| {} | {result} | {detail} |", verdict.name);
-    }
-    let _ = writeln!(text, "\n{}", report.last_line());
-    text
-}
-
-const MARKDOWN_HEAD: &str = "# NAT matrix
-
-Written by `cargo xtask lab --write`: the real `coordinator` and `p2p` binaries in Linux network
-namespaces, each peer behind an nftables NAT of its own, no delay added. Times differ from run to
-run and machine to machine; the paths must not.
-
-| kind | mapping | filtering |
-|---|---|---|
-| open | no NAT | none |
-| full-cone | endpoint-independent | endpoint-independent |
-| address-restricted | endpoint-independent | address-dependent |
-| port-restricted | endpoint-independent | address-and-port-dependent |
-| symmetric | address-and-port-dependent, random ports | address-and-port-dependent |
-| udp-blocked | no UDP passes | |
-
-Every NAT drops what its inside did not ask for, and is first shown to be what it claims by coturn's
-`turnutils_natdiscovery` (RFC 5780).
-
-A cell passes when the path is the expected one (direct wherever hole punching without port
-prediction can reach, the relay otherwise), every ping was answered, and 1 MiB sent through
-`p2p connect` came back with the same SHA-256. On direct cells that stream is in use while the relay
-hands over to the direct path. The path is not taken on the programs' word alone: the lab counts the
-bytes that cross between the two sites.
-
-*direct 1 / 9 ms*: the direct path was verified 1 ms after this side learnt of the attempt, and the
-first pong over it was there after 9 ms, QUIC handshake included. *relay 1 / 9 ms*: the same for the
-first usable path, where it stays the relay. A cell marked (!) took another path than expected.
-
-";
-
 /// One cell: the path, the time to it, and a mark where it is not the expected one.
 fn cell(seen: Option<&Seen>, expected: Path) -> String {
     let Some(seen) = seen else { return String::new() };
@@ -168,6 +109,5 @@ mod tests {
         let (verdicts, table) = ([verdict(true), verdict(false)], Table::new());
         let report = Report::new(&verdicts, &table);
         assert_eq!(report.last_line(), "1 passed, 1 failed, 0 skipped");
-        assert!(markdown(&report, &table).contains("**failed**"));
     }
 }

@@ -25,7 +25,7 @@ const SIGNALING_PORT: u16 = 8080;
 const START_LIMIT: Duration = Duration::from_secs(20);
 
 /// The static user of the relay, for programs that name TURN servers themselves.
-const TURN_USER: &str = "user:pass";
+pub const TURN_USER: (&str, &str) = ("user", "pass");
 const REDIS: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 6379);
 
 /// The relay's certificate, which is for the first server address and vouches for itself.
@@ -37,9 +37,10 @@ const KEY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../certificates/one.key"
 #[derive(Debug)]
 pub struct Services {
     coordinator: PathBuf,
+    turn_secret: PathBuf,
     jwt_secret: PathBuf,
-    _relay: Running,
-    _signaling: Vec<Running>,
+    relay: Option<Running>,
+    signaling: Vec<Running>,
     _redis: Option<Running>,
 }
 
@@ -97,7 +98,22 @@ impl Services {
         });
         let signaling = signaling.collect::<Result<Vec<_>>>()?;
         let coordinator = programs.coordinator.clone();
-        Ok(Self { coordinator, jwt_secret, _relay: relay, _signaling: signaling, _redis: redis })
+        let relay = Some(relay);
+        Ok(Self { coordinator, turn_secret, jwt_secret, relay, signaling, _redis: redis })
+    }
+
+    /// Kills the relay and starts another in its place, which knows nothing of the first one's
+    /// allocations.
+    pub fn restart_relay(&mut self, lab: &Lab, programs: &Programs) -> Result<()> {
+        self.relay = None;
+        self.relay = Some(start_relay(lab, programs, &self.turn_secret)?);
+        Ok(())
+    }
+
+    /// Kills every server.
+    pub fn kill(&mut self) {
+        self.relay = None;
+        self.signaling.clear();
     }
 
     /// The URL clients connect to.
@@ -113,6 +129,11 @@ impl Services {
     /// STUN servers on both addresses, for where they are to be named one by one.
     pub fn stun_servers() -> [String; 2] {
         [SERVER, SECOND_SERVER].map(|address| format!("{address}:{STUN_PORT}"))
+    }
+
+    /// Where the relay listens.
+    pub fn relay() -> SocketAddrV4 {
+        SocketAddrV4::new(SERVER, STUN_PORT)
     }
 
     /// A token for one peer, minted by the command that users have for it.
@@ -135,7 +156,8 @@ fn start_relay(lab: &Lab, programs: &Programs, turn_secret: &Path) -> Result<Run
     command.args(["--tls-cert", CERTIFICATE, "--tls-key", KEY]);
     command.args(["--alternate-ip", &SECOND_SERVER.to_string()]);
     command.args(["--realm", "lab", "--external-ip", &SERVER.to_string()]);
-    command.arg("--turn-secret-file").arg(turn_secret).args(["--user", TURN_USER]);
+    command.arg("--turn-secret-file").arg(turn_secret);
+    command.args(["--user", &format!("{}:{}", TURN_USER.0, TURN_USER.1)]);
     // Both are documentation ranges (RFC 5737), which the relay denies unless told otherwise.
     command.args(["--allow-peer", "203.0.113.0/24", "--allow-peer", "198.51.100.0/24"]);
     let mut relay = Running::start("relay", &mut command, &lab.folder)?;
