@@ -238,7 +238,6 @@ fn measure(
         kept.case(Setting { caller, listener, loss, runs, seed }, stacks.clone())
     });
     let passed = run(cases.collect(), &Matrix::default(), arguments)?;
-    kept.write(samples)?;
     if let Some(path) = page {
         write(path, &page::render(&kept.all(), &pairs))?;
     }

@@ -5,7 +5,7 @@
 
 use std::fs;
 use std::net::SocketAddrV4;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -84,20 +84,20 @@ pub struct Setting {
 
 /// Measured runs as they are taken, beside those that were taken before.
 #[derive(Debug, Clone, Default)]
-pub struct Samples(Arc<Mutex<Vec<Sample>>>);
+pub struct Samples {
+    path: PathBuf,
+    all: Arc<Mutex<Vec<Sample>>>,
+}
 
 impl Samples {
     /// Begins with what an earlier run has written, if it has.
     pub fn read(path: &Path) -> Result<Self> {
-        let Ok(text) = fs::read_to_string(path) else { return Ok(Self::default()) };
-        let samples = serde_json::from_str(&text);
-        let samples = samples.with_context(|| format!("{} holds no samples", path.display()))?;
-        Ok(Self(Arc::new(Mutex::new(samples))))
-    }
-
-    pub fn write(&self, path: &Path) -> Result<()> {
-        let text = serde_json::to_string(&self.all())?;
-        fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
+        let all = match fs::read_to_string(path) {
+            Ok(text) => serde_json::from_str(&text)
+                .with_context(|| format!("{} holds no samples", path.display()))?,
+            Err(_) => Vec::new(),
+        };
+        Ok(Self { path: path.to_owned(), all: Arc::new(Mutex::new(all)) })
     }
 
     pub fn all(&self) -> Vec<Sample> {
@@ -107,7 +107,7 @@ impl Samples {
     /// One case for each pair: its runs take the place of what there was of them.
     pub fn case(&self, setting: Setting, stacks: Vec<Stack>) -> Case {
         let Setting { caller, listener, loss, .. } = setting;
-        let samples = self.clone();
+        let (samples, path) = (self.clone(), self.path.clone());
         Case::new(format!("{caller} to {listener} at {loss} % loss"), move |context| {
             let mut taken = Vec::new();
             let seen = measure(setting, &stacks, context, |sample| taken.push(sample))?;
@@ -119,13 +119,20 @@ impl Samples {
             };
             all.retain(|old| !again(old));
             all.append(&mut taken);
+            // A long run that is stopped keeps what it has.
+            write_to(&path, &all)?;
             Ok(seen)
         })
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Sample>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.all.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn write_to(path: &Path, samples: &[Sample]) -> Result<()> {
+    let text = serde_json::to_string(samples)?;
+    fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
 }
 
 /// The pairs that are measured: those of the matrix, and those that only TCP or patience can

@@ -55,8 +55,8 @@ fn line(caller: NatKind, listener: NatKind, row: &Row<'_>) -> String {
         times(ours.iter().filter_map(|sample| sample.first_byte_ms)),
         times(ours.iter().filter_map(|sample| sample.direct_ms)),
         checks.map_or("–".into(), |checks| format!("{checks:.0}")),
-        yardstick(of(Stack::WebrtcIce)),
-        yardstick(of(Stack::WebrtcIceTuned)),
+        yardstick(of(Stack::WebrtcIce), ours.len()),
+        yardstick(of(Stack::WebrtcIceTuned), ours.len()),
     )
 }
 
@@ -95,8 +95,9 @@ fn times(times: impl Iterator<Item = f64>) -> String {
     }
 }
 
-/// What the yardstick does: its path and the time to its first byte.
-fn yardstick(samples: &[&Sample]) -> String {
+/// What the yardstick does: its path and the time to its first byte; and in how many runs, where those
+/// are not as many as ours.
+fn yardstick(samples: &[&Sample], ours: usize) -> String {
     if samples.is_empty() {
         return "–".into();
     }
@@ -113,7 +114,8 @@ fn yardstick(samples: &[&Sample]) -> String {
     let times = times(samples.iter().filter_map(|sample| sample.first_byte_ms));
     let missed = samples.len() - paths.len();
     let missed = if missed == 0 { String::new() } else { format!(", {missed} missed") };
-    format!("{word} {times}{missed}")
+    let runs = if samples.len() == ours { String::new() } else { format!(" of {}", samples.len()) };
+    format!("{word} {times}{missed}{runs}")
 }
 
 /// By the nearest rank.
@@ -226,7 +228,7 @@ mod tests {
         ];
         let page = render(&samples, &[(NatKind::Open, NatKind::FullCone)]);
         let row = "| open → full-cone | **2/3** | udp-hole-punch | 120 / 140 | 93 / 93 | 4 \
-                   | direct 1240 / 1240 | none |";
+                   | direct 1240 / 1240 of 1 | none |";
         assert!(page.contains(row), "{page}");
         assert!(page.contains("- open → full-cone, 0 % loss, 1×: no path in time"), "{page}");
     }
