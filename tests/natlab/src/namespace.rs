@@ -123,7 +123,16 @@ fn remove_all(names: impl Iterator<Item = String>) -> Result<Vec<String>> {
     names.map(|name| remove(&name).map(|()| name)).collect()
 }
 
+/// Several runs may sweep at once: what another one has removed meanwhile is removed.
 fn remove(name: &str) -> Result<()> {
+    let removed = try_remove(name);
+    if removed.is_err() && !Path::new(NAMES).join(name).exists() {
+        return Ok(());
+    }
+    removed
+}
+
+fn try_remove(name: &str) -> Result<()> {
     // Everything inside was started by the lab; a program that outlives its namespace's name would
     // keep the namespace alive without a way to find it.
     for pid in run(Command::new("ip").args(["netns", "pids", name]))?.split_whitespace() {
