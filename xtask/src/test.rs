@@ -145,8 +145,8 @@ fn tests(workspace: &Workspace) -> Result<Outcome> {
     })
 }
 
-/// Several signaling instances and a Redis. Named by their targets, so that everything else is
-/// compiled with the features it has already.
+/// Several signaling instances, a Redis and a PostgreSQL. Named by their targets, so that everything
+/// else is compiled with the features it has already.
 fn cluster(workspace: &Workspace) -> Result<Outcome> {
     if let Err(why) = packages::provide(CLUSTER) {
         return Ok(Outcome::CannotRun(format!("{why:#}")));
@@ -155,7 +155,8 @@ fn cluster(workspace: &Workspace) -> Result<Outcome> {
     if let Outcome::Counted(Tally { failed: 1.., .. }) = built {
         return Ok(built);
     }
-    let tally = cargo_test(workspace, "--workspace --test registry --test instances")?;
+    let tally =
+        cargo_test(workspace, "--workspace --test registry --test instances --test statistics")?;
     Ok(Outcome::Counted(tally))
 }
 

@@ -52,6 +52,12 @@ pub enum StatsError {
         /// Which part, and why.
         cause: String,
     },
+    /// The address of the Redis with the stream of events is not one.
+    #[error("this is no address of a Redis")]
+    BadStreamUrl,
+    /// The Redis with the stream of events does not answer, or refuses.
+    #[error("the stream of statistics does not answer: {0}")]
+    StreamAway(#[source] redis::RedisError),
     /// A cursor that this store did not give out.
     #[error("{0:?} is not a cursor of this list")]
     BadCursor(String),
@@ -70,6 +76,8 @@ impl StatsError {
             Self::Busy(_) => "stats_busy",
             Self::Database(_) => "stats_database",
             Self::Damaged { .. } => "stats_damaged",
+            Self::BadStreamUrl => "stats_bad_stream_url",
+            Self::StreamAway(_) => "stats_stream_away",
             Self::BadCursor(_) => "stats_bad_cursor",
         }
     }
@@ -113,6 +121,12 @@ impl StatsError {
             Self::Damaged { .. } => "the row was written by something else than coordinator: \
                                      delete it, or restore the database from a copy"
                 .to_owned(),
+            Self::BadStreamUrl => {
+                "write redis://HOST:6379 or redis://USER:PASSWORD@HOST:6379/0".to_owned()
+            }
+            Self::StreamAway(_) => "check that Redis runs, that it has memory left, and that its \
+                                    address, user and password are right"
+                .to_owned(),
             Self::BadCursor(_) => {
                 "start again without a cursor, and pass `next` of each page as it is".to_owned()
             }
@@ -121,12 +135,13 @@ impl StatsError {
 
     /// Whether the same call may succeed a little later.
     pub fn is_transient(&self) -> bool {
-        matches!(self, Self::Busy(_) | Self::Away(_))
+        matches!(self, Self::Busy(_)) || self.is_away()
     }
 
-    /// Whether the store as a whole is out of reach, however long that lasts: no record is to blame.
+    /// Whether the store, or the stream to it, is out of reach as a whole, however long that lasts:
+    /// no record is to blame.
     pub fn is_away(&self) -> bool {
-        matches!(self, Self::Away(_))
+        matches!(self, Self::Away(_) | Self::StreamAway(_))
     }
 }
 

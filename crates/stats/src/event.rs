@@ -34,6 +34,13 @@ impl Event {
     }
 }
 
+impl Event {
+    /// Its form on the way: JSON.
+    pub(crate) fn to_text(&self) -> String {
+        serde_json::to_string(self).expect("records are maps with text keys")
+    }
+}
+
 impl From<AttemptRecord> for Event {
     fn from(record: AttemptRecord) -> Self {
         Self::Attempt(Box::new(record))

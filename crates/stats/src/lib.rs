@@ -11,6 +11,7 @@
 pub mod attempt;
 pub mod error;
 pub mod event;
+pub mod learned;
 pub mod merge;
 pub mod network;
 mod outage;
@@ -20,11 +21,13 @@ pub mod recorder;
 mod row;
 pub mod sqlite;
 pub mod store;
+pub mod stream;
 pub mod usage;
 
 pub use attempt::{AttemptRecord, NatSummary, Side};
 pub use error::StatsError;
 pub use event::Event;
+pub use learned::{Chance, Learned, Outcomes};
 pub use network::{AddressDetail, Network};
 pub use postgres::PostgresStore;
 pub use query::{
@@ -33,4 +36,5 @@ pub use query::{
 pub use recorder::Recorder;
 pub use sqlite::{Retention, SqliteStore};
 pub use store::{Store, StoreFuture};
+pub use stream::{Stream, StreamSettings, StreamState, Writer, WriterSettings};
 pub use usage::{Carried, RelayRecord, RelayTotals, SessionRecord, SessionTotals, Usage};

@@ -1,12 +1,16 @@
 //! Whether the store takes what is written, and for how long it has not: the state behind the
 //! metrics of the database.
 
+use std::time::Duration;
+
 use p2p_telemetry::metrics::{DATABASE_OUTAGE_SECONDS, DATABASE_OUTAGES, DATABASE_UP};
 use tokio::time::Instant;
 
 /// The store's state, as whoever writes to it finds it.
 #[derive(Debug)]
 pub(crate) struct Outage {
+    /// Whether it is the database that is away, and not what is before it.
+    is_of_database: bool,
     since: Option<Instant>,
     /// Whole seconds of it that the metric has.
     counted: u64,
@@ -19,7 +23,12 @@ impl Outage {
         // A series that is there from the start shows its first increase.
         DATABASE_OUTAGES.get().increment(0);
         DATABASE_OUTAGE_SECONDS.get().increment(0);
-        Self { since: None, counted: 0 }
+        Self { is_of_database: true, since: None, counted: 0 }
+    }
+
+    /// The same for what is before the database: it shows in no metric of the database.
+    pub(crate) fn none_before_the_database() -> Self {
+        Self { is_of_database: false, since: None, counted: 0 }
     }
 
     /// Whether the store was away when it was last asked.
@@ -31,31 +40,38 @@ impl Outage {
     pub(crate) fn gone(&mut self) -> bool {
         let now = Instant::now();
         if let Some(since) = self.since {
-            let seconds = (now - since).as_secs();
-            DATABASE_OUTAGE_SECONDS.get().increment(seconds - self.counted);
-            self.counted = seconds;
+            self.count(now - since);
             return false;
         }
         (self.since, self.counted) = (Some(now), 0);
-        DATABASE_UP.get().set(0.0);
-        DATABASE_OUTAGES.get().increment(1);
+        if self.is_of_database {
+            DATABASE_UP.get().set(0.0);
+            DATABASE_OUTAGES.get().increment(1);
+        }
         true
     }
 
     /// The store took something, or refused it by itself. True where it was away before.
     pub(crate) fn over(&mut self) -> bool {
         let Some(since) = self.since.take() else { return false };
-        let seconds = since.elapsed().as_secs();
-        DATABASE_OUTAGE_SECONDS.get().increment(seconds - self.counted);
-        DATABASE_UP.get().set(1.0);
+        self.count(since.elapsed());
+        if self.is_of_database {
+            DATABASE_UP.get().set(1.0);
+        }
         true
+    }
+
+    fn count(&mut self, lasted: Duration) {
+        let seconds = lasted.as_secs();
+        if self.is_of_database {
+            DATABASE_OUTAGE_SECONDS.get().increment(seconds - self.counted);
+        }
+        self.counted = seconds;
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use tokio::time::advance;
 
     use super::*;

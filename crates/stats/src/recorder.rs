@@ -1,4 +1,5 @@
-//! Between signaling and the store (invariant I7): a bounded queue and one task that writes batches.
+//! Between signaling and the store (invariant I7): a bounded queue and one task that writes batches,
+//! into the store itself or into the stream that leads there.
 //!
 //! Handing over a record never waits. What the queue has no place for, and what the store refuses
 //! for good, is counted and named. While the store is away the writer keeps its batch and tries
@@ -18,6 +19,7 @@ use crate::event::Event;
 use crate::network::AddressDetail;
 use crate::outage::Outage;
 use crate::store::Store;
+use crate::stream::Stream;
 
 /// The most records that one transaction takes.
 const BATCH: usize = 256;
@@ -42,6 +44,12 @@ pub struct Recorder {
     stopping: Arc<watch::Sender<bool>>,
 }
 
+impl std::fmt::Debug for Recorder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Recorder").field("queued", &self.queued()).finish_non_exhaustive()
+    }
+}
+
 #[derive(Default)]
 struct Counts {
     written: AtomicU64,
@@ -58,16 +66,25 @@ impl Recorder {
     /// Starts the writer; at most `capacity` records wait for it. Must be called within a Tokio
     /// runtime.
     pub fn new(store: Arc<dyn Store>, capacity: usize) -> Self {
+        Self::into(Sink::Store(store), Outage::none(), capacity)
+    }
+
+    /// The same, into a stream, from which others write into the store.
+    pub fn to_stream(stream: Arc<Stream>, capacity: usize) -> Self {
+        Self::into(Sink::Stream(stream), Outage::none_before_the_database(), capacity)
+    }
+
+    fn into(sink: Sink, outage: Outage, capacity: usize) -> Self {
         let (queue, commands) = mpsc::channel(capacity.max(1));
         let counts = Arc::new(Counts::default());
         let (stopping, watched) = watch::channel(false);
         let writer = Writer {
-            store,
+            sink,
             commands,
             counts: Arc::clone(&counts),
             stopping: watched,
             give_up_at: None,
-            outage: Outage::none(),
+            outage,
         };
         tokio::spawn(writer.run());
         let addresses = AddressDetail::default();
@@ -118,7 +135,7 @@ impl Recorder {
         self.counts.dropped.load(Relaxed)
     }
 
-    /// Records written, since the start.
+    /// Records written to the store or to the stream, since the start.
     pub fn written(&self) -> u64 {
         self.counts.written.load(Relaxed)
     }
@@ -136,8 +153,24 @@ impl Counts {
     }
 }
 
+/// Where records go.
+enum Sink {
+    Store(Arc<dyn Store>),
+    Stream(Arc<Stream>),
+}
+
+impl Sink {
+    /// Takes events in, and says for how many there was no room.
+    async fn take(&self, events: &[Event]) -> Result<u64, StatsError> {
+        match self {
+            Self::Store(store) => store.record_events(events).await.map(|()| 0),
+            Self::Stream(stream) => stream.append(events).await,
+        }
+    }
+}
+
 struct Writer {
-    store: Arc<dyn Store>,
+    sink: Sink,
     commands: mpsc::Receiver<Command>,
     counts: Arc<Counts>,
     stopping: watch::Receiver<bool>,
@@ -185,14 +218,14 @@ impl Writer {
             return records.clear();
         }
         match self.try_write(records).await {
-            Ok(()) => self.count_written(records.len()),
+            Ok(refused) => self.count_written(records.len(), refused),
             Err(error) if error.is_transient() || records.len() == 1 => {
                 self.give_up(records.len(), &error);
             }
             Err(_) => {
                 for record in records.iter() {
                     match self.try_write(std::slice::from_ref(record)).await {
-                        Ok(()) => self.count_written(1),
+                        Ok(refused) => self.count_written(1, refused),
                         Err(error) => self.give_up(1, &error),
                     }
                 }
@@ -201,11 +234,11 @@ impl Writer {
         records.clear();
     }
 
-    async fn try_write(&mut self, records: &[Event]) -> Result<(), StatsError> {
+    async fn try_write(&mut self, records: &[Event]) -> Result<u64, StatsError> {
         let mut pause = FIRST_PAUSE;
         let mut retries = 0;
         loop {
-            let error = match self.store.record_events(records).await {
+            let error = match self.sink.take(records).await {
                 Err(error) if error.is_transient() => error,
                 result => {
                     self.back();
@@ -263,9 +296,17 @@ impl Writer {
         }
     }
 
-    fn count_written(&self, records: usize) {
-        self.counts.written.fetch_add(records as u64, Relaxed);
-        RECORDER_WRITTEN.get().increment(records as u64);
+    fn count_written(&self, records: usize, refused: u64) {
+        let written = records as u64 - refused;
+        self.counts.written.fetch_add(written, Relaxed);
+        if refused > 0 {
+            self.counts.lose(refused, "stream_full");
+            tracing::warn!(refused, "statistics lost: the stream is full");
+        }
+        // What is in the stream is counted by whoever writes it into the store.
+        if matches!(self.sink, Sink::Store(_)) {
+            RECORDER_WRITTEN.get().increment(written);
+        }
     }
 
     fn give_up(&self, records: usize, error: &StatsError) {

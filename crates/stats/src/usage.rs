@@ -1,5 +1,8 @@
 //! Sessions at signaling instances and allocations at relays, as the store keeps them.
 
+use std::net::IpAddr;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
 use p2p_wire::{AppId, PeerId, SessionId};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -40,6 +43,36 @@ pub struct SessionRecord {
 }
 
 impl SessionRecord {
+    /// A connection that opens, under an id of its own.
+    pub fn opened(
+        session: SessionId,
+        app: AppId,
+        peer: PeerId,
+        instance: Option<&str>,
+        from: IpAddr,
+        resumed: bool,
+        opened_unix_ms: i64,
+    ) -> Self {
+        Self {
+            id: Uuid::new_v4(),
+            session,
+            app,
+            peer,
+            instance: instance.map(str::to_owned),
+            network: Some(Network::of(from)),
+            resumed,
+            opened_unix_ms,
+            closed_unix_ms: None,
+            close_code: None,
+        }
+    }
+
+    /// The same connection, closed with this code or without one.
+    #[must_use]
+    pub fn closed(self, unix_ms: i64, code: Option<u16>) -> Self {
+        Self { closed_unix_ms: Some(unix_ms), close_code: code, ..self }
+    }
+
     /// One record of what two records of the same connection tell.
     pub(crate) fn merged(mut self, other: &Self) -> Self {
         // A connection closes once: both ends, where both are told, are the same.
@@ -74,6 +107,28 @@ pub struct RelayRecord {
 }
 
 impl RelayRecord {
+    /// An allocation that ends at this moment, by this machine's clock, under an id of its own.
+    pub fn ended(
+        region: Option<String>,
+        user: String,
+        end: &str,
+        lived: Duration,
+        to_peer: Carried,
+        to_client: Carried,
+    ) -> Self {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self {
+            id: Uuid::new_v4(),
+            region,
+            user,
+            end: end.to_owned(),
+            ended_unix_ms: i64::try_from(now.as_millis()).unwrap_or(i64::MAX),
+            lived_ms: u64::try_from(lived.as_millis()).unwrap_or(u64::MAX),
+            to_peer,
+            to_client,
+        }
+    }
+
     /// The tenant: what comes before the first colon of the user.
     pub fn app(&self) -> Option<&str> {
         self.user.split_once(':').map(|(app, _)| app)

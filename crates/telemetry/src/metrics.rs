@@ -159,6 +159,10 @@ registry! {
             "Statistics records written to the store.");
         RECORDER_DROPPED = counter("p2p_recorder_dropped_total", Count, [RECORD_DROP],
             "Statistics records that were not kept, by reason.");
+        STREAM_ENTRIES = gauge("p2p_stats_stream_entries", Count, [],
+            "Statistics records in the Redis stream, of all instances, that are not known to be stored.");
+        STREAM_DEAD_LETTERS = counter("p2p_stats_dead_letters_total", Count, [],
+            "Statistics records that this instance moved to the dead letters: the database refuses them.");
         STORE_TRIMMED = counter("p2p_store_trimmed_total", Count, [],
             "Stored records removed because of their age or number.");
         DATABASE_UP = gauge("p2p_database_up", Count, [],

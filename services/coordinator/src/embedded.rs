@@ -9,12 +9,14 @@ use p2p_auth::{Claims, RoomGrant, Scope, SigningSecret, Token, Verifier, mint};
 use p2p_registry::{MemoryRegistry, Settings};
 use p2p_relay::{Cidr, CidrError, Listening, Relay, RelayConfig, RelayHandle, TurnSecrets};
 use p2p_signaling::{RelayOffer, Signaling, SignalingConfig, SignalingHandle};
-use p2p_stats::SqliteStore;
-use p2p_telemetry::Shutdown;
+use p2p_stats::{Recorder, SqliteStore};
+use p2p_telemetry::{Shutdown, prometheus};
 use secrecy::SecretString;
+use tokio::task::JoinHandle;
 
 use crate::failure::Failure;
 use crate::token::unix_now;
+use crate::version::VERSION;
 use crate::{relay, secret, signaling, statistics};
 
 /// How long the tokens of a run are valid.
@@ -25,6 +27,9 @@ pub const ROOM: &str = "demo";
 
 /// Over which a drain spreads the goodbyes: nobody but this machine's own programs is connected.
 const DRAIN: Duration = Duration::from_millis(500);
+
+/// Statistics that wait for the store.
+const RECORDS: usize = 8_192;
 
 /// How long a drain may take in all.
 const DRAIN_DEADLINE: Duration = Duration::from_secs(5);
@@ -50,6 +55,7 @@ impl Listen {
 pub struct Embedded {
     signaling: SignalingHandle,
     relay: RelayHandle,
+    usage_recorded: JoinHandle<()>,
     /// The statistics.
     pub store: Arc<SqliteStore>,
     secret: SigningSecret,
@@ -62,6 +68,10 @@ impl Embedded {
             .map_err(|error| Failure::bug(error.to_string()))?;
         let turn = TurnSecrets::from(SecretString::from(secret::random()?));
         let store = Arc::new(statistics::open_embedded(data).await?);
+        // The recorder's first values go there.
+        prometheus::install(VERSION).map_err(|error| Failure::bug(error.to_string()))?;
+        let recorder = Recorder::new(store.clone(), RECORDS);
+        let (usage, usage_recorded) = statistics::of_relay(recorder.clone(), None);
 
         let loopback = ["127.0.0.0/8", "::1/128"].map(|block| block.parse());
         let loopback: Result<Vec<Cidr>, CidrError> = loopback.into_iter().collect();
@@ -71,6 +81,7 @@ impl Embedded {
             secrets: turn.clone(),
             // The peers are on this machine, which a relay protects by default.
             allow_peers: loopback.map_err(|error| Failure::bug(error.to_string()))?,
+            usage: Some(usage),
             ..RelayConfig::default()
         })
         .and_then(Relay::start)
@@ -89,12 +100,13 @@ impl Embedded {
         // Programs on this machine, which their developer makes connect as often as they like.
         config.limits.offers_per_second = config.limits.messages_per_second;
         config.limits.offer_burst = config.limits.message_burst;
+        config.recorder = Some(recorder);
         let registry = MemoryRegistry::start(Settings::default());
         let signaling = Signaling::bind(config, registry, store.clone())
             .await
             .map_err(|error| signaling::failure(&error, listen.signaling, "--signaling"))?
             .start();
-        Ok(Self { signaling, relay, store, secret: signing })
+        Ok(Self { signaling, relay, usage_recorded, store, secret: signing })
     }
 
     /// What clients take as their server.
@@ -154,11 +166,13 @@ impl Embedded {
 
     /// Drains both roles (invariant I12), or cuts them short when `shutdown` is forced.
     pub async fn stop(self, shutdown: &Shutdown) {
-        let Self { signaling, relay, store, .. } = self;
+        let Self { signaling, relay, usage_recorded, store, .. } = self;
         let drained = async {
             relay.drain(DRAIN);
             signaling.drain().await;
             drop(relay.stopped().await);
+            // What the relay reported last is recorded before signaling closes the recorder.
+            drop(usage_recorded.await);
         };
         shutdown.finish(drained, DRAIN_DEADLINE).await;
         signaling.shutdown().await;

@@ -62,6 +62,11 @@ fn not_a_url() -> Failure {
     )
 }
 
+/// The URL, where one is given.
+pub fn url(matches: &ArgMatches) -> Result<Option<SecretString>, Failure> {
+    url_password::url(matches, "redis", false)
+}
+
 /// The registry that the settings ask for.
 pub async fn registry(matches: &ArgMatches) -> Result<Arc<dyn Registry>, Failure> {
     let Some(settings) = settings(matches)? else {

@@ -9,6 +9,7 @@ use clap::{ArgMatches, FromArgMatches as _};
 use p2p_auth::Verifier;
 use p2p_auth::turn_rest::TurnSecrets;
 use p2p_signaling::{RelayOffer, Signaling, SignalingConfig, SignalingError};
+use p2p_stats::AddressDetail;
 use p2p_telemetry::{Shutdown, prometheus};
 use secrecy::SecretString;
 
@@ -116,6 +117,14 @@ pub struct Args {
     /// Folder for statistics where there is no database
     #[arg(long, value_name = "DIR", env = "P2P_DATA", default_value = "data")]
     data: PathBuf,
+    /// What statistics keep of addresses: network (/24 of IPv4, /48 of IPv6) or none
+    #[arg(
+        long,
+        value_name = "network|none",
+        env = "P2P_STATS_ADDRESSES",
+        default_value = "network"
+    )]
+    stats_addresses: AddressDetail,
 }
 
 /// Checks the settings without binding anything.
@@ -136,6 +145,8 @@ pub async fn run(args: &Args, matches: &ArgMatches) -> Result<(), Failure> {
 
     let database = database::url(matches)?;
     let statistics = Statistics::open(database.as_ref(), &args.data).await?;
+    let way = statistics.way(redis::url(matches)?.as_ref(), args.stats_addresses)?;
+    config.recorder = Some(way.recorder.clone());
     let registry = redis::registry(matches).await?;
     if config.turn_secrets.is_empty() {
         tracing::debug!("no TURN secret: relays that register themselves are not handed out");
@@ -153,6 +164,7 @@ pub async fn run(args: &Args, matches: &ArgMatches) -> Result<(), Failure> {
     shutdown.draining().await;
     shutdown.finish(signaling.drain(), DRAIN_DEADLINE).await;
     signaling.shutdown().await;
+    way.close().await;
     statistics.close().await;
     Ok(())
 }

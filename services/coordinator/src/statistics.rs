@@ -1,10 +1,17 @@
-//! Where statistics go: a file in a folder, memory, or a PostgreSQL database that instances share.
+//! Where statistics go: a file in a folder, memory, or a PostgreSQL database that instances share;
+//! and how they get there, straight or through a stream in Redis.
 
 use std::path::Path;
 use std::sync::Arc;
 
-use p2p_stats::{PostgresStore, Retention, SqliteStore, Store};
+use p2p_relay::{AllocationEnd, RelayUsage, Relayed};
+use p2p_stats::{
+    AddressDetail, Carried, PostgresStore, Recorder, RelayRecord, Retention, SqliteStore, Store,
+    Stream, StreamSettings, Writer, WriterSettings,
+};
 use secrecy::{ExposeSecret as _, SecretString};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 
 use crate::database::failure;
 use crate::failure::Failure;
@@ -14,6 +21,12 @@ const FILE: &str = "stats.sqlite";
 
 /// What is kept in memory: some 20 MB at most, in a process that has other things to remember.
 const IN_MEMORY: Retention = Retention { max_attempts: 10_000, max_age: None };
+
+/// Records that wait in this process.
+const WAITING: usize = 8_192;
+
+/// Finished allocations that wait to become records.
+const FINISHED: usize = 1_024;
 
 /// An open store that can be closed.
 pub enum Statistics {
@@ -42,6 +55,27 @@ impl Statistics {
         }
     }
 
+    /// The way there: through the stream in Redis where instances share both, else straight.
+    pub fn way(
+        &self,
+        redis: Option<&SecretString>,
+        addresses: AddressDetail,
+    ) -> Result<Way, Failure> {
+        let (recorder, writer) = match (self, redis) {
+            (Self::Shared(store), Some(url)) => {
+                let stream = Stream::new(url.expose_secret(), StreamSettings::default())
+                    .map_err(|error| failure(&error))?;
+                let writer =
+                    Writer::start(stream.clone(), store.clone(), WriterSettings::default());
+                (Recorder::to_stream(stream, WAITING), Some(writer))
+            }
+            (Self::Shared(_) | Self::Embedded(_), _) => {
+                (Recorder::new(self.store(), WAITING), None)
+            }
+        };
+        Ok(Way { recorder: recorder.with_addresses(addresses), writer })
+    }
+
     /// Closes it, after the last that writes.
     pub async fn close(&self) {
         match self {
@@ -49,6 +83,58 @@ impl Statistics {
             Self::Shared(store) => store.close().await,
         }
     }
+}
+
+/// How statistics get from where they happen to the store.
+pub struct Way {
+    /// Where they are handed over.
+    pub recorder: Recorder,
+    writer: Option<Writer>,
+}
+
+impl Way {
+    /// Stops writing from the stream; what waits there is for the other instances, or for later.
+    pub async fn close(self) {
+        if let Some(writer) = self.writer {
+            writer.stop().await;
+        }
+    }
+}
+
+/// Records what a relay reports of finished allocations, until the relay is gone.
+pub fn of_relay(
+    recorder: Recorder,
+    region: Option<String>,
+) -> (mpsc::Sender<RelayUsage>, JoinHandle<()>) {
+    let (reports, mut reported) = mpsc::channel::<RelayUsage>(FINISHED);
+    let task = tokio::spawn(async move {
+        while let Some(usage) = reported.recv().await {
+            // Nothing was ever relayed through one that got no socket.
+            if usage.end != AllocationEnd::NoSocket {
+                recorder.record(relay_record(usage, region.clone()));
+            }
+        }
+    });
+    (reports, task)
+}
+
+fn relay_record(usage: RelayUsage, region: Option<String>) -> RelayRecord {
+    let end = match usage.end {
+        AllocationEnd::Expired => "expired",
+        AllocationEnd::Deleted => "deleted",
+        AllocationEnd::Revoked => "revoked",
+        AllocationEnd::Disconnected => "disconnected",
+        AllocationEnd::NoSocket => "no_socket",
+    };
+    let carried = |relayed: Relayed| Carried { packets: relayed.packets, bytes: relayed.bytes };
+    RelayRecord::ended(
+        region,
+        usage.user,
+        end,
+        usage.lived,
+        carried(usage.client_to_peer),
+        carried(usage.peer_to_client),
+    )
 }
 
 /// Statistics in a folder, or in memory.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use p2p_auth::Verifier;
 use p2p_auth::turn_rest::TurnSecrets;
 use p2p_registry::RelayDirectory;
+use p2p_stats::Recorder;
 use p2p_wire::limits::{ATTEMPT_TIMEOUT_MS, HEARTBEAT_MS, HELLO_DEADLINE_MS};
 
 use crate::keys::JwksUrl;
@@ -39,6 +40,8 @@ pub struct SignalingConfig {
     pub origins: Origins,
     /// Whether candidates may name loopback addresses. No; a demo on one machine needs it.
     pub allow_loopback_candidates: bool,
+    /// Where statistics go, if not straight into the store.
+    pub recorder: Option<Recorder>,
     /// Bounds.
     pub limits: InstanceLimits,
     /// Deadlines.
@@ -61,6 +64,7 @@ impl SignalingConfig {
             turn_ttl: Duration::from_secs(3600),
             origins: Origins::Any,
             allow_loopback_candidates: false,
+            recorder: None,
             limits: InstanceLimits::default(),
             timing: Timing::default(),
         }

@@ -83,7 +83,10 @@ impl Instance {
         store: Arc<dyn Store>,
     ) -> Result<Self, SignalingError> {
         let exporter = prometheus::install(env!("CARGO_PKG_VERSION"))?;
-        let recorder = Recorder::new(store.clone(), config.limits.records);
+        let recorder = match &config.recorder {
+            Some(recorder) => recorder.clone(),
+            None => Recorder::new(store.clone(), config.limits.records),
+        };
         Ok(Self {
             attempts: Attempts::new(&config, registry.clone(), recorder.clone()),
             tickets: Tickets::new(config.limits.tickets, config.timing.ticket),

@@ -30,6 +30,7 @@ pub(crate) fn routes(instance: Arc<Instance>) -> Router {
         .route("/v1/rooms/{room}", get(discovery::room))
         .route("/v1/stats", get(statistics::summary))
         .route("/v1/stats/nat-matrix", get(statistics::nat_matrix))
+        .route("/v1/attempts", get(statistics::attempts))
         .route("/v1/attempts/{id}", get(statistics::attempt))
         .route("/", get(pages::landing))
         .route("/test", get(pages::test));

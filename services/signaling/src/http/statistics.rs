@@ -1,4 +1,5 @@
-//! `GET /v1/stats`, `/v1/stats/nat-matrix` and `/v1/attempts/{id}`, for tokens with `admin`.
+//! `GET /v1/stats`, `/v1/stats/nat-matrix`, `/v1/attempts` and `/v1/attempts/{id}`, for tokens with
+//! `admin`.
 //!
 //! A token sees the attempts of its own app.
 
@@ -8,13 +9,19 @@ use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
 use p2p_auth::{Grant, Scope};
-use p2p_stats::{AttemptRecord, Filter, NatCell, Summary};
+use p2p_stats::{
+    AttemptRecord, Chance, Cursor, Filter, MethodCell, NatCell, Outcomes, Page, Summary, Usage,
+    learned,
+};
 use p2p_wire::{AttemptId, Code};
 use serde::{Deserialize, Serialize};
 
 use super::bearer::Bearer;
 use super::problem::ProblemResponse;
 use crate::instance::{Instance, Snapshot};
+
+/// Attempts of a page where the request does not say.
+const DEFAULT_LIMIT: usize = 50;
 
 /// From when on.
 #[derive(Deserialize)]
@@ -26,12 +33,30 @@ pub(super) struct SinceQuery {
 pub(super) struct Stats {
     #[serde(flatten)]
     summary: Summary,
+    usage: Usage,
     live: Snapshot,
+}
+
+/// Which page of the attempts.
+#[derive(Deserialize)]
+pub(super) struct ListQuery {
+    since_unix_ms: Option<i64>,
+    after: Option<Cursor>,
+    limit: Option<usize>,
 }
 
 #[derive(Serialize)]
 pub(super) struct NatMatrix {
     cells: Vec<NatCell>,
+    methods: Vec<MethodChance>,
+}
+
+/// What became of a method between two types of network, and what to expect of it.
+#[derive(Serialize)]
+pub(super) struct MethodChance {
+    #[serde(flatten)]
+    cell: MethodCell,
+    chance: Chance,
 }
 
 type Answer<T> = Result<Json<T>, ProblemResponse>;
@@ -44,7 +69,8 @@ pub(super) async fn summary(
 ) -> Answer<Stats> {
     let filter = filter(&*bearer.with(Scope::Admin)?, since)?;
     let summary = instance.store.summary(&filter).await?;
-    Ok(Json(Stats { summary, live: instance.snapshot() }))
+    let usage = instance.store.usage(&filter).await?;
+    Ok(Json(Stats { summary, usage, live: instance.snapshot() }))
 }
 
 pub(super) async fn nat_matrix(
@@ -53,7 +79,32 @@ pub(super) async fn nat_matrix(
     since: SinceArgument,
 ) -> Answer<NatMatrix> {
     let filter = filter(&*bearer.with(Scope::Admin)?, since)?;
-    Ok(Json(NatMatrix { cells: instance.store.nat_matrix(&filter).await? }))
+    let cells = instance.store.nat_matrix(&filter).await?;
+    let methods = instance.store.methods(&filter).await?.into_iter().map(|cell| {
+        let outcomes = Outcomes { tried: cell.tried, worked: cell.worked };
+        MethodChance { cell, chance: outcomes.chance(learned::prior(cell.method)) }
+    });
+    Ok(Json(NatMatrix { cells, methods: methods.collect() }))
+}
+
+pub(super) async fn attempts(
+    State(instance): State<Arc<Instance>>,
+    bearer: Bearer,
+    query: Result<Query<ListQuery>, QueryRejection>,
+) -> Answer<Page> {
+    let grant = bearer.with(Scope::Admin)?;
+    let Query(query) = query.map_err(|rejection| {
+        ProblemResponse::new(
+            Code::BadMessage,
+            "Bad query",
+            rejection.body_text(),
+            "use `?since_unix_ms=` with milliseconds since 1970-01-01 UTC, `limit=` with 1 to 200, \
+             and `after=` with `next` of the page before",
+        )
+    })?;
+    let filter = Filter { app: Some(grant.app().clone()), since_unix_ms: query.since_unix_ms };
+    let limit = query.limit.unwrap_or(DEFAULT_LIMIT);
+    Ok(Json(instance.store.attempts(&filter, query.after.as_ref(), limit).await?))
 }
 
 pub(super) async fn attempt(

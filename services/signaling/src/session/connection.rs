@@ -11,6 +11,7 @@ use std::time::Duration;
 use axum::extract::ws::Utf8Bytes;
 use p2p_auth::{Grant, LEEWAY_SECS, Scope, TokenError};
 use p2p_registry::{Claim, Claimed, Delivery, Feed, Link, Ownership};
+use p2p_stats::SessionRecord;
 use p2p_telemetry::metrics::SIGNALING_RESUMED;
 use p2p_wire::client::Hello;
 use p2p_wire::server::{ErrorMessage, Goaway, Welcome};
@@ -38,6 +39,8 @@ pub(super) struct Connection {
     pub(super) owner: Ownership,
     pub(super) bucket: Bucket,
     pub(super) bad_messages: u32,
+    /// What statistics keep of it.
+    record: SessionRecord,
     last_heard: Instant,
     token_ends: Instant,
     drained: Option<Instant>,
@@ -121,9 +124,20 @@ impl Connection {
         };
         let Claimed { ownership: owner, secret, resumed, replay } =
             instance.registry.claim(claim).await?;
+        let record = SessionRecord::opened(
+            owner.session.clone(),
+            owner.app.clone(),
+            owner.peer.clone(),
+            instance.registry.instance(),
+            from.ip(),
+            resumed,
+            clock::unix_millis(),
+        );
+        instance.recorder.record(record.clone());
         let now = Instant::now();
         let limits = &instance.config.limits;
         let connection = Self {
+            record,
             bucket: Bucket::new(limits.messages_per_second, limits.message_burst, now),
             bad_messages: 0,
             last_heard: now,
@@ -328,6 +342,7 @@ impl Connection {
             Err(error) => debug!(%app, %peer, %error, "the registry was not told of an end"),
         }
         let code = closing.frame().map(|(code, _)| code);
+        self.instance.recorder.record(self.record.clone().closed(clock::unix_millis(), code));
         info!(%app, %peer, code, "peer disconnected");
     }
 }

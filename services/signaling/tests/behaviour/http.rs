@@ -99,7 +99,7 @@ async fn discovery_is_off_unless_the_token_grants_it() {
 #[tokio::test]
 async fn statistics_are_for_admins_and_of_their_own_app() {
     let world = World::start().await;
-    for path in ["/v1/stats", "/v1/stats/nat-matrix", "/v1/attempts/x"] {
+    for path in ["/v1/stats", "/v1/stats/nat-matrix", "/v1/attempts", "/v1/attempts/x"] {
         assert_eq!(world.get(path, Some(&claims("a"))).await.problem(), "not_allowed", "{path}");
         assert_eq!(world.get(path, None).await.status, 401, "{path}");
     }
@@ -115,13 +115,62 @@ async fn statistics_are_for_admins_and_of_their_own_app() {
     let stats = world.get("/v1/stats", Some(&admin)).await.json();
     assert_eq!((&stats["attempts"], &stats["failed"]), (&json!(1), &json!(1)), "{stats}");
     assert_eq!(stats["live"]["peers_on"], 1);
+    let sessions = &stats["usage"]["sessions"];
+    assert_eq!((&sessions["opened"], &sessions["closed"]), (&json!(2), &json!(1)), "{stats}");
     let path = format!("/v1/attempts/{attempt}");
     assert_eq!(world.get(&path, Some(&admin)).await.json()["callee"], "bob");
 
     let stranger = admin.clone().with_app("other".parse().unwrap());
-    assert_eq!(world.get("/v1/stats", Some(&stranger)).await.json()["attempts"], 0);
+    let of_others = world.get("/v1/stats", Some(&stranger)).await.json();
+    assert_eq!(of_others["attempts"], 0);
+    assert_eq!(of_others["usage"]["sessions"]["opened"], 0);
+    assert_eq!(world.get("/v1/attempts", Some(&stranger)).await.json()["attempts"], json!([]));
     let refused = world.get(&path, Some(&stranger)).await;
     assert_eq!((refused.status, refused.problem().as_str()), (404, "attempt_not_found"));
+}
+
+#[tokio::test]
+async fn attempts_are_listed_newest_first_page_by_page() {
+    let world = World::start().await;
+    let (mut alice, mut bob) = (world.client("alice").await, world.client("bob").await);
+    let mut begun = Vec::new();
+    for _ in 0..3 {
+        alice.send(json!({ "type": "connect", "id": "a", "to": "bob" })).await;
+        let attempt = alice.expect("attempt").await["attempt"].as_str().unwrap().to_owned();
+        bob.expect("attempt").await;
+        for client in [&mut alice, &mut bob] {
+            let report = json!({
+                "type": "report", "attempt": attempt, "outcome": "direct", "method": "direct", "ms": 1,
+            });
+            client.send(report).await;
+            client.expect_silence().await;
+        }
+        begun.push(attempt);
+    }
+    world.signaling.flush_stats().await;
+    let admin = claims("admin").with_scopes([Scope::Admin]);
+    let (mut told, mut path) = (Vec::new(), "/v1/attempts?limit=2".to_owned());
+    loop {
+        let page = world.get(&path, Some(&admin)).await.json();
+        let attempts = page["attempts"].as_array().unwrap();
+        assert!(attempts.len() <= 2);
+        told.extend(attempts.iter().map(|one| one["attempt"].as_str().unwrap().to_owned()));
+        let Some(next) = page["next"].as_str() else { break };
+        path = format!("/v1/attempts?limit=2&after={next}");
+    }
+    begun.sort();
+    told.sort();
+    assert_eq!(told, begun, "each once");
+    let matrix = world.get("/v1/stats/nat-matrix", Some(&admin)).await.json();
+    let direct = &matrix["methods"][0];
+    assert_eq!(direct["method"], "direct");
+    assert_eq!((direct["tried"].as_u64(), direct["worked"].as_u64()), (Some(3), Some(3)));
+    let chance = |end: &str| direct["chance"][end].as_f64().unwrap();
+    assert!(chance("low") < chance("expected") && chance("expected") <= chance("high"));
+    for bad in ["after=nonsense", "limit=many", "since_unix_ms=x"] {
+        let answer = world.get(&format!("/v1/attempts?{bad}"), Some(&admin)).await;
+        assert_eq!((answer.status, answer.problem().as_str()), (400, "bad_message"), "{bad}");
+    }
 }
 
 #[tokio::test]

@@ -1,0 +1,128 @@
+//! Writers die, the database dies, the stream fills, an event is poison.
+
+use std::time::Duration;
+
+use p2p_stats::{Filter, RelayRecord, Store as _, Writer, WriterSettings};
+use tokio::time::{sleep, timeout};
+
+use crate::events::{allocation, told};
+use crate::{HANG, World, drained};
+
+/// Rounds in which a writer is killed.
+const KILLS: u64 = 6;
+/// Attempts, sessions and allocations of each round.
+const EACH: u64 = 400;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn writers_that_are_killed_at_any_moment_lose_nothing_and_double_nothing() {
+    let Some(world) = World::start().await else { return };
+    let stream = world.stream(100_000);
+    let recorder = world.recorder(&stream);
+    let mut instances = vec![world.instance(), world.instance()];
+    for round in 0..KILLS {
+        for n in round * EACH..(round + 1) * EACH {
+            for event in told(n) {
+                recorder.record(event);
+            }
+        }
+        recorder.flush().await;
+        // While it writes: a fixed moment would always be the same one.
+        let goal = round * EACH + EACH * (round % 3) / 3;
+        let writing = async {
+            while world.stored().await[0] < goal {
+                sleep(Duration::from_millis(5)).await;
+            }
+        };
+        timeout(HANG, writing).await.expect("it writes");
+        drop(instances.remove(0));
+        instances.push(world.instance());
+    }
+    drained(&stream).await;
+    let all = KILLS * EACH;
+    assert_eq!((recorder.written(), recorder.dropped()), (5 * all, 0));
+    assert_eq!(world.stored().await, [all, all, all]);
+    let summary = world.store.summary(&Filter::default()).await.unwrap();
+    assert_eq!(summary.relay, all, "the later word on each attempt is there, too");
+    let usage = world.store.usage(&Filter::default()).await.unwrap();
+    assert_eq!((usage.sessions.closed, usage.sessions.connected_ms), (all, 10 * all));
+    assert_eq!(usage.relays[0].to_peer.bytes, 100 * all);
+    let state = stream.state().await.unwrap();
+    assert_eq!((state.waiting, state.refused, state.buried), (0, 0, 0));
+}
+
+/// Also invariant I7: handing events over goes on, and none waits for the database.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn i7_while_postgresql_is_away_events_wait_up_to_the_cap_and_the_rest_is_counted() {
+    const CAP: usize = 1_000;
+    let Some(world) = World::start().await else { return };
+    let stream = world.stream(CAP);
+    let recorder = world.recorder(&stream);
+    let writer = Writer::start(stream.clone(), world.store.clone(), WriterSettings::default());
+    recorder.record(allocation("expired"));
+    recorder.flush().await;
+    drained(&stream).await;
+
+    world.server.down();
+    for _ in 0..3 * CAP {
+        recorder.record(allocation("expired"));
+    }
+    // Into the stream, or refused: with the database away, this comes to an end all the same.
+    timeout(HANG, recorder.flush()).await.expect("nobody waits for the database");
+    let state = stream.state().await.unwrap();
+    assert_eq!(state.waiting, CAP as u64);
+    assert_eq!((recorder.written(), recorder.dropped()), (1 + CAP as u64, 2 * CAP as u64));
+    assert_eq!(state.refused, recorder.dropped());
+
+    world.server.up();
+    drained(&stream).await;
+    assert_eq!(world.stored().await, [0, 0, recorder.written()]);
+    // And it goes on.
+    recorder.record(allocation("deleted"));
+    recorder.flush().await;
+    drained(&stream).await;
+    assert_eq!(world.stored().await, [0, 0, CAP as u64 + 2]);
+    writer.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_event_that_the_database_refuses_goes_to_the_dead_letters_and_is_in_nobodys_way() {
+    let Some(world) = World::start().await else { return };
+    let stream = world.stream(100_000);
+    let recorder = world.recorder(&stream);
+    // One that no program of ours wrote, and one that no column takes.
+    world.redis.ask("XADD {p2p:stats}:events * event nonsense").await.unwrap();
+    for n in 0..20 {
+        if n == 10 {
+            recorder.record(RelayRecord { end: "a\0b".to_owned(), ..allocation("expired") });
+        }
+        recorder.record(allocation("expired"));
+    }
+    recorder.flush().await;
+    let writer = Writer::start(stream.clone(), world.store.clone(), WriterSettings::default());
+    drained(&stream).await;
+    assert_eq!(world.stored().await, [0, 0, 20]);
+    assert_eq!(stream.state().await.unwrap().buried, 2);
+    let letters = world.redis.ask("XRANGE {p2p:stats}:dead - +").await.unwrap();
+    assert!(letters.contains("nonsense") && letters.contains("\"end\""), "{letters}");
+    writer.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_redis_that_forgot_everything_is_written_to_and_read_from_again() {
+    let Some(mut world) = World::start().await else { return };
+    let stream = world.stream(100_000);
+    let recorder = world.recorder(&stream);
+    let writer = Writer::start(stream.clone(), world.store.clone(), WriterSettings::default());
+    recorder.record(allocation("expired"));
+    recorder.flush().await;
+    drained(&stream).await;
+    world.redis.kill().unwrap();
+    // Waits in this process meanwhile.
+    recorder.record(allocation("expired"));
+    world.redis.start_again().await.unwrap();
+    timeout(HANG, recorder.flush()).await.expect("it connects again");
+    drained(&stream).await;
+    assert_eq!((recorder.written(), recorder.dropped()), (2, 0));
+    assert_eq!(world.stored().await, [0, 0, 2]);
+    writer.stop().await;
+}
