@@ -81,6 +81,7 @@ pub fn classify(seen: &Observations) -> NatProfile {
         hairpin: hairpin.filter(|_| translated),
         udp: true,
         ipv6: v6.then_some(true),
+        tcp: None,
         unknown_because: unknown,
     }
 }

@@ -156,6 +156,7 @@ fn record(n: usize) -> AttemptRecord {
         callee_nat: Some(nat),
         plan: vec![PlanStep {
             method: Method::UdpHolePunch,
+            tactic: None,
             chance: 0.8,
             after_ms: 0,
             packets: 30,

@@ -169,6 +169,17 @@ impl fmt::Display for Filtering {
     }
 }
 
+/// How a NAT maps TCP, which may differ from how it maps UDP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+pub struct TcpProfile {
+    /// The mapping axis.
+    #[serde(default)]
+    pub mapping: Mapping,
+    /// The address and port that a STUN server saw over TCP.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub public_address: Option<SocketAddr>,
+}
+
 /// What a client measured about its own network.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct NatProfile {
@@ -199,6 +210,9 @@ pub struct NatProfile {
     /// Whether IPv6 reached any STUN server; absent where the host has no IPv6 or none was tried.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ipv6: Option<bool>,
+    /// TCP; absent where it was not measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tcp: Option<TcpProfile>,
     /// For every axis that is unknown, why.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub unknown_because: BTreeMap<String, String>,

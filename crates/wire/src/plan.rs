@@ -42,14 +42,43 @@ impl fmt::Display for Method {
     }
 }
 
+/// How a method goes about it, where it has more than one way.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum Tactic {
+    /// The caller dials the callee.
+    Dial,
+    /// The callee dials the caller, which is the one that can be dialled.
+    ReversedDial,
+    /// Both sides send at once to addresses that are known.
+    Simultaneous,
+    /// One side's port is not known: it sends first, and the other side learns the port from that.
+    LearnPort,
+    /// A leg to the relay over UDP.
+    Udp,
+    /// A leg to the relay over TCP.
+    Tcp,
+    /// A leg to the relay over TLS.
+    Tls,
+    /// A tactic of a newer version, which this one leaves out.
+    #[serde(other)]
+    Unknown,
+}
+
 /// One step of a plan.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct PlanStep {
     /// What is tried.
     pub method: Method,
+    /// How, where there is a choice.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tactic: Option<Tactic>,
     /// The expected chance that it works, 0 to 1.
     pub chance: f64,
-    /// Milliseconds after the attempt's start at which it begins.
+    /// Milliseconds after the attempt's start at which it begins, unless a better path is there by
+    /// then.
     pub after_ms: u64,
     /// Packets that each side may spend on it before it counts as failed.
     pub packets: u32,

@@ -17,6 +17,7 @@ mod takeover;
 
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use p2p_nat::plan::{self, Pair, Recorded, RelayLegs};
 use p2p_registry::{Ownership, PeerView, Registry};
 use p2p_stats::{AttemptRecord, NatSummary, Recorder};
 use p2p_telemetry::metrics::{
@@ -98,7 +99,6 @@ impl Attempts {
 
         let id = self.new_id();
         let (near_nat, far_nat) = (near.published.nat.as_ref(), far.published.nat.as_ref());
-        let plan = p2p_nat::plan::plan(near_nat, far_nat, connect.policy);
         let (near_ice, far_ice) = (ice_credentials(), ice_credentials());
         let now_unix = clock::unix_seconds();
         let relays = relays.filter(|_| connect.policy != Policy::Direct).map(|relays| {
@@ -109,6 +109,15 @@ impl Attempts {
             Some((relays, pair)) => relays.for_side(pair, app, peer, now_unix),
             None => Vec::new(),
         };
+        let offered = relays_for(&caller.peer);
+        let uris = offered.iter().flat_map(|server| &server.urls).map(String::as_str);
+        let plan = plan::plan(&Pair {
+            caller: near_nat,
+            callee: far_nat,
+            policy: connect.policy,
+            relays: RelayLegs::of(uris),
+            recorded: Recorded::default(),
+        });
         let side =
             |other: &PeerId, view: &PeerView, own: &IceCredentials, its: &IceCredentials| Attempt {
                 attempt: id.clone(),
@@ -132,7 +141,7 @@ impl Attempts {
         let for_caller = Attempt {
             id: Some(connect.id),
             controlling: true,
-            relays: relays_for(&caller.peer),
+            relays: offered,
             ..side(callee, &far, &near_ice, &far_ice)
         };
 
@@ -325,6 +334,9 @@ fn told(nat: &NatProfile, policy: Policy) -> NatProfile {
     let mut nat = nat.clone();
     if policy == Policy::Relay {
         nat.public_address = None;
+        if let Some(tcp) = &mut nat.tcp {
+            tcp.public_address = None;
+        }
     }
     nat
 }

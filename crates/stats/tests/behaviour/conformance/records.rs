@@ -71,8 +71,20 @@ pub(crate) fn full(id: &str) -> AttemptRecord {
     AttemptRecord {
         policy: Policy::Direct,
         plan: vec![
-            PlanStep { method: Method::Direct, chance: 0.25, after_ms: 0, packets: 5 },
-            PlanStep { method: Method::UdpHolePunch, chance: 0.85, after_ms: 20, packets: 30 },
+            PlanStep {
+                method: Method::Direct,
+                tactic: None,
+                chance: 0.25,
+                after_ms: 0,
+                packets: 5,
+            },
+            PlanStep {
+                method: Method::UdpHolePunch,
+                tactic: None,
+                chance: 0.85,
+                after_ms: 20,
+                packets: 30,
+            },
         ],
         caller_steps: vec![
             step(Method::Direct, StepResult::Failed, 12),
