@@ -242,6 +242,7 @@ async fn next_event(events: &Mutex<broadcast::Receiver<ClientEvent>>) -> Option<
             }
             ClientEvent::Nat(_) => return event("nat", None),
             ClientEvent::TokenEnding { .. }
+            | ClientEvent::Relay { .. }
             | ClientEvent::PathChanged { .. }
             | ClientEvent::Verdict { .. }
             | ClientEvent::Disconnected { .. } => {}

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use p2p_traversal::{AttemptConfig, Event, Path, PathKind};
+use p2p_traversal::quality;
+use p2p_traversal::relay::Allocation;
+use p2p_traversal::{AttemptConfig, Event, Path};
 use p2p_wire::client::{Connect, Nat, Trickle};
 use p2p_wire::server::EndReason;
 use p2p_wire::{
@@ -28,12 +30,16 @@ use crate::ping::{self, Pings};
 use crate::resolve;
 use crate::signaling::SignalEvent;
 use crate::socket::PathSocket;
+use crate::trickle::{self, Trickled};
 
 /// Connections that wait for [`crate::Client::accept`].
 pub(crate) const MAX_ACCEPTED: usize = 64;
 
 /// How often attempts are looked over whose other side has fallen silent after it had a path.
 const SWEEP: Duration = Duration::from_secs(5);
+
+/// How often a connection's losses are counted.
+const COUNTING: Duration = Duration::from_millis(500);
 
 /// How long a closed connection keeps its route: QUIC says goodbye after it has told that it is
 /// closed, and again to whoever has not heard it (RFC 9000 §10.2: three probe timeouts).
@@ -71,6 +77,7 @@ pub(crate) struct Attempts {
     pub(crate) entries: HashMap<AttemptId, Entry>,
     pub(crate) dialled: mpsc::Sender<Dialled>,
     pub(crate) ended: mpsc::Sender<(AttemptId, String)>,
+    pub(crate) trickled: mpsc::Sender<Trickled>,
     pub(crate) next_request: u64,
 }
 
@@ -81,6 +88,10 @@ pub(crate) struct Entry {
     controlling: bool,
     started: Instant,
     budget: Duration,
+    policy: Policy,
+    /// What the other side has been told of.
+    told: Vec<Candidate>,
+    quic: Option<quinn::Connection>,
     dialling: bool,
     connected: bool,
     ready: Option<Connection>,
@@ -103,6 +114,7 @@ pub(crate) struct Inputs {
     pub(crate) arrivals: mpsc::Receiver<Arrival>,
     pub(crate) dialled: mpsc::Receiver<Dialled>,
     pub(crate) ended: mpsc::Receiver<(AttemptId, String)>,
+    pub(crate) trickled: mpsc::Receiver<Trickled>,
 }
 
 impl Attempts {
@@ -118,6 +130,7 @@ impl Attempts {
                 Some(dialled) = inputs.dialled.recv() => self.on_dialled(dialled),
                 Some(arrival) = inputs.arrivals.recv() => self.on_arrival(arrival),
                 Some((attempt, cause)) = inputs.ended.recv() => self.on_ended(&attempt, cause),
+                Some((attempt, told)) = inputs.trickled.recv() => self.on_trickled(&attempt, &told),
                 Some(signal) = inputs.signals.recv() => self.on_signal(signal).await,
                 command = inputs.commands.recv() => match command {
                     Some(Command::Connect { to, policy, reply }) => self.ask(to, policy, reply),
@@ -249,6 +262,9 @@ impl Attempts {
             controlling: attempt.controlling,
             started: Instant::now(),
             budget,
+            policy: attempt.policy,
+            told: Vec::new(),
+            quic: None,
             dialling: false,
             connected: false,
             ready: None,
@@ -285,7 +301,11 @@ impl Attempts {
                 self.publish();
                 self.trickle(&candidates);
             }
-            Event::Relay(_) | Event::Sources(..) => {}
+            Event::Relay(allocation) => {
+                let ready = matches!(allocation, Allocation::Ready(_));
+                self.tell(ClientEvent::Relay { ready });
+            }
+            Event::Sources(..) => {}
             Event::Path(attempt, path) => self.on_path(&attempt, path),
             Event::Verdict(report) => self.on_verdict(report),
         }
@@ -298,15 +318,35 @@ impl Attempts {
         let _ = self.signaling.try_send(ClientMessage::Nat(Nat { profile, candidates }));
     }
 
-    /// Tells the other sides of the attempts that are still looking for a direct path.
-    fn trickle(&self, candidates: &[Candidate]) {
-        let direct = |path: &Option<Path>| path.is_some_and(|p| p.kind == PathKind::Direct);
-        for (attempt, _) in self.entries.iter().filter(|(_, e)| !direct(&e.path.borrow())) {
-            for candidate in candidates {
-                let trickle = Trickle { attempt: attempt.clone(), candidate: *candidate };
+    /// Tells the other sides where this one can be reached now: through the coordinator as long as
+    /// there is no connection, and over the connection from then on.
+    fn trickle(&mut self, candidates: &[Candidate]) {
+        for (attempt, entry) in &mut self.entries {
+            let mut news = trickle::allowed(candidates, entry.policy);
+            news.retain(|candidate| !entry.told.contains(candidate));
+            if news.is_empty() {
+                continue;
+            }
+            // An address that was left may be come back to: what counts is the last word.
+            entry.told = candidates.to_vec();
+            if let Some(quic) = &entry.quic {
+                trickle::tell(quic, &news);
+                continue;
+            }
+            for candidate in news {
+                let trickle = Trickle { attempt: attempt.clone(), candidate };
                 let _ = self.signaling.try_send(ClientMessage::Candidate(trickle));
             }
         }
+    }
+
+    fn on_trickled(&self, attempt: &AttemptId, candidates: &[Candidate]) {
+        let allow_loopback = self.config.allow_loopback;
+        self.socket.with_node(|node, now| {
+            for candidate in candidates.iter().filter(|c| trickle::plausible(c, allow_loopback)) {
+                node.add_remote_candidate(attempt, candidate, now);
+            }
+        });
     }
 
     fn on_path(&mut self, attempt: &AttemptId, path: Option<Path>) {
@@ -381,9 +421,11 @@ impl Attempts {
         self.counters.connections.fetch_add(1, Ordering::Relaxed);
         self.counters.active.fetch_add(1, Ordering::Relaxed);
         tokio::spawn(ping::serve(quic.clone(), Arc::clone(&connection.pings)));
-        let (ended, id) = (self.ended.clone(), attempt.clone());
+        tokio::spawn(trickle::hear(quic.clone(), attempt.clone(), self.trickled.clone()));
+        entry.quic = Some(quic.clone());
+        let (ended, id, socket) = (self.ended.clone(), attempt.clone(), Arc::clone(&self.socket));
         tokio::spawn(async move {
-            let cause = cause(&quic.closed().await);
+            let cause = cause(&watch_over(&quic, &id, &socket).await);
             let _ = ended.send((id, cause)).await;
         });
         entry.ready = Some(connection);
@@ -495,6 +537,27 @@ impl Attempts {
     fn tell(&self, event: ClientEvent) {
         // Nobody may be listening, which is fine.
         let _ = self.news.send(event);
+    }
+}
+
+/// Counts what a connection loses, for the choice of its path, until it ends.
+async fn watch_over(
+    quic: &quinn::Connection,
+    attempt: &AttemptId,
+    socket: &PathSocket,
+) -> quinn::ConnectionError {
+    let mut look = tokio::time::interval(COUNTING);
+    look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            error = quic.closed() => return error,
+            _ = look.tick() => {
+                let path = quic.stats().path;
+                let (sent, lost) = (path.sent_packets, path.lost_packets);
+                let counted = quality::Counters { sent, lost };
+                socket.routes.set_counted(attempt, counted);
+            }
+        }
     }
 }
 

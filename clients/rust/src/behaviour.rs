@@ -26,7 +26,7 @@ pub(crate) fn measure_beside(task: Task, socket: &Arc<PathSocket>) {
         let behaviour = measure(task).await;
         tracing::debug!(?behaviour, "fresh sockets have measured the network");
         if let Some(socket) = socket.upgrade() {
-            socket.with_node(|node, _| node.learn(behaviour));
+            socket.with_node(|node, now| node.learn(behaviour, now));
         }
     });
 }

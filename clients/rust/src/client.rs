@@ -35,6 +35,7 @@ use crate::resolve;
 use crate::signaling::{self, Renewal, SignalEvent, SignalingConfig};
 use crate::socket::{PathSocket, default_ip};
 use crate::tls;
+use crate::trickle;
 
 /// How long the start waits for detection and for the relay.
 const READY_DEADLINE: Duration = Duration::from_secs(3);
@@ -129,7 +130,13 @@ impl Client {
         let endpoint = endpoint(&socket, &identity, &transport, runtime)?;
 
         let (node_tx, mut node_events) = mpsc::channel(CHANNEL);
-        tokio::spawn(driver::run(Arc::clone(&socket), node_tx, cancel.clone()));
+        let allow_loopback = config.allow_loopback;
+        let mut known = local_ips.clone();
+        let addresses = move || {
+            known = gather::local_ips_after(&known, allow_loopback, v4_only);
+            known.clone()
+        };
+        tokio::spawn(driver::run(Arc::clone(&socket), node_tx, addresses, cancel.clone()));
         let (arrivals_tx, arrivals) = mpsc::channel(CHANNEL);
         tokio::spawn(accept::run(endpoint.clone(), arrivals_tx, cancel.clone()));
 
@@ -137,6 +144,7 @@ impl Client {
         let (accepted_tx, accepted) = mpsc::channel(MAX_ACCEPTED);
         let (dialled_tx, dialled) = mpsc::channel(CHANNEL);
         let (ended_tx, ended) = mpsc::channel(CHANNEL);
+        let (trickled_tx, trickled) = mpsc::channel(CHANNEL);
         let (news, _) = broadcast::channel(NEWS);
         let counters = Arc::new(Counters::default());
         // The node has begun to measure when it was made; its first packets leave here.
@@ -157,9 +165,11 @@ impl Client {
             entries: HashMap::new(),
             dialled: dialled_tx,
             ended: ended_tx,
+            trickled: trickled_tx,
             next_request: 0,
         };
-        let inputs = Inputs { commands, signals, node: node_events, arrivals, dialled, ended };
+        let inputs =
+            Inputs { commands, signals, node: node_events, arrivals, dialled, ended, trickled };
         tokio::spawn(attempts.run(inputs));
         Ok(Self {
             inner: Arc::new(Inner {
@@ -383,6 +393,7 @@ fn transport(config: &Config) -> TransportConfig {
         .max_idle_timeout(idle.try_into().ok())
         .initial_rtt(Duration::from_millis(100))
         .max_concurrent_bidi_streams(1024_u32.into())
+        .max_concurrent_uni_streams(trickle::MAX_STREAMS.into())
         .stream_receive_window(quinn::VarInt::from_u32(4 * 1024 * 1024))
         .datagram_receive_buffer_size(Some(64 * 1024));
     transport

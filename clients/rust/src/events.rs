@@ -32,6 +32,11 @@ pub enum ClientEvent {
     SignalingEnded(Error),
     /// This network was measured.
     Nat(NatProfile),
+    /// The allocation at the relay came or went.
+    Relay {
+        /// Whether it is there.
+        ready: bool,
+    },
     /// A connection uses another path.
     PathChanged {
         /// The connection's attempt.

@@ -32,6 +32,16 @@ pub(crate) fn bind(port: u16) -> Result<Bound, Error> {
 
 /// Addresses at which the host may be reached, IPv4 first.
 pub(crate) fn local_ips(allow_loopback: bool, v4_only: bool) -> Vec<IpAddr> {
+    local_ips_after(&[], allow_loopback, v4_only)
+}
+
+/// The same, keeping of those that were found `before` what is still there: among many addresses the
+/// choice is not to change because another one has come.
+pub(crate) fn local_ips_after(
+    before: &[IpAddr],
+    allow_loopback: bool,
+    v4_only: bool,
+) -> Vec<IpAddr> {
     let interfaces = if_addrs::get_if_addrs().unwrap_or_default();
     let mut ips: Vec<IpAddr> = interfaces
         .iter()
@@ -40,7 +50,9 @@ pub(crate) fn local_ips(allow_loopback: bool, v4_only: bool) -> Vec<IpAddr> {
         .collect();
     ips.sort_by_key(|ip| (ip.is_ipv6(), ip.is_loopback(), *ip));
     ips.dedup();
+    ips.sort_by_key(|ip| !before.contains(ip));
     ips.truncate(MAX_ADDRESSES);
+    ips.sort_by_key(|ip| (ip.is_ipv6(), ip.is_loopback(), *ip));
     ips
 }
 

@@ -41,6 +41,7 @@ pub mod signaling;
 pub mod socket;
 pub mod stream;
 mod tls;
+mod trickle;
 
 pub use client::Client;
 pub use config::Config;

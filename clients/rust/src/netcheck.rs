@@ -238,7 +238,7 @@ async fn detect(
         match (detected, unmeasured) {
             (_, Some(task)) => {
                 let behaviour = behaviour::measure(task).await;
-                node.learn(behaviour);
+                node.learn(behaviour, Instant::now());
                 continue;
             }
             (Some(profile), None) => return Ok(profile),

@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use p2p_traversal::attempt::Traffic;
+use p2p_traversal::quality::Counters;
 use p2p_traversal::{Path, Via};
 use p2p_wire::{AttemptId, PeerKey};
 
@@ -56,6 +57,8 @@ pub(crate) struct Route {
     /// Milliseconds since the table's epoch, plus one; zero is never.
     sent: AtomicU64,
     received: AtomicU64,
+    /// Packets that the connection has sent and found lost.
+    counted: Mutex<Counters>,
 }
 
 impl Routes {
@@ -137,6 +140,20 @@ impl Routes {
         table.sources.get(&(leg, source)).cloned()
     }
 
+    /// What an attempt's connection has counted so far.
+    pub(crate) fn set_counted(&self, attempt: &AttemptId, counted: Counters) {
+        let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
+        let peer = table.attempts.get(attempt).and_then(|key| table.peers.get(key));
+        if let Some(route) = peer.and_then(|peer| table.routes.get(&peer.virtual_addr)) {
+            *route.counted.lock().unwrap_or_else(PoisonError::into_inner) = counted;
+        }
+    }
+
+    /// Whether there is no peer to have traffic with.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.table.read().unwrap_or_else(PoisonError::into_inner).peers.is_empty()
+    }
+
     /// Every attempt with the traffic of its peer.
     pub(crate) fn traffic(&self) -> Vec<(AttemptId, Traffic)> {
         let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
@@ -146,6 +163,7 @@ impl Routes {
             let traffic = Traffic {
                 sent: self.instant(route.sent.load(Ordering::Relaxed)),
                 received: self.instant(route.received.load(Ordering::Relaxed)),
+                counted: *route.counted.lock().unwrap_or_else(PoisonError::into_inner),
             };
             all.extend(peer.attempts.keys().map(|id| (id.clone(), traffic)));
         }
@@ -177,6 +195,7 @@ impl Route {
             path: Mutex::new(None),
             sent: AtomicU64::new(0),
             received: AtomicU64::new(0),
+            counted: Mutex::default(),
         }
     }
 

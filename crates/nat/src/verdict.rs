@@ -1,6 +1,6 @@
 //! How an attempt ended, in one sentence that a person can act on (invariant I11).
 
-use p2p_wire::{Method, NatProfile, NatType, Outcome, Policy};
+use p2p_wire::{Mapping, Method, NatProfile, NatType, Outcome, Policy, PortAllocation};
 
 /// What is known when an attempt has ended.
 #[derive(Debug, Clone, Copy)]
@@ -40,29 +40,62 @@ fn why_not_direct(ending: &Ending<'_>) -> String {
     }
     let (near, far) = (kind(ending.near), kind(ending.far));
     let peer = ending.peer;
-    match (near, far) {
+    let udp = match (near, far) {
+        (NatType::UdpBlocked, _) => "no UDP leaves this network".to_owned(),
+        (_, NatType::UdpBlocked) => format!("no UDP leaves {peer}'s network"),
         (NatType::Symmetric, NatType::Symmetric) => {
-            format!("both this NAT and {peer}'s give every destination another port")
+            let (ours, theirs) = (ports(ending.near), ports(ending.far));
+            format!("both NATs are symmetric, this one{ours} and {peer}'s{theirs}")
         }
         (NatType::Symmetric, _) => {
-            format!(
-                "this NAT gives every destination another port, and {peer}'s lets only known ports in"
-            )
+            let ports = ports(ending.near);
+            format!("this NAT is symmetric{ports}, {peer}'s lets only known ports in")
         }
         (_, NatType::Symmetric) => {
-            format!(
-                "{peer}'s NAT gives every destination another port, and this one lets only known ports in"
-            )
+            let ports = ports(ending.far);
+            format!("{peer}'s NAT is symmetric{ports}, this one lets only known ports in")
         }
         _ => format!("no packet of {peer}'s came through directly"),
+    };
+    match why_no_tcp(ending) {
+        Some(tcp) => format!("{udp}, and {tcp}"),
+        None => udp,
+    }
+}
+
+/// What is known against TCP; nothing where neither side has measured it.
+fn why_no_tcp(ending: &Ending<'_>) -> Option<String> {
+    let peer = ending.peer;
+    let mapping = |profile: Option<&NatProfile>| profile.and_then(|p| p.tcp).map(|tcp| tcp.mapping);
+    let changes = |mapping: Option<Mapping>| {
+        matches!(mapping, Some(Mapping::AddressDependent | Mapping::AddressAndPortDependent))
+    };
+    let (near, far) = (mapping(ending.near), mapping(ending.far));
+    match (changes(near), changes(far)) {
+        (true, true) => Some("both TCP mappings change per destination".to_owned()),
+        (true, false) => Some("this NAT's TCP mapping changes per destination".to_owned()),
+        (false, true) => Some(format!("{peer}'s TCP mapping changes per destination")),
+        (false, false) if near.is_some() && far.is_some() => {
+            Some(format!("no TCP connection to {peer} came about"))
+        }
+        (false, false) => None,
+    }
+}
+
+/// How a symmetric NAT chooses its ports, where that is known.
+fn ports(profile: Option<&NatProfile>) -> &'static str {
+    match profile.and_then(|profile| profile.port_allocation) {
+        Some(PortAllocation::Random) => " with random ports",
+        Some(PortAllocation::Sequential) => " with ports in sequence",
+        Some(PortAllocation::Block) => " with ports of a block",
+        Some(PortAllocation::Preserving) | None => "",
     }
 }
 
 fn why_nothing(ending: &Ending<'_>) -> String {
     let peer = ending.peer;
     match (kind(ending.near), kind(ending.far)) {
-        (NatType::UdpBlocked, _) => "no UDP leaves this network".to_owned(),
-        (_, NatType::UdpBlocked) => format!("no UDP leaves {peer}'s network"),
+        (NatType::UdpBlocked, _) | (_, NatType::UdpBlocked) => why_not_direct(ending),
         _ if ending.policy == Policy::Direct => {
             format!("{}, and the policy forbids the relay", why_not_direct(ending))
         }
@@ -76,6 +109,8 @@ fn kind(profile: Option<&NatProfile>) -> NatType {
 
 #[cfg(test)]
 mod tests {
+    use p2p_wire::TcpProfile;
+
     use super::*;
 
     fn nat(nat_type: NatType) -> NatProfile {
@@ -93,7 +128,10 @@ mod tests {
             far: Some(&far),
             peer: "bob",
         };
-        assert!(sentence(&ending).contains("bob's NAT gives every destination another port"));
+        assert_eq!(
+            sentence(&ending),
+            "relay: bob's NAT is symmetric, this one lets only known ports in"
+        );
         ending.policy = Policy::Relay;
         assert!(sentence(&ending).contains("policy"));
         ending.outcome = Outcome::Failed;
@@ -102,5 +140,43 @@ mod tests {
         let blocked = nat(NatType::UdpBlocked);
         ending.far = Some(&blocked);
         assert_eq!(sentence(&ending), "failed: no UDP leaves bob's network");
+    }
+
+    #[test]
+    fn i11_a_verdict_tells_what_is_known_of_ports_and_of_tcp() {
+        let tcp = |mapping| Some(TcpProfile { mapping, public_address: None });
+        let near = NatProfile {
+            tcp: tcp(Mapping::EndpointIndependent),
+            ..nat(NatType::PortRestrictedCone)
+        };
+        let far = NatProfile {
+            port_allocation: Some(PortAllocation::Random),
+            tcp: tcp(Mapping::AddressAndPortDependent),
+            ..nat(NatType::Symmetric)
+        };
+        let ending = |near, far| Ending {
+            outcome: Outcome::Relay,
+            method: Some(Method::Relay),
+            policy: Policy::Auto,
+            near: Some(near),
+            far: Some(far),
+            peer: "bob",
+        };
+        assert_eq!(
+            sentence(&ending(&near, &far)),
+            "relay: bob's NAT is symmetric with random ports, this one lets only known ports in, \
+             and bob's TCP mapping changes per destination"
+        );
+        assert_eq!(
+            sentence(&ending(&far, &near)),
+            "relay: this NAT is symmetric with random ports, bob's lets only known ports in, \
+             and this NAT's TCP mapping changes per destination"
+        );
+        assert!(sentence(&ending(&far, &far)).contains("both TCP mappings change"));
+        let blocked = NatProfile { tcp: near.tcp, ..nat(NatType::UdpBlocked) };
+        assert_eq!(
+            sentence(&ending(&near, &blocked)),
+            "relay: no UDP leaves bob's network, and no TCP connection to bob came about"
+        );
     }
 }

@@ -5,20 +5,26 @@
 //! the nominated pair's consent, leaves a path that has fallen silent, and returns to it when it
 //! answers again.
 
+mod further;
+mod keep;
 mod verdict;
 
+use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use p2p_wire::{AttemptId, Candidate, CandidateKind, IcePair, Method, NatProfile, NatType};
 use p2p_wire::{Outcome, PeerId, Policy, Report, limits};
+use rand::RngCore;
 use rtc_shared::error::Error;
 
 use crate::budget::Budget;
 use crate::ice::{Check, IceAgent, Pair};
-use crate::liveness::{Abandoned, Consent, Finding, SILENCE};
+use crate::liveness::{Abandoned, Consent, SILENCE};
 use crate::path::{Path, PathKind, Through, Usable, Via, choose};
+use crate::quality::{Counters, Quality};
 use crate::schedule;
+use crate::search::Search;
 use crate::stun::{self, Class};
 
 /// Addresses that are learnt from the other side's checks. Two NATs that map by destination and let
@@ -27,10 +33,20 @@ const MAX_LEARNT: usize = 6;
 /// The least time between rounds while a pair is being settled: long round trips would else fill with
 /// nominations.
 const SETTLING: Duration = Duration::from_millis(25);
+/// The least time between a round and one that answers a check.
+const TRIGGERED: Duration = Duration::from_millis(5);
 /// How often a settled pair is checked while there is a doubt about it.
 const DOUBT: Duration = Duration::from_millis(500);
+/// The same when it has been left for longer than [`LATELY`].
+const LONG_DOUBT: Duration = Duration::from_secs(2);
+const LATELY: Duration = Duration::from_secs(10);
+/// How often the pair in use is checked until an answer comes.
+const ASKING: Duration = Duration::from_millis(120);
 /// Checks of the other side's that follow each other this fast show that it has a doubt.
-const THEIR_DOUBT: Duration = Duration::from_secs(2);
+const THEIR_DOUBT: Duration = Duration::from_millis(250);
+/// An answer that came within this needs no other. Longer than [`THEIR_DOUBT`], or two sides that ask
+/// because they are asked would never stop.
+const JUST: Duration = Duration::from_millis(300);
 
 /// What the coordinator said about the attempt.
 #[derive(Debug, Clone)]
@@ -60,6 +76,8 @@ pub struct Traffic {
     pub sent: Option<Instant>,
     /// When the last packet came.
     pub received: Option<Instant>,
+    /// What the connection has sent and found lost.
+    pub counted: Counters,
 }
 
 /// What an attempt has to tell.
@@ -77,15 +95,25 @@ pub(crate) enum Change {
 pub(crate) struct Attempt {
     config: AttemptConfig,
     agent: IceAgent,
+    search: Search,
+    /// Checks of the search's that wait to be sent.
+    outbox: VecDeque<Check>,
+    quality: Quality,
     near: NatProfile,
     local_hosts: Vec<SocketAddr>,
     local_relay: Option<SocketAddr>,
+    /// The other side's latest relayed address.
+    remote_relay: Option<SocketAddr>,
     remotes: usize,
     started: Instant,
     last_round: Instant,
     next_round: Instant,
     keep_alive: Duration,
+    /// When the pair in use is checked next, where it is not the agent's.
+    next_consent: Instant,
     next_opening: Instant,
+    /// When a way was left last.
+    left_at: Instant,
     active: Option<Path>,
     consent: Consent,
     abandoned: Abandoned,
@@ -93,7 +121,7 @@ pub(crate) struct Attempt {
     asked: Option<Instant>,
     /// When it last answered a check of ours.
     answered: Option<Instant>,
-    doubts_relay: bool,
+    doubts_network: bool,
     /// When data came last, as far as told.
     heard: Option<Instant>,
     /// Since when what this side sends on the path in use has gone unanswered.
@@ -117,23 +145,30 @@ impl Attempt {
         now: Instant,
     ) -> Result<Self, Error> {
         let agent = IceAgent::new(&config.ice, config.controlling, now)?;
+        let search = Search::new(&config.ice, config.controlling);
         let mut attempt = Self {
             agent,
+            search,
+            outbox: VecDeque::new(),
+            quality: Quality::new(now),
             near,
             local_hosts: Vec::new(),
             local_relay: None,
+            remote_relay: None,
             remotes: 0,
             started: now,
             last_round: now,
             next_round: now,
             keep_alive,
+            next_consent: now + keep_alive,
             next_opening: now + keep_alive,
+            left_at: now,
             active: None,
             consent: Consent::default(),
             abandoned: Abandoned::default(),
             asked: None,
             answered: None,
-            doubts_relay: false,
+            doubts_network: false,
             heard: None,
             unanswered: None,
             verified: false,
@@ -193,8 +228,15 @@ impl Attempt {
         {
             return false;
         }
+        if relay {
+            self.remote_relay = Some(candidate.address);
+        }
+        if self.agent.remotes().any(|known| known.address == candidate.address) {
+            return true;
+        }
         self.remotes += 1;
         self.next_round = self.next_round.min(now);
+        self.search.begin(now);
         self.agent.add_remote(candidate).is_ok()
     }
 
@@ -207,16 +249,37 @@ impl Attempt {
         datagram: &[u8],
         now: Instant,
     ) {
+        if self.search.answer(local, remote, datagram, now) {
+            if self.is_in_use(local, remote) {
+                self.answered = Some(now);
+            }
+            return;
+        }
         if self.too_many_addresses(remote) {
             return;
         }
+        let known = self.agent.remotes().count();
         self.agent.handle(local, remote, datagram, now);
+        if self.agent.remotes().count() > known && self.agent.settled() {
+            // The other side has come to another address: the way back is worth a search.
+            self.search.begin(now);
+        }
         match stun::peek(datagram) {
-            Some((Class::Response, _)) if self.agent.settled() => self.answered = Some(now),
+            Some((Class::Response, _)) if self.agent.settled() => {
+                // The agent asks back on every way that it is asked on.
+                if self.is_in_use(local, remote) {
+                    self.answered = Some(now);
+                }
+            }
             Some((Class::Request, _)) if self.agent.settled() => self.hear_doubt(now),
             // Settling takes one more check, which must not wait for the next round.
             Some((Class::Response, _)) if self.config.controlling => {
                 self.next_round = self.next_round.min(self.last_round + SETTLING).max(now);
+            }
+            // RFC 8445 §7.3.1.4: what comes in is answered by a check of our own. The agent does that
+            // where it is controlled.
+            Some((Class::Request, _)) if self.config.controlling => {
+                self.next_round = self.next_round.min(self.last_round + TRIGGERED).max(now);
             }
             Some(_) | None => {}
         }
@@ -234,20 +297,10 @@ impl Attempt {
         learnt >= MAX_LEARNT
     }
 
-    /// What the other side has a doubt about may be dead in this side's direction only. A check of
-    /// our own tells, unless one has just told.
-    fn hear_doubt(&mut self, now: Instant) {
-        let lately = |at: Instant| now.saturating_duration_since(at) < THEIR_DOUBT;
-        let doubts = self.asked.replace(now).is_some_and(lately);
-        if doubts && !self.answered.is_some_and(lately) {
-            self.next_round = self.next_round.min(now);
-        }
-    }
-
     /// The next check or answer to send, within the budget of its target (I9).
     pub(crate) fn poll_check(&mut self, now: Instant) -> Option<(Via, Check)> {
         loop {
-            let check = self.agent.poll_check()?;
+            let check = self.outbox.pop_front().or_else(|| self.agent.poll_check())?;
             if !self.budget.take(check.remote, now) {
                 continue;
             }
@@ -266,24 +319,46 @@ impl Attempt {
             let unreported = self.reported.is_none();
             let deadline = self.started + self.config.timeout;
             let next = self.next_round.min(self.next_opening);
+            let next = self.search.poll_timeout().map_or(next, |search| next.min(search));
             if unreported { next.min(deadline) } else { next }
         })
     }
 
-    pub(crate) fn handle_timeout(&mut self, now: Instant) {
-        if self.given_up || now < self.next_round {
+    pub(crate) fn handle_timeout(&mut self, now: Instant, rng: &mut dyn RngCore) {
+        if self.given_up {
             return;
         }
+        if now >= self.next_round {
+            self.round(now, rng);
+        }
+        if self.search.poll_timeout().is_some_and(|due| due <= now) {
+            self.look_further(now, rng);
+        }
+    }
+
+    /// Checks every pair that has not settled, or the one in use.
+    fn round(&mut self, now: Instant, rng: &mut dyn RngCore) {
         self.last_round = now;
         self.agent.round(now);
         self.agent.drop_events();
         self.next_round = if self.agent.settled() && self.abandoned.is_empty() {
             now + self.keep_alive
         } else if self.agent.settled() {
-            now + DOUBT
+            let lately = now.saturating_duration_since(self.left_at) < LATELY;
+            now + if lately { DOUBT } else { LONG_DOUBT }
         } else {
             schedule::next_round(self.started, now)
         };
+        // The agent checks the pair it has chosen. The one in use may be another.
+        if self.agent.settled()
+            && (now >= self.next_consent || self.consent.doubts())
+            && let Some(active) = self.active
+            && let Some(pair) = self.pair_of(&active, &self.pairs(now)).copied()
+            && !self.agent.has_chosen(&pair)
+        {
+            self.next_consent = now + self.keep_alive;
+            self.outbox.extend(self.search.check([(pair.local, pair.remote)], now, rng));
+        }
     }
 
     /// The ways whose mapping is to be kept open at the moment: those to the other side's relay,
@@ -299,32 +374,15 @@ impl Attempt {
         ways.filter(|u| u.through == Through::Theirs).map(|u| u.path).collect()
     }
 
-    /// Whether the relay has fallen silent since this was asked last.
-    pub(crate) fn take_relay_doubt(&mut self) -> bool {
-        std::mem::take(&mut self.doubts_relay)
+    /// Whether a way has fallen silent since this was asked last: the network may have changed, or
+    /// the relay may have forgotten.
+    pub(crate) fn take_doubt(&mut self) -> bool {
+        std::mem::take(&mut self.doubts_network)
     }
 
     /// Every address of the other side's.
     pub(crate) fn remote_addresses(&self) -> Vec<SocketAddr> {
         self.agent.remotes().map(|candidate| candidate.address).collect()
-    }
-
-    /// Leaves the active path if it has fallen silent under traffic.
-    pub(crate) fn traffic(&mut self, traffic: Traffic, now: Instant) {
-        let Some(active) = self.active else { return };
-        // Silence only counts while this side is talking: an idle path is not a dead one. And it
-        // counts from the first unanswered packet on, not from the last answer, which may have come
-        // before an idle hour.
-        let talking = |sent| now.saturating_duration_since(sent) < SILENCE;
-        if traffic.received != self.heard || !traffic.sent.is_some_and(talking) {
-            self.heard = traffic.received;
-            self.unanswered = None;
-        } else if traffic.sent > traffic.received {
-            let since = *self.unanswered.get_or_insert(now);
-            if now.saturating_duration_since(since) >= SILENCE.max(3 * active.rtt) {
-                self.leave(active, now);
-            }
-        }
     }
 
     /// A handshake has gone both ways over the path in use: that is an answer too.
@@ -346,7 +404,7 @@ impl Attempt {
         let pairs = self.pairs(now);
         self.readmit(&pairs, now);
         self.doubt(&pairs, now);
-        let chosen = choose(self.active.as_ref(), &self.usable(&pairs));
+        let chosen = choose(self.active.as_ref(), &self.usable(&pairs, now));
         let path = chosen.map(|usable| usable.path);
         if path.map(way) != self.active.map(way) {
             self.unanswered = None;
@@ -384,19 +442,44 @@ impl Attempt {
     /// The pairs that can still be used: those of an allocation that is gone cannot.
     fn pairs(&self, now: Instant) -> Vec<Pair> {
         let mut pairs = self.agent.pairs(now);
+        self.search.merge(&mut pairs);
         pairs.retain(|pair| {
-            pair.local.kind != CandidateKind::Relay || Some(pair.local.address) == self.local_relay
+            let local = match pair.local.kind {
+                CandidateKind::Relay => Some(pair.local.address) == self.local_relay,
+                _ => self.local_hosts.contains(&pair.local.address),
+            };
+            local && !self.is_superseded(&pair.remote)
         });
         pairs
     }
 
-    fn usable(&self, pairs: &[Pair]) -> Vec<Usable> {
+    fn usable(&self, pairs: &[Pair], now: Instant) -> Vec<Usable> {
         let ways = |answered: bool| -> Vec<Usable> {
             let pairs = pairs.iter().filter(|p| p.answered == answered);
             pairs.map(|p| self.usable_pair(p)).collect()
         };
         let trusted = |usable: &Usable| !self.abandoned.holds(&usable.path);
         let answered = ways(true);
+        // While a relayed way is silent, one that has answered meanwhile is better, whatever its rank:
+        // the relay of a peer that has moved is another now.
+        let silent_since = self.unanswered.filter(|_| self.active.is_some_and(|a| a.is_relayed()));
+        if let Some(since) = silent_since {
+            let answered_since = |pair: &&Pair| {
+                let heard = self.search.heard(pair.local.address, pair.remote.address);
+                heard.is_some_and(|heard| heard > since + self.active.map_or(SILENCE, |a| a.rtt))
+            };
+            let alive = pairs.iter().filter(|p| p.answered).filter(answered_since);
+            let alive: Vec<_> = alive.map(|p| self.usable_pair(p)).filter(trusted).collect();
+            if !alive.is_empty() {
+                return alive;
+            }
+        }
+        // A way that loses too much is for when there is no other.
+        let fast = |usable: &Usable| trusted(usable) && !self.quality.is_slow(&usable.path, now);
+        let fast: Vec<_> = answered.iter().copied().filter(fast).collect();
+        if !fast.is_empty() {
+            return fast;
+        }
         // A pair that only the other side has checked still carries an answer to it: its first
         // packets must not wait for our own check's round trip.
         for ways in [&answered, &ways(false), &self.untried(pairs)] {
@@ -416,6 +499,7 @@ impl Attempt {
             return Vec::new();
         }
         let relays = self.agent.remotes().filter(|c| c.kind == CandidateKind::Relay);
+        let relays = relays.filter(|c| !self.is_superseded(c));
         let unknown = relays.filter(|c| pairs.iter().all(|p| p.remote.address != c.address));
         let way = |remote: Candidate| {
             let same_family = |host: &&SocketAddr| host.is_ipv4() == remote.address.is_ipv4();
@@ -466,39 +550,6 @@ impl Attempt {
 
     fn pair_of<'a>(&self, way: &Path, pairs: &'a [Pair]) -> Option<&'a Pair> {
         pairs.iter().find(|pair| self.path(pair).same_way(way))
-    }
-
-    /// A path that was left is used again once it has answered after its probation.
-    fn readmit(&mut self, pairs: &[Pair], now: Instant) {
-        let mut abandoned = std::mem::take(&mut self.abandoned);
-        abandoned.readmit(|way| self.pair_of(way, pairs).map_or(0, |pair| pair.answers), now);
-        self.abandoned = abandoned;
-    }
-
-    /// Looks whether the checks of the path in use are answered.
-    fn doubt(&mut self, pairs: &[Pair], now: Instant) {
-        let Some(active) = self.active.filter(|_| self.agent.settled()) else { return };
-        let Some(pair) = self.pair_of(&active, pairs) else { return };
-        match self.consent.observe(&active, pair.requests, pair.answers, now) {
-            Finding::Good => {}
-            Finding::Doubtful => {
-                self.next_round = self.next_round.min(now + DOUBT.max(2 * active.rtt));
-            }
-            Finding::Reassured if self.abandoned.is_empty() => {
-                self.next_round = now + self.keep_alive;
-            }
-            Finding::Reassured => {}
-            Finding::Dead => self.leave(active, now),
-        }
-    }
-
-    fn leave(&mut self, way: Path, now: Instant) {
-        if self.abandoned.holds(&way) {
-            return;
-        }
-        self.doubts_relay |= way.kind == PathKind::Relay;
-        self.abandoned.leave(way, now);
-        self.next_round = now;
     }
 
     /// What counts for the report is a path that has answered: one that was only heard from may

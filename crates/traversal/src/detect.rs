@@ -26,6 +26,8 @@ use round::Round;
 pub const MAX_SERVERS: usize = 8;
 /// Rounds in which a second address may stay silent before it is asked no more (I9).
 const MAX_SILENT_ROUNDS: u8 = 3;
+/// The least time between two rounds (I9).
+const LEAST_GAP: Duration = Duration::from_secs(2);
 /// How often one network's filtering is tried to be measured.
 const MAX_TASKS: u8 = 3;
 
@@ -172,6 +174,14 @@ impl Detector {
     pub fn learn(&mut self, behaviour: Behaviour) -> NatProfile {
         self.network.behaviour = behaviour;
         self.profile()
+    }
+
+    /// Measures again at once, unless that has just been done: the network may be another.
+    pub fn measure_again(&mut self, now: Instant) {
+        if let State::Waiting { next } = &mut self.state {
+            let last = next.checked_sub(self.repeat).unwrap_or(now);
+            *next = (*next).min(now.max(last + LEAST_GAP));
+        }
     }
 
     /// When [`Detector::handle_timeout`] is due.

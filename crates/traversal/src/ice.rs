@@ -32,7 +32,7 @@ pub(crate) const DIRECT_WINDOW: Duration = Duration::from_secs(6);
 /// Where the agent's own gate stays out of the way of our schedule.
 const NO_GATE: Duration = Duration::from_millis(1);
 /// Consent checks of the nominated pair; again our schedule decides when the agent runs.
-const CONSENT: Duration = Duration::from_millis(400);
+const CONSENT: Duration = Duration::from_millis(100);
 
 /// A pair and what is known of it.
 #[derive(Debug, Clone, Copy)]
@@ -48,6 +48,14 @@ pub(crate) struct Pair {
     pub(crate) requests: u64,
     /// Answers to them.
     pub(crate) answers: u64,
+}
+
+impl Pair {
+    /// A pair of which nothing is known.
+    pub(crate) fn unknown(local: Candidate, remote: Candidate) -> Self {
+        let (answered, asked, rtt, requests, answers) = (false, false, Duration::ZERO, 0, 0);
+        Self { local, remote, answered, asked, rtt, requests, answers }
+    }
 }
 
 /// One check or answer to send.
@@ -139,6 +147,13 @@ impl IceAgent {
     /// Whether the agent has settled on a pair and checks only that one.
     pub(crate) fn settled(&self) -> bool {
         self.agent.get_selected_candidate_pair().is_some()
+    }
+
+    /// Whether the agent has settled on this pair.
+    pub(crate) fn has_chosen(&self, pair: &Pair) -> bool {
+        self.agent.get_selected_candidate_pair().is_some_and(|(local, remote)| {
+            local.addr() == pair.local.address && remote.addr() == pair.remote.address
+        })
     }
 
     /// The remote candidates, those learnt from checks included.

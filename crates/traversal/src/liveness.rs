@@ -8,8 +8,12 @@ use std::time::{Duration, Instant};
 
 use crate::path::Path;
 
-/// A way with traffic out and none in, or with checks out and no answers in, is left after this.
-pub const SILENCE: Duration = Duration::from_millis(1_500);
+/// A way with traffic out and none in, or with checks out and no answers in, is left after this. The
+/// traffic is looked at every tenth of a second, so data moves within 1.5 s.
+pub const SILENCE: Duration = Duration::from_millis(1_000);
+/// How long checks have to go unanswered. The other side may have left the way for a reason that
+/// only its direction has, and its data goes on coming, by another way.
+const PATIENCE: Duration = Duration::from_millis(500);
 /// How long a way that was left has to answer before it is trusted again.
 const PROBATION: Duration = Duration::from_secs(2);
 /// Checks in a row that have to go unanswered: one or two are lost on any network.
@@ -38,6 +42,11 @@ pub(crate) enum Finding {
 }
 
 impl Consent {
+    /// Whether a check is out.
+    pub(crate) fn doubts(&self) -> bool {
+        self.doubted.is_some()
+    }
+
     /// Takes note of how many checks the way has seen and how many of them were answered.
     pub(crate) fn observe(
         &mut self,
@@ -57,7 +66,7 @@ impl Consent {
             return Finding::Good;
         }
         let since = *self.doubted.get_or_insert(now);
-        let patience = SILENCE.max(3 * way.rtt);
+        let patience = PATIENCE.max(3 * way.rtt);
         if unanswered >= UNANSWERED && now.saturating_duration_since(since) >= patience {
             return Finding::Dead;
         }
@@ -73,16 +82,31 @@ pub(crate) struct Abandoned(Vec<Left>);
 struct Left {
     way: Path,
     since: Instant,
+    probation: Duration,
     /// Answers that came before the end of its probation and count for nothing: they may have been
     /// under way when it fell silent.
     answers: u64,
 }
 
 impl Abandoned {
+    /// Leaves a way that has fallen silent.
     pub(crate) fn leave(&mut self, way: Path, now: Instant) {
         if !self.holds(&way) {
-            self.0.push(Left { way, since: now, answers: 0 });
+            self.0.push(Left { way, since: now, probation: PROBATION, answers: 0 });
         }
+    }
+
+    /// Leaves a way that is likely to have died with another one, until it answers again. `answers`
+    /// it has given already.
+    pub(crate) fn suspect(&mut self, way: Path, answers: u64, now: Instant) {
+        if !self.holds(&way) {
+            self.0.push(Left { way, since: now, probation: Duration::ZERO, answers });
+        }
+    }
+
+    /// Forgets the ways that leave from an address the host no longer has.
+    pub(crate) fn forget(&mut self, gone: impl Fn(&Path) -> bool) {
+        self.0.retain(|left| !gone(&left.way));
     }
 
     pub(crate) fn holds(&self, way: &Path) -> bool {
@@ -99,7 +123,7 @@ impl Abandoned {
             let answers = answers(&left.way);
             let answered = answers > left.answers;
             left.answers = answers;
-            !answered || now.saturating_duration_since(left.since) < PROBATION
+            !answered || now.saturating_duration_since(left.since) < left.probation
         });
     }
 }
@@ -133,6 +157,16 @@ mod tests {
         }
         assert_eq!(consent.observe(&way(1), 12, 6, at(9_500)), Finding::Dead);
         assert_eq!(consent.observe(&way(2), 12, 6, at(9_500)), Finding::Good, "another way");
+    }
+
+    #[test]
+    fn a_suspect_is_taken_back_by_its_next_answer() {
+        let (mut left, start) = (Abandoned::default(), Instant::now());
+        left.suspect(way(1), 3, start);
+        left.readmit(|_| 3, start + Duration::from_secs(9));
+        assert!(left.holds(&way(1)));
+        left.readmit(|_| 4, start + Duration::from_secs(9));
+        assert!(left.is_empty());
     }
 
     #[test]

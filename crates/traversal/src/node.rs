@@ -157,7 +157,7 @@ impl Node {
         let ids: Vec<_> = self.attempts.keys().cloned().collect();
         for id in ids {
             if let Some(attempt) = self.attempts.get_mut(&id) {
-                attempt.handle_timeout(now);
+                attempt.handle_timeout(now, &mut *self.rng);
                 self.after(&id, now);
             }
         }
@@ -242,10 +242,36 @@ impl Node {
         self.detect(now);
     }
 
+    /// The host has these addresses from here on. What left from others is gone: everything is
+    /// gathered, measured and searched for anew.
+    pub fn set_local_ips(&mut self, ips: Vec<IpAddr>, now: Instant) {
+        if self.config.local_ips == ips {
+            return;
+        }
+        self.config.local_ips = ips;
+        let servers = std::mem::take(&mut self.config.stun_servers);
+        self.set_stun_servers(&servers, now);
+        let port = self.config.local_port;
+        let hosts: Vec<_> =
+            self.config.local_ips.iter().map(|ip| SocketAddr::new(*ip, port)).collect();
+        let ids: Vec<_> = self.attempts.keys().cloned().collect();
+        for id in ids {
+            if let Some(attempt) = self.attempts.get_mut(&id) {
+                attempt.set_hosts(&hosts, now);
+                self.after(&id, now);
+            }
+        }
+        if let Some(relay) = self.relays.leg() {
+            relay.verify(now);
+        }
+        self.flush_relay(now);
+        self.events.push_back(Event::Candidates(self.candidates()));
+    }
+
     /// Takes in what fresh sockets have found out about the network ([`Event::Unmeasured`]).
-    pub fn learn(&mut self, behaviour: Behaviour) {
+    pub fn learn(&mut self, behaviour: Behaviour, now: Instant) {
         let profile = self.detector.learn(behaviour);
-        self.set_profile(profile);
+        self.set_profile(profile, now);
     }
 
     /// Begins an attempt. Its paths and verdict come as events. `false` when as many are open as
@@ -267,7 +293,7 @@ impl Node {
         self.permit(&attempt, &remotes, now);
         self.attempts.insert(id.clone(), attempt);
         if let Some(attempt) = self.attempts.get_mut(&id) {
-            attempt.handle_timeout(now);
+            attempt.handle_timeout(now, &mut *self.rng);
         }
         self.after(&id, now);
         self.flush_relay(now);
@@ -396,16 +422,23 @@ impl Node {
     fn detect(&mut self, now: Instant) {
         let found = self.detector.handle_timeout(now, &mut *self.rng, &mut self.transmits);
         let Some(profile) = found else { return };
-        self.set_profile(profile);
+        self.set_profile(profile, now);
         self.events.extend(self.detector.take_task().map(Event::Unmeasured));
     }
 
-    fn set_profile(&mut self, profile: NatProfile) {
+    fn set_profile(&mut self, profile: NatProfile, now: Instant) {
         let moved = profile.public_address != self.profile.public_address;
         self.profile = profile.clone();
         self.events.push_back(Event::Detected(profile));
         if moved {
             self.events.push_back(Event::Candidates(self.candidates()));
+            for attempt in self.attempts.values_mut() {
+                attempt.search_anew(now);
+            }
+            // To the relay, whoever comes from another address is somebody else.
+            if let Some(relay) = self.relays.leg() {
+                relay.verify(now);
+            }
         }
     }
 
@@ -452,7 +485,7 @@ impl Node {
         }
         let changes = attempt.review(now);
         let openings = attempt.take_openings(now);
-        let doubts_relay = attempt.take_relay_doubt();
+        let doubts = attempt.take_doubt();
         for (via, check) in checks {
             if let Some((Class::Request, transaction)) = stun::peek(&check.payload)
                 && self.checks.len() < MAX_CHECKS
@@ -464,8 +497,11 @@ impl Node {
         for path in openings {
             self.keep_open(&path, now);
         }
-        if doubts_relay && let Some(relay) = self.relays.leg() {
-            relay.verify(now);
+        if doubts {
+            self.detector.measure_again(now);
+            if let Some(relay) = self.relays.leg() {
+                relay.verify(now);
+            }
         }
         for change in changes {
             self.events.push_back(match change {

@@ -50,6 +50,11 @@ impl Path {
         }
     }
 
+    /// Whether a relay is on it.
+    pub fn is_relayed(&self) -> bool {
+        self.kind == PathKind::Relay
+    }
+
     /// Whether both are the same way, whatever was measured on it.
     pub fn same_way(&self, other: &Self) -> bool {
         self.via == other.via && self.remote == other.remote
@@ -81,7 +86,7 @@ pub(crate) struct Usable {
 }
 
 impl Usable {
-    fn rank(&self) -> (u8, Through) {
+    pub(crate) fn rank(&self) -> (u8, Through) {
         (self.path.rank(), self.through)
     }
 }

@@ -34,8 +34,10 @@ const MAX_WAITING: usize = 16;
 const RTO_MS: u64 = 200;
 /// The wait before an allocation is asked for again.
 const RETRY: Duration = Duration::from_secs(5);
-/// The same where the relay is there and has merely forgotten.
+/// The same where the relay is there and has forgotten, more than once in [`REMAKE_AGAIN`]. The first
+/// time there is nothing to wait for: data may be standing still.
 const REMAKE: Duration = Duration::from_millis(250);
+const REMAKE_AGAIN: Duration = Duration::from_secs(5);
 /// How often the allocation is refreshed at least: well inside its lifetime, so that a lost or stale
 /// refresh leaves time for another.
 const REFRESH: Duration = Duration::from_secs(120);
@@ -139,6 +141,8 @@ pub struct RelayLeg {
     open: OpenRequests,
     /// Requests that go out once more.
     again: VecDeque<Bytes>,
+    /// When the relay had forgotten last.
+    remade: Option<Instant>,
     /// An answer to a refresh is awaited.
     verifying: bool,
     /// Packets dropped because a bound was reached or the relay was not ready.
@@ -165,6 +169,7 @@ impl RelayLeg {
             met: 0,
             open: OpenRequests::default(),
             again: VecDeque::new(),
+            remade: None,
             verifying: false,
             dropped: 0,
         };
@@ -428,9 +433,11 @@ impl RelayLeg {
 
     fn forgotten(&mut self, now: Instant) {
         self.fail("the relay has dropped the allocation", now);
+        let again = self.remade.is_some_and(|at| now.saturating_duration_since(at) < REMAKE_AGAIN);
         if let Allocation::Failed { retry, .. } = &mut self.allocation {
-            *retry = now + REMAKE;
+            *retry = if again { now + REMAKE } else { now };
         }
+        self.remade = Some(now);
     }
 
     fn fail(&mut self, reason: &str, now: Instant) {

@@ -5,7 +5,10 @@
 use std::time::{Duration, Instant};
 
 /// The time from the attempt's start up to which each gap applies.
-const GAPS: [(Duration, Duration); 4] = [
+const GAPS: [(Duration, Duration); 5] = [
+    // The two sides hear of an attempt within milliseconds of each other, and the first check of the
+    // earlier one is lost at the later one's NAT: the next must not be far.
+    (Duration::from_millis(50), Duration::from_millis(10)),
     (Duration::from_millis(400), Duration::from_millis(25)),
     (Duration::from_millis(1_000), Duration::from_millis(50)),
     (Duration::from_millis(3_000), Duration::from_millis(150)),

@@ -55,6 +55,8 @@ enum Message {
 /// See the module.
 pub(crate) struct Coordinator {
     rng: StdRng,
+    /// Nobody hears it and it hears nobody.
+    pub(crate) down: bool,
     mail: BTreeMap<(Instant, u64), Message>,
     next: u64,
     peers: Vec<Published>,
@@ -81,6 +83,7 @@ impl Coordinator {
     pub(crate) fn new(seed: u64) -> Self {
         Self {
             rng: StdRng::seed_from_u64(seed),
+            down: false,
             mail: BTreeMap::new(),
             next: 0,
             peers: Vec::new(),
@@ -97,7 +100,9 @@ impl Coordinator {
 
     /// A peer sends something.
     pub(crate) fn tell(&mut self, from: PeerIndex, signal: Signal, now: Instant) {
-        self.post(from, Message::Up(from, signal), now);
+        if !self.down {
+            self.post(from, Message::Up(from, signal), now);
+        }
     }
 
     pub(crate) fn next_mail(&self) -> Option<Instant> {

@@ -54,6 +54,8 @@ pub(crate) struct Network {
     next: u64,
     cut: BTreeSet<(PeerIndex, PeerIndex)>,
     relay_down: bool,
+    /// The share of packets that a pair's direct way loses besides.
+    lossy: BTreeMap<(PeerIndex, PeerIndex), f64>,
     /// Packets by who sent them and where to, lost ones included.
     sent: BTreeMap<(Sender, SocketAddr), u64>,
     /// Packets that reached a peer's host, by who they came from.
@@ -86,6 +88,7 @@ impl Network {
             next: 0,
             cut: BTreeSet::new(),
             relay_down: false,
+            lossy: BTreeMap::new(),
             sent: BTreeMap::new(),
             heard: BTreeMap::new(),
             impossible: Vec::new(),
@@ -132,6 +135,24 @@ impl Network {
         self.cut.remove(&(from, to));
     }
 
+    /// Loses a share of the packets that go straight from one peer's network to the other's.
+    pub(crate) fn set_direct_loss(&mut self, from: PeerIndex, to: PeerIndex, loss: f64) {
+        self.lossy.insert((from, to), loss);
+    }
+
+    /// Puts a host into another network, behind a NAT of the same kind, and returns its address there.
+    pub(crate) fn move_host(&mut self, peer: PeerIndex) -> IpAddr {
+        let number = u8::try_from(peer.0 + 101).expect("a world has few peers");
+        let public = IpAddr::from([198, 51, 100, number]);
+        let site = &mut self.sites[peer.0];
+        site.local = match site.host.nat {
+            Some(_) => IpAddr::from([192, 168, number, 2]),
+            None => public,
+        };
+        site.nat = site.host.nat.map(|nat| NatBox::new(nat, public));
+        site.local
+    }
+
     pub(crate) fn restart_nat(&mut self, peer: PeerIndex) {
         if let Some(nat) = &mut self.sites[peer.0].nat {
             nat.restart();
@@ -154,7 +175,8 @@ impl Network {
         let Some((from, delay)) = self.leave(sender, from, to, now) else { return };
         let Some((to_peer, far)) = self.far_end(to) else { return };
         if let (Sender::Peer(from), Some(to)) = (sender, to_peer)
-            && self.cut.contains(&(from, to))
+            && (self.cut.contains(&(from, to))
+                || self.lossy.get(&(from, to)).is_some_and(|loss| self.rng.random_bool(*loss)))
         {
             return;
         }

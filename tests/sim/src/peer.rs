@@ -66,6 +66,14 @@ impl Connection {
         self.paths.iter().find(|(_, path)| path.is_some()).map(|(at, _)| *at)
     }
 
+    /// How many of the numbered packets before the last one that came have not come.
+    pub(crate) fn missing(&self) -> Option<u64> {
+        let last = self.received.last()?;
+        let text = std::str::from_utf8(&last.payload[1..]).ok()?;
+        let number: u64 = text.rsplit(' ').next()?.parse().ok()?;
+        Some(number.saturating_sub(self.received.len() as u64))
+    }
+
     /// The latest verdict.
     pub fn outcome(&self) -> Option<Outcome> {
         self.reports.last().map(|report| report.outcome)
@@ -114,6 +122,19 @@ impl Peer {
         SocketAddr::new(self.local, PEER_PORT)
     }
 
+    /// The host has another address from here on.
+    pub(crate) fn move_to(&mut self, local: IpAddr, now: Instant) {
+        self.local = local;
+        self.node.set_local_ips(vec![local], now);
+    }
+
+    pub(crate) fn set_lost(&mut self, call: &str, lost: u64) {
+        if let Some(connection) = self.connections.get_mut(call) {
+            let counted = &mut connection.traffic.counted;
+            counted.lost = counted.lost.max(lost);
+        }
+    }
+
     pub(crate) fn begin(&mut self, config: AttemptConfig, elapsed: Duration, now: Instant) {
         let connection = Connection { started: elapsed, ..Connection::default() };
         self.connections.insert(config.id.as_str().to_owned(), connection);
@@ -152,6 +173,7 @@ impl Peer {
         let connection = self.connections.get_mut(call.as_str())?;
         let path = connection.path()?;
         connection.traffic.sent = Some(now);
+        connection.traffic.counted.sent += 1;
         match path.via {
             Via::Socket(local) => {
                 Some((SocketAddr::new(local, PEER_PORT), path.remote, payload.clone()))

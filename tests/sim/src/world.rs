@@ -21,7 +21,7 @@ use crate::relay::{self, Relay};
 use crate::survey::Survey;
 
 /// How often the client's driver looks at the traffic.
-const TRAFFIC: Duration = Duration::from_millis(250);
+const TRAFFIC: Duration = Duration::from_millis(100);
 /// The keep-alive of the client library.
 const KEEP_ALIVE: Duration = Duration::from_secs(25);
 /// Detection takes 2.5 s when servers are silent, a lossy allocation a little longer.
@@ -181,6 +181,28 @@ impl World {
     pub fn set_loss(&mut self, peer: &str, loss: f64) {
         let peer = self.index(peer);
         self.network.host_mut(peer).loss = loss;
+    }
+
+    /// Makes the direct way between two peers lose this share of packets, each way; their lines to
+    /// everybody else stay as they are.
+    pub fn set_direct_loss(&mut self, one: &str, other: &str, loss: f64) {
+        let (one, other) = (self.index(one), self.index(other));
+        self.network.set_direct_loss(one, other, loss);
+        self.network.set_direct_loss(other, one, loss);
+    }
+
+    /// Carries a peer's host into another network, where its NAT is of the same kind. It notices its
+    /// new address at once.
+    pub fn move_host(&mut self, peer: &str) {
+        let (index, now) = (self.index(peer), self.clock.now());
+        let local = self.network.move_host(index);
+        self.peers[index.0].move_to(local, now);
+        self.flush(index);
+    }
+
+    /// Kills the coordinator: nobody hears it any more, and it hears nobody.
+    pub fn kill_coordinator(&mut self) {
+        self.coordinator.down = true;
     }
 
     /// Starts a peer's NAT again: it has forgotten every mapping.
@@ -426,8 +448,26 @@ impl World {
         }
         self.next_traffic = now + TRAFFIC;
         for index in (0..self.peers.len()).map(PeerIndex) {
+            self.count_losses(index);
             self.peers[index.0].tell_traffic(now);
             self.flush(index);
+        }
+    }
+
+    /// What QUIC would learn from acknowledgements: how much of what was sent has not arrived. What
+    /// [`World::talk`] sends is numbered.
+    fn count_losses(&mut self, of: PeerIndex) {
+        let peer = &self.peers[of.0];
+        let mut losses = Vec::new();
+        for call in peer.connections.keys() {
+            let others = self.peers.iter().filter(|other| other.name != peer.name);
+            let Some(far) = others.filter_map(|other| other.connections.get(call)).next() else {
+                continue;
+            };
+            losses.extend(far.missing().map(|missing| (call.clone(), missing)));
+        }
+        for (call, missing) in losses {
+            self.peers[of.0].set_lost(&call, missing);
         }
     }
 
@@ -507,7 +547,7 @@ impl World {
         }
         surveys.retain(|survey| {
             let Some(behaviour) = survey.outcome() else { return true };
-            self.peers[survey.peer.0].node.learn(behaviour);
+            self.peers[survey.peer.0].node.learn(behaviour, now);
             self.flush(survey.peer);
             false
         });

@@ -1,0 +1,117 @@
+//! Keeping the path in use, or leaving it: because it has fallen silent, because its checks are not
+//! answered, or because it loses too much.
+
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use super::{ASKING, Attempt, JUST, THEIR_DOUBT, Traffic};
+use crate::ice::Pair;
+use crate::liveness::{Finding, SILENCE};
+use crate::path::{Path, PathKind, Usable, Via};
+use crate::quality::Counters;
+
+impl Attempt {
+    /// Leaves the active path if it has fallen silent under traffic.
+    pub(crate) fn traffic(&mut self, traffic: Traffic, now: Instant) {
+        let Some(active) = self.active else { return };
+        self.weigh(&active, traffic.counted, now);
+        // Silence only counts while this side is talking: an idle path is not a dead one. And it
+        // counts from the first unanswered packet on, not from the last answer, which may have come
+        // before an idle hour.
+        let talking = |sent| now.saturating_duration_since(sent) < SILENCE;
+        if traffic.received != self.heard || !traffic.sent.is_some_and(talking) {
+            self.heard = traffic.received;
+            self.unanswered = None;
+        } else if traffic.sent > traffic.received {
+            let since = *self.unanswered.get_or_insert(now);
+            if now.saturating_duration_since(since) >= SILENCE.max(3 * active.rtt) {
+                self.leave(active, now);
+            }
+        }
+    }
+
+    /// Leaves a direct path for a relayed one where that carries more, and returns where it does not.
+    pub(super) fn weigh(&mut self, active: &Path, counted: Counters, now: Instant) {
+        self.quality.observe(active, counted, now);
+        if active.kind == PathKind::Relay {
+            self.quality.weigh_relay(active);
+            return;
+        }
+        let pairs = self.pairs(now);
+        let relayed = pairs.iter().filter(|pair| pair.answered).map(|pair| self.usable_pair(pair));
+        let relayed = relayed.filter(|u| u.path.kind == PathKind::Relay);
+        let relay = relayed.filter(|u| !self.abandoned.holds(&u.path)).min_by_key(Usable::rank);
+        self.quality.leave_for(active, relay.map(|u| u.path).as_ref(), now);
+    }
+
+    /// Looks whether the checks of the path in use are answered.
+    pub(super) fn doubt(&mut self, pairs: &[Pair], now: Instant) {
+        let Some(active) = self.active.filter(|_| self.agent.settled()) else { return };
+        let Some(pair) = self.pair_of(&active, pairs) else { return };
+        match self.consent.observe(&active, pair.requests, pair.answers, now) {
+            Finding::Good => {}
+            Finding::Doubtful => {
+                self.next_round = self.next_round.min(now + ASKING.max(active.rtt));
+            }
+            Finding::Reassured if self.abandoned.is_empty() => {
+                self.next_round = now + self.keep_alive;
+            }
+            Finding::Reassured => {}
+            Finding::Dead => self.leave(active, now),
+        }
+    }
+
+    /// What the other side has a doubt about may be dead in this side's direction only. A check of
+    /// our own tells, unless one has just told.
+    pub(super) fn hear_doubt(&mut self, now: Instant) {
+        let lately = |at: Instant| now.saturating_duration_since(at) < THEIR_DOUBT;
+        let doubts = self.asked.replace(now).is_some_and(lately);
+        let just = |at: Instant| now.saturating_duration_since(at) < JUST;
+        if doubts && !self.answered.is_some_and(just) {
+            // Not at once every time: two sides in doubt would go on asking each other for ever.
+            let next = now.max(self.last_round + ASKING);
+            self.next_round = self.next_round.min(next);
+            self.next_consent = next;
+        }
+    }
+
+    pub(super) fn is_in_use(&self, local: SocketAddr, remote: SocketAddr) -> bool {
+        self.active.is_some_and(|active| {
+            let same_via = match active.via {
+                Via::Socket(ip) => local.ip() == ip,
+                Via::Relay => Some(local) == self.local_relay,
+            };
+            same_via && active.remote == remote
+        })
+    }
+
+    /// A path that was left is used again once it has answered after its probation.
+    pub(super) fn readmit(&mut self, pairs: &[Pair], now: Instant) {
+        let mut abandoned = std::mem::take(&mut self.abandoned);
+        abandoned.readmit(|way| self.pair_of(way, pairs).map_or(0, |pair| pair.answers), now);
+        self.abandoned = abandoned;
+    }
+
+    pub(super) fn leave(&mut self, way: Path, now: Instant) {
+        if self.abandoned.holds(&way) {
+            return;
+        }
+        self.doubts_network = true;
+        self.left_at = now;
+        self.abandoned.leave(way, now);
+        // What it died of, other direct ways are likely to have died of too. To try them one after
+        // the other would take a silence each.
+        if way.kind == PathKind::Direct {
+            let lately = now.checked_sub(SILENCE).unwrap_or(now);
+            for pair in self.pairs(now) {
+                let path = self.path(&pair);
+                let heard = self.search.heard(pair.local.address, pair.remote.address);
+                if path.kind == PathKind::Direct && heard.is_none_or(|heard| heard < lately) {
+                    self.abandoned.suspect(path, pair.answers, now);
+                }
+            }
+        }
+        self.next_round = now;
+        self.search.begin(now);
+    }
+}
