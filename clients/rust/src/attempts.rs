@@ -157,7 +157,12 @@ impl Attempts {
         self.asked.retain(|_, (_, reply)| !reply.is_closed());
         self.next_request += 1;
         let id = RequestId::new(format!("c{}", self.next_request)).expect("a letter and digits");
-        let connect = ClientMessage::Connect(Connect { id: id.clone(), to: to.clone(), policy });
+        let connect = ClientMessage::Connect(Connect {
+            id: id.clone(),
+            to: to.clone(),
+            policy,
+            traceparent: None,
+        });
         match self.signaling.try_send(connect) {
             Ok(()) => {
                 self.asked.insert(id, (to, reply));

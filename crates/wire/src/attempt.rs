@@ -9,6 +9,7 @@ use crate::nat::NatProfile;
 use crate::payload::Meta;
 use crate::plan::PlanStep;
 use crate::secret::Secret;
+use crate::trace::TraceParent;
 
 /// Which paths a connection may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, JsonSchema)]
@@ -92,4 +93,7 @@ pub struct Attempt {
     pub plan: Vec<PlanStep>,
     /// Milliseconds after which an attempt without a path has failed.
     pub timeout_ms: u64,
+    /// The attempt's trace, for spans of the peer's own; absent where it is not recorded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traceparent: Option<TraceParent>,
 }

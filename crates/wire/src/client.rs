@@ -13,6 +13,7 @@ use crate::payload::{Meta, Payload};
 use crate::problem::{Code, Problem};
 use crate::report::Report;
 use crate::secret::Secret;
+use crate::trace::TraceParent;
 
 /// A frame from a client.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
@@ -144,6 +145,9 @@ pub struct Connect {
     /// Which paths may be used.
     #[serde(default)]
     pub policy: Policy,
+    /// What the caller is doing, for whoever reads traces: the attempt's trace links to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traceparent: Option<TraceParent>,
 }
 
 /// See [`ClientMessage::Candidate`].

@@ -19,6 +19,7 @@ pub mod report;
 pub mod schema;
 pub mod secret;
 pub mod server;
+pub mod trace;
 
 /// The WebSocket subprotocol that both sides must name.
 pub const SUBPROTOCOL: &str = "p2p.v1";
@@ -36,3 +37,4 @@ pub use problem::{Code, Problem};
 pub use report::{Outcome, Report, Step, StepResult};
 pub use secret::{Redacted, Secret};
 pub use server::ServerMessage;
+pub use trace::{InvalidTraceParent, TraceParent};

@@ -32,13 +32,17 @@ mod turn_credentials;
 mod version;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::ArgMatches;
-use p2p_telemetry::logs;
+use p2p_telemetry::{logs, traces};
 
 use crate::cli::{Cli, Verb};
 use crate::failure::{Failure, exit};
 use crate::settings::{NotParsed, SettingsFile};
+
+/// How long the last spans may take to the collector.
+const LAST_SPANS: Duration = Duration::from_secs(3);
 
 /// Runs the command line of this process to its end.
 pub fn main() -> ExitCode {
@@ -64,8 +68,10 @@ pub fn main() -> ExitCode {
 fn run(cli: &Cli, matches: &ArgMatches, file: Option<&SettingsFile>) -> Result<(), Failure> {
     match &cli.command {
         Verb::Demo(args) => with_runtime(cli, "off", demo::run(args)),
-        Verb::Dev(args) => with_runtime(cli, "warn", dev::run(args)),
-        Verb::Signaling(args) => with_runtime(cli, "info", signaling::run(args, matches)),
+        Verb::Dev(args) => with_runtime(cli, "warn", traced("p2p-dev", dev::run(args))),
+        Verb::Signaling(args) => {
+            with_runtime(cli, "info", traced("p2p-signaling", signaling::run(args, matches)))
+        }
         Verb::Relay(args) => with_runtime(cli, "info", relay::run(args, matches)),
         Verb::Migrate(_) => with_runtime(cli, "warn", migrate::run(matches)),
         Verb::Secret(args) => secret::run(args),
@@ -95,4 +101,22 @@ fn with_runtime(
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failure::bug(format!("no runtime: {error}")))?;
     runtime.block_on(work)
+}
+
+/// Exports the spans of a role where the environment names a collector, the last ones before it
+/// ends.
+async fn traced(
+    service: &str,
+    work: impl Future<Output = Result<(), Failure>>,
+) -> Result<(), Failure> {
+    let exporting = traces::install(service, version::VERSION).map_err(|error| {
+        let text = error.to_string();
+        let (cause, fix) = text.split_once("; ").unwrap_or((&text, "see docs/operations"));
+        Failure::usage(cause, fix)
+    })?;
+    let done = work.await;
+    if let Some(exporting) = exporting {
+        exporting.flush(LAST_SPANS).await;
+    }
+    done
 }

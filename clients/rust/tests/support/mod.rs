@@ -255,6 +255,7 @@ impl Coordinator {
                     relays: Vec::new(),
                     plan: Vec::new(),
                     timeout_ms: 10_000 + u64::from(to.nat.is_none()),
+                    traceparent: None,
                 };
                 let (one, two) = (attempt(caller, callee, true), attempt(callee, caller, false));
                 caller.out.send(ServerMessage::Attempt(Box::new(one))).unwrap();

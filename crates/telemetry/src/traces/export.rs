@@ -7,7 +7,7 @@ use std::time::Duration;
 use opentelemetry::KeyValue;
 use opentelemetry_otlp::{SpanExporter, WithHttpConfig as _};
 use opentelemetry_sdk::Resource;
-use opentelemetry_sdk::trace::{SpanData, SpanExporter as _};
+use opentelemetry_sdk::trace::{IdGenerator as _, RandomIdGenerator, SpanData, SpanExporter as _};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tracing::{debug, warn};
@@ -89,8 +89,15 @@ pub(super) fn exporter(service: &str, version: &str) -> Result<Exporter, TraceEr
     if std::env::var_os("OTEL_SERVICE_NAME").is_none() {
         resource = resource.with_service_name(service.to_owned());
     }
-    let version = KeyValue::new("service.version", version.to_owned());
-    otlp.set_resource(&resource.with_attribute(version).build());
+    let attributes = [
+        KeyValue::new("service.version", version.to_owned()),
+        // Tells instances of one service apart.
+        KeyValue::new(
+            "service.instance.id",
+            RandomIdGenerator::default().new_trace_id().to_string(),
+        ),
+    ];
+    otlp.set_resource(&resource.with_attributes(attributes).build());
     Ok(Exporter { otlp, answered })
 }
 

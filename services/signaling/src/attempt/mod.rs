@@ -12,10 +12,12 @@
 
 mod abroad;
 mod candidates;
+pub(crate) mod spans;
 mod table;
 mod takeover;
 
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::SystemTime;
 
 use p2p_nat::plan::{self, Pair, Recorded, RelayLegs};
 use p2p_registry::{Ownership, PeerView, Registry};
@@ -85,6 +87,7 @@ impl Attempts {
         connect: Connect,
         relays: Option<&Relays>,
     ) -> Result<ServerMessage, Problem> {
+        let began = SystemTime::now();
         let (app, callee) = (&caller.app, &connect.to);
         if *callee == caller.peer {
             return Err(problem(
@@ -133,6 +136,7 @@ impl Attempts {
                 relays: Vec::new(),
                 plan: plan.clone(),
                 timeout_ms: self.timeout_ms,
+                traceparent: spans::traceparent(&id),
             };
         let for_callee = Attempt {
             relays: relays_for(callee),
@@ -161,6 +165,7 @@ impl Attempts {
         self.lock().insert(record, given, Instant::now());
         self.earlier.notify_one();
         let frame = ServerMessage::Attempt(Box::new(for_callee)).to_text();
+        let signalling = SystemTime::now();
         let (signalled, ()) =
             tokio::join!(self.registry.signal(app, callee, frame.into()), self.watch_sides(&id));
         if !matches!(signalled, Ok(true)) {
@@ -172,9 +177,8 @@ impl Attempts {
             return Err(signalled.map_or_else(|error| error.problem(), |_| away(callee)));
         }
         // A side that was gone by then has ended it: nobody has to hear of it first.
-        if self.lock().standing(&id).is_none() {
-            return Err(away(callee));
-        }
+        let Some(known) = self.lock().standing(&id) else { return Err(away(callee)) };
+        spans::connected(&known.record, connect.traceparent.as_ref(), began, signalling);
         debug!(attempt = %id, %app, caller = %caller.peer, %callee, "attempt begun");
         Ok(ServerMessage::Attempt(Box::new(for_caller)))
     }
@@ -206,6 +210,7 @@ impl Attempts {
         report: &Report,
     ) -> Result<(), Problem> {
         let effects = self.lock().report(app, from, report, Instant::now())?;
+        spans::reported(from, report);
         self.perform(effects).await;
         self.earlier.notify_one();
         // What has been reported is not lost with this instance.
@@ -300,6 +305,7 @@ impl Attempts {
 }
 
 fn count(record: &AttemptRecord) {
+    spans::decided(record);
     let outcome = record.outcome.as_str();
     ATTEMPTS.with([outcome, record.method.map_or("none", |m| m.as_str())]).increment(1);
     let nat = |nat: &Option<NatSummary>| {

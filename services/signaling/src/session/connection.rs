@@ -22,6 +22,7 @@ use tracing::{debug, info};
 use super::closing::Closing;
 use super::rate::Bucket;
 use super::socket::{Inbound, Socket};
+use crate::attempt::spans;
 use crate::clock;
 use crate::instance::Instance;
 use crate::meters::{self, OpenConnection};
@@ -253,8 +254,10 @@ impl Connection {
         match delivery {
             Delivery::Frame(frame) => {
                 self.bucket.delivered();
+                spans::delivered(&frame, &self.owner.peer);
                 let more = || {
                     let frame = feed.ready()?;
+                    spans::delivered(&frame, &self.owner.peer);
                     self.bucket.delivered();
                     Some(Utf8Bytes::from(&*frame))
                 };

@@ -36,6 +36,15 @@ impl Instance {
 
     /// One with further flags.
     pub(crate) async fn start_with(redis: &Redis, flags: &[&str]) -> Self {
+        Self::start_in(redis, flags, &[]).await
+    }
+
+    /// One with more in its environment.
+    pub(crate) async fn start_in(
+        redis: &Redis,
+        flags: &[&str],
+        environment: &[(&str, String)],
+    ) -> Self {
         let data = tempfile::tempdir().unwrap();
         let mut process = Command::new(binary())
             .args(["signaling", "--listen", "127.0.0.1:0", "--jwt-secret", SECRET, "--redis"])
@@ -43,6 +52,7 @@ impl Instance {
             .args(flags)
             .arg("--data")
             .arg(data.path())
+            .envs(environment.iter().map(|(name, value)| (name, value)))
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();

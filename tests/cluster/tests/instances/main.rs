@@ -3,9 +3,11 @@
 
 mod attempts;
 mod client;
+mod collector;
 mod crash;
 mod instance;
 mod messages;
 mod metrics;
 mod outage;
 mod relays;
+mod traces;
