@@ -87,13 +87,11 @@ impl Trace {
     }
 
     /// The span that all others belong to. A trace has one; who decides how it ended ends it.
-    #[must_use]
     pub fn root(self, name: impl Into<Cow<'static, str>>, began: SystemTime) -> Span {
         Span::new(self, self.root, SpanId::INVALID, name.into(), began)
     }
 
     /// A span below the root.
-    #[must_use]
     pub fn span(self, name: impl Into<Cow<'static, str>>, began: SystemTime) -> Span {
         Span::new(self, RandomIdGenerator::default().new_span_id(), self.root, name.into(), began)
     }

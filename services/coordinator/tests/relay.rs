@@ -142,6 +142,8 @@ fn a_taken_tcp_port_is_an_error_with_a_fix() {
 /// One of two certificates.
 fn write_certificate([cert, key]: &[PathBuf; 2], name: &str) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/certificates");
-    std::fs::copy(folder.join(format!("{name}.crt")), cert).unwrap();
-    std::fs::copy(folder.join(format!("{name}.key")), key).unwrap();
+    std::fs::copy(folder.join(format!("{name}.crt")), cert)
+        .expect("certificates of the tests can be copied");
+    std::fs::copy(folder.join(format!("{name}.key")), key)
+        .expect("certificates of the tests can be copied");
 }
