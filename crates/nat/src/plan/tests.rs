@@ -1,3 +1,5 @@
+//! What a pair is told to try, in which order and with what chance.
+
 use p2p_wire::TcpProfile;
 
 use super::*;
