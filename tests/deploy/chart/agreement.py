@@ -61,6 +61,8 @@ def names_are_known() -> None:
     host = re.findall(r"^\s+(P2P_\w+):", (ROOT / "deploy/compose.host.yml").read_text(), re.MULTILINE)
     dockerfile = re.findall(r"^ENV (P2P_\w+)=", (ROOT / "deploy/Dockerfile").read_text(), re.MULTILINE)
     used |= set(host) | set(dockerfile)
+    telemetry = "".join(path.read_text() for path in (ROOT / "crates/telemetry/src").rglob("*.rs"))
+    assert '"OTEL_EXPORTER_OTLP_ENDPOINT"' in telemetry
     assert len(used) > 20 and not used - known, f"unknown to the program: {sorted(used - known)}"
 
 
@@ -192,8 +194,8 @@ def values_are_documented() -> None:
 
 def environment_file_is_complete() -> None:
     text = (ROOT / "docker-compose.yml").read_text()
-    used = dict(re.findall(r"\$\{(P2P_\w+):?-([^}]*)\}", text))
-    example = dict(re.findall(r"^(P2P_\w+)=(.*)$", (ROOT / ".env.example").read_text(), re.MULTILINE))
+    used = dict(re.findall(r"\$\{((?:P2P|OTEL)_\w+):?-([^}]*)\}", text))
+    example = dict(re.findall(r"^((?:P2P|OTEL)_\w+)=(.*)$", (ROOT / ".env.example").read_text(), re.MULTILINE))
     assert used == example, {name for name in used.keys() | example.keys() if used.get(name) != example.get(name)}
     assert not re.findall(r"\$\{P2P_\w+\}", text), "every variable has a default"
 
