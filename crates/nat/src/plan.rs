@@ -98,11 +98,14 @@ pub fn plan(pair: &Pair<'_>) -> Vec<PlanStep> {
                 steps.push(step(method, fit.tactic, chance, 0));
             }
         }
-        let fit = fit::tcp_punch(caller, callee);
-        let at_once = udp_chance < LIKELY || fit::port_restricted(caller, callee);
-        let after = if at_once { 0 } else { AFTER_UDP_MS };
-        let chance = recorded(Method::TcpHolePunch, fit);
-        steps.push(step(Method::TcpHolePunch, fit.tactic, chance, after));
+        // A client that punches TCP tells how its TCP is mapped.
+        if caller.tcp.is_some() && callee.tcp.is_some() {
+            let fit = fit::tcp_punch(caller, callee);
+            let at_once = udp_chance < LIKELY || fit::port_restricted(caller, callee);
+            let after = if at_once { 0 } else { AFTER_UDP_MS };
+            let chance = recorded(Method::TcpHolePunch, fit);
+            steps.push(step(Method::TcpHolePunch, fit.tactic, chance, after));
+        }
     }
     if pair.policy != Policy::Direct {
         let both = fit::udp(caller) && fit::udp(callee);

@@ -99,7 +99,10 @@ fn a_symmetric_pair_leans_on_the_relay_but_still_tries() {
 #[test]
 fn tcp_is_punched_beside_udp_where_udp_is_delicate_or_bad_and_later_elsewhere() {
     use NatType::{Open, PortRestrictedCone, RestrictedCone, Symmetric, UdpBlocked};
-    let after = |a, b| of(&steps(a, b), Method::TcpHolePunch).unwrap().after_ms;
+    let after = |a, b| {
+        let (a, b) = (with_tcp(a, Mapping::Unknown), with_tcp(b, Mapping::Unknown));
+        of(&plan(&pair(&a, &b)), Method::TcpHolePunch).unwrap().after_ms
+    };
     assert_eq!(after(PortRestrictedCone, PortRestrictedCone), 0);
     assert_eq!(after(PortRestrictedCone, Symmetric), 0);
     assert_eq!(after(UdpBlocked, PortRestrictedCone), 0);
@@ -122,8 +125,18 @@ fn tcp_goes_by_its_own_mapping_which_may_differ_from_udp_s() {
     assert_eq!(chance(&blocked, &cone), 0.70);
     assert_eq!(plan(&pair(&blocked, &cone))[0].method, Method::TcpHolePunch);
     assert_eq!(chance(&random, &cone), fit::AGAINST_THE_CLASS);
-    assert_eq!(chance(&random, &nat(NatType::Open)), 0.70, "that side dials");
+    let open = with_tcp(NatType::Open, Mapping::Unknown);
+    assert_eq!(chance(&random, &open), 0.70, "that side dials");
     assert_eq!(chance(&random, &random), fit::AGAINST_THE_CLASS);
+}
+
+#[test]
+fn tcp_is_punched_by_clients_that_tell_of_their_tcp() {
+    let told = with_tcp(NatType::PortRestrictedCone, Mapping::EndpointIndependent);
+    let silent = nat(NatType::PortRestrictedCone);
+    for (a, b) in [(&told, &silent), (&silent, &told), (&silent, &silent)] {
+        assert_eq!(of(&plan(&pair(a, b)), Method::TcpHolePunch), None);
+    }
 }
 
 #[test]
@@ -167,7 +180,8 @@ fn every_plan_is_bounded_ordered_and_within_its_policy() {
         tcp_hole_punch: tally(w),
         relay: tally(50),
     });
-    for (a, b) in ALL.iter().flat_map(|a| ALL.map(|b| (nat(*a), nat(b)))) {
+    let told = |nat_type| with_tcp(nat_type, Mapping::Unknown);
+    for (a, b) in ALL.iter().flat_map(|a| ALL.map(|b| (told(*a), told(b)))) {
         for policy in [Policy::Auto, Policy::Direct, Policy::Relay] {
             for recorded in records.into_iter().chain([Recorded::default()]) {
                 let there = plan(&Pair { policy, recorded, ..pair(&a, &b) });
