@@ -42,7 +42,7 @@ pub(crate) enum Signal {
 /// What the coordinator says to a peer.
 #[derive(Debug)]
 pub(crate) enum Order {
-    Attempt(AttemptConfig),
+    Attempt(Box<AttemptConfig>),
     Candidate(AttemptId, Candidate),
 }
 
@@ -153,7 +153,11 @@ impl Coordinator {
                 remote_nat: other.profile.clone(),
                 timeout: ATTEMPT_TIMEOUT,
             };
-            self.post(sides[side], Message::Down(sides[side], Order::Attempt(config)), now);
+            self.post(
+                sides[side],
+                Message::Down(sides[side], Order::Attempt(Box::new(config))),
+                now,
+            );
         }
         let told = [1, 0].map(|other: usize| self.peers[sides[other].0].candidates.clone());
         self.calls.push(Open { id, sides, told });

@@ -412,7 +412,7 @@ impl World {
         let (now, elapsed) = (self.clock.now(), self.elapsed());
         let peer = &mut self.peers[index.0];
         match order {
-            Order::Attempt(config) => peer.begin(config, elapsed, now),
+            Order::Attempt(config) => peer.begin(*config, elapsed, now),
             Order::Candidate(id, candidate) => {
                 peer.node.add_remote_candidate(&id, &candidate, now);
             }
