@@ -16,7 +16,7 @@ fn direct(world: &World, call: &Call) -> bool {
 
 fn relayed(world: &World, call: &Call) -> bool {
     let relay = |side: &&str| world.path(side, call).is_some_and(|p| p.kind == PathKind::Relay);
-    SIDES.iter().all(|side| relay(side))
+    SIDES.iter().all(relay)
 }
 
 fn talking(seed: u64, alice: impl Into<Host>, bob: impl Into<Host>) -> (World, Call) {
