@@ -1,28 +1,46 @@
 //! What the logs say, and what they never say (invariant I10).
 
+use std::cell::{Cell, RefCell};
 use std::io;
-use std::sync::{Arc, Mutex};
+use std::sync::LazyLock;
 
 use p2p_signaling::RelayOffer;
 use serde_json::json;
 use tracing::Level;
-use tracing_subscriber::fmt::MakeWriter;
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::filter::dynamic_filter_fn;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::{Layer as _, Registry, fmt};
 
 use crate::support::{World, all_for};
 
-/// Everything that is logged on this test's thread.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl Log {
-    fn text(&self) -> String {
-        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
-    }
+thread_local! {
+    static LEVEL: Cell<LevelFilter> = const { Cell::new(LevelFilter::OFF) };
+    static LOG: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
+
+/// One subscriber for the whole process, which keeps what is logged on threads that want it.
+///
+/// A subscriber of one thread alone would miss events: where another thread, which has none, is the
+/// first to come to a place that logs, that place is remembered as one that interests nobody.
+static SUBSCRIBER: LazyLock<()> = LazyLock::new(|| {
+    let wanted = dynamic_filter_fn(|metadata, _| *metadata.level() <= LEVEL.get());
+    let layer = fmt::layer().with_ansi(false).with_writer(|| Log).with_filter(wanted);
+    tracing::subscriber::set_global_default(Registry::default().with(layer))
+        .expect("nothing else in these tests takes the logs");
+});
+
+/// Has to come before the first event of the process.
+pub(crate) fn subscribe() {
+    LazyLock::force(&SUBSCRIBER);
+}
+
+/// The log of the thread that writes.
+struct Log;
 
 impl io::Write for Log {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
+        LOG.with_borrow_mut(|log| log.extend_from_slice(bytes));
         Ok(bytes.len())
     }
 
@@ -31,27 +49,14 @@ impl io::Write for Log {
     }
 }
 
-impl<'a> MakeWriter<'a> for Log {
-    type Writer = Self;
-
-    fn make_writer(&'a self) -> Self {
-        self.clone()
-    }
-}
-
 #[tokio::test]
 async fn i10_neither_tokens_nor_credentials_are_logged_and_addresses_only_by_their_network() {
     for level in [Level::INFO, Level::TRACE] {
-        let log = Log::default();
-        let subscriber = tracing_subscriber::fmt()
-            .with_max_level(level)
-            .with_writer(log.clone())
-            .with_ansi(false)
-            .finish();
-        let _guard = tracing::subscriber::set_default(subscriber);
+        LEVEL.set(LevelFilter::from_level(level));
         let secrets = a_whole_session().await;
+        LEVEL.set(LevelFilter::OFF);
+        let text = String::from_utf8(LOG.take()).unwrap();
 
-        let text = log.text();
         assert!(text.contains("peer connected") && text.contains("attempt ended"), "{text}");
         assert!(text.contains("127.0.0.x"), "{text}");
         for secret in secrets {

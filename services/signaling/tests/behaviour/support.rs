@@ -289,6 +289,7 @@ impl Client {
 }
 
 pub(crate) fn config() -> SignalingConfig {
+    crate::logs::subscribe();
     let secret = SigningSecret::new(SECRET).unwrap();
     let mut config =
         SignalingConfig::new("127.0.0.1:0".parse().unwrap(), Verifier::hs256([secret]));
