@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use p2p_registry::{Counts, Registry};
-use p2p_stats::{Recorder, Store};
+use p2p_stats::{Learned, Recorder, Store};
 use p2p_telemetry::Shutdown;
 use p2p_telemetry::metrics::{
     ATTEMPTS_OPEN, DRAINING, REDIS_UP, REGISTRY_AWAY, REGISTRY_PEERS, REGISTRY_QUEUED,
@@ -88,7 +88,12 @@ impl Instance {
             None => Recorder::new(store.clone(), config.limits.records),
         };
         Ok(Self {
-            attempts: Attempts::new(&config, registry.clone(), recorder.clone()),
+            attempts: Attempts::new(
+                &config,
+                registry.clone(),
+                recorder.clone(),
+                Learned::follow(store.clone()),
+            ),
             tickets: Tickets::new(config.limits.tickets, config.timing.ticket),
             keys: Keys::new(config.verifier.clone(), config.jwks.clone()),
             relays: Relays::new(&config)?,

@@ -19,17 +19,17 @@ mod takeover;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::SystemTime;
 
-use p2p_nat::plan::{self, Pair, Recorded, RelayLegs};
+use p2p_nat::plan::{self, Pair, Recorded, RelayLegs, Tally};
 use p2p_registry::{Ownership, PeerView, Registry};
-use p2p_stats::{AttemptRecord, NatSummary, Recorder};
+use p2p_stats::{AttemptRecord, Learned, NatSummary, Outcomes, Recorder};
 use p2p_telemetry::metrics::{
     ATTEMPTS, ATTEMPTS_BY_NAT, TIME_TO_CONNECT_SECONDS, TIME_TO_DIRECT_SECONDS,
 };
 use p2p_wire::client::{Connect, Trickle};
 use p2p_wire::server::{self, PeerState};
 use p2p_wire::{
-    AppId, Attempt, Candidate, Code, IceCredentials, IcePair, NatProfile, PeerId, Policy, Problem,
-    Report, Secret, ServerMessage,
+    AppId, Attempt, Candidate, Code, IceCredentials, IcePair, Method, NatProfile, PeerId, Policy,
+    Problem, Report, Secret, ServerMessage,
 };
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
@@ -48,6 +48,7 @@ pub(crate) struct Attempts {
     table: Mutex<Table>,
     registry: Arc<dyn Registry>,
     recorder: Recorder,
+    learned: Arc<Learned>,
     addresses: AddressPolicy,
     timeout_ms: u64,
     /// Wakes the watch when a deadline may have come to be the next one.
@@ -59,11 +60,13 @@ impl Attempts {
         config: &SignalingConfig,
         registry: Arc<dyn Registry>,
         recorder: Recorder,
+        learned: Arc<Learned>,
     ) -> Self {
         Self {
             table: Mutex::new(Table::new(config.limits.attempts, &config.timing)),
             registry,
             recorder,
+            learned,
             addresses: AddressPolicy { allow_loopback: config.allow_loopback_candidates },
             timeout_ms: u64::try_from(config.timing.attempt.as_millis()).unwrap_or(u64::MAX),
             earlier: Notify::new(),
@@ -119,7 +122,7 @@ impl Attempts {
             callee: far_nat,
             policy: connect.policy,
             relays: RelayLegs::of(uris),
-            recorded: Recorded::default(),
+            recorded: recorded(&self.learned, near_nat, far_nat),
         });
         let side =
             |other: &PeerId, view: &PeerView, own: &IceCredentials, its: &IceCredentials| Attempt {
@@ -328,6 +331,18 @@ fn count(record: &AttemptRecord) {
         connected_ms = record.connected_ms,
         "attempt ended"
     );
+}
+
+/// What became of each method between networks of these two types, as far as this instance knows:
+/// memory alone is asked, so that no attempt waits for the database (invariant I7).
+fn recorded(learned: &Learned, one: Option<&NatProfile>, other: Option<&NatProfile>) -> Recorded {
+    let [one, other] = [one, other].map(|nat| nat.map(|nat| nat.nat_type).unwrap_or_default());
+    let mut recorded = Recorded::default();
+    for method in [Method::Direct, Method::UdpHolePunch, Method::TcpHolePunch, Method::Relay] {
+        let Outcomes { tried, worked } = learned.outcomes(one, other, method);
+        recorded.add(method, Tally { tried, worked });
+    }
+    recorded
 }
 
 /// RFC 8445 §5.3: at least 24 bits of randomness in the fragment and 128 in the password.

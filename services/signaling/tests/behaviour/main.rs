@@ -8,6 +8,7 @@ mod documentation;
 mod drain;
 mod http;
 mod keys;
+mod learning;
 mod logs;
 mod messages;
 mod rooms;

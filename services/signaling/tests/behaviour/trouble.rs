@@ -71,7 +71,10 @@ async fn i7_a_store_that_hangs_slows_no_session_and_what_is_lost_is_counted() {
     let (mut alice, mut bob) = (world.client("alice").await, world.client("bob").await);
     for _ in 0..20 {
         alice.send(json!({ "type": "connect", "id": "a", "to": "bob" })).await;
-        let attempt = alice.expect("attempt").await["attempt"].clone();
+        let begun = alice.expect("attempt").await;
+        // Nothing is known of earlier attempts: the chances are those that plans begin with.
+        assert_eq!(begun["plan"][0]["chance"], 0.85, "{begun}");
+        let attempt = begun["attempt"].clone();
         bob.expect("attempt").await;
         for client in [&mut alice, &mut bob] {
             let report = json!({
