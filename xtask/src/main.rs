@@ -1,6 +1,7 @@
 //! `cargo xtask`: every check of the repository, from the rules of the tree to the NAT lab.
 
 mod bench;
+mod chaos;
 mod lab;
 mod packages;
 mod run;
@@ -55,6 +56,12 @@ enum Verb {
     },
     /// What the parts cost, beside others in the same run.
     Bench(bench::Arguments),
+    /// Messages between peers of three instances while these, Redis and the network fail.
+    Chaos {
+        /// Passed on: --seed, --messages, --faults, --peers, --logs.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// The rules of the tree: dependencies, pure cores, names, sizes, invariants.
     Tidy,
     /// The commands of README.md, inside the network namespace made for them.
@@ -83,6 +90,7 @@ fn try_main(verb: &Verb) -> Result<bool> {
             lab::lab(&workspace, matrix.as_ref(), only.as_deref())
         }
         Verb::Bench(arguments) => bench::bench(&workspace, arguments),
+        Verb::Chaos { arguments } => chaos::chaos(&workspace, arguments),
         Verb::Tidy => tidy::tidy(&workspace),
         Verb::ReadmeCommands => test::readme::run_commands(&workspace),
     }

@@ -18,7 +18,7 @@ use crate::packages::{self, CLUSTER, INTEROP, STATS};
 use crate::run::stream;
 use crate::tally::Tally;
 use crate::workspace::Workspace;
-use crate::{lab, tidy};
+use crate::{chaos, lab, tidy};
 
 /// A group of checks that run and are counted together.
 struct Tier {
@@ -42,6 +42,7 @@ const TIERS: &[Tier] = &[
     Tier { name: "build", run: build },
     Tier { name: "tests", run: tests },
     Tier { name: "cluster", run: cluster },
+    Tier { name: "chaos", run: chaos_run },
     Tier { name: "demo", run: demo::tier },
     Tier { name: "readme", run: readme::tier },
     Tier { name: "node", run: node::tier },
@@ -158,6 +159,25 @@ fn cluster(workspace: &Workspace) -> Result<Outcome> {
     let tally =
         cargo_test(workspace, "--workspace --test registry --test instances --test statistics")?;
     Ok(Outcome::Counted(tally))
+}
+
+/// Messages through faults, with a seed of its own each time: a failure prints it.
+fn chaos_run(workspace: &Workspace) -> Result<Outcome> {
+    if let Err(why) = packages::provide(CLUSTER) {
+        return Ok(Outcome::CannotRun(format!("{why:#}")));
+    }
+    let built = cargo_check(workspace, "build --workspace --all-targets")?;
+    if let Outcome::Counted(Tally { failed: 1.., .. }) = built {
+        return Ok(built);
+    }
+    let status = chaos::run(workspace, &["--seed".to_owned(), seed_of_today().to_string()])?;
+    Ok(Outcome::Counted(Tally::one(status.success())))
+}
+
+/// Another one from run to run, and one that a person can type.
+fn seed_of_today() -> u64 {
+    let since_1970 = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since_1970.map_or(1, |since| since.as_secs() % 1_000_000)
 }
 
 fn unit_tests(workspace: &Workspace) -> Result<Outcome> {

@@ -35,6 +35,7 @@ macro_rules! suite {
             i5_a_full_inbox_rejects_and_keeps_what_it_has,
             a_message_to_nobody_is_gone,
             a_resume_needs_the_newest_secret,
+            a_resume_whose_answer_is_lost_can_be_said_again,
             a_resume_after_the_window_is_refused,
             a_snapshot_and_the_events_after_it_agree,
             losing_and_resuming_a_session_is_away_and_back_and_keeps_the_rooms,
@@ -254,8 +255,23 @@ pub(crate) async fn a_resume_needs_the_newest_secret(registry: &dyn Registry, _:
     assert_eq!(guessed, RegistryError::SessionExpired);
     let (bob, _) = bob.resume(registry, 0).await.unwrap();
     assert_eq!(bob.owner.session, session);
+    // It has got the new one.
+    registry.ack(&bob.owner, 0).await.unwrap();
     let used = resume_with(registry, &bob.owner, first).await.unwrap_err();
     assert_eq!(used, RegistryError::SessionExpired, "a secret is good for one resume");
+}
+
+pub(crate) async fn a_resume_whose_answer_is_lost_can_be_said_again(
+    registry: &dyn Registry,
+    _: &Settings,
+) {
+    let bob = Session::begin(registry, "bob").await;
+    let (owner, first) = (bob.owner.clone(), bob.secret.clone());
+    registry.detach(&owner).await.unwrap();
+    for _ in 0..3 {
+        let lost = resume_with(registry, &owner, first.clone()).await.unwrap();
+        assert!(lost.resumed);
+    }
 }
 
 pub(crate) async fn a_resume_after_the_window_is_refused(

@@ -1,4 +1,10 @@
-//! A private Redis for tests: a real `redis-server` on a socket in a folder of its own.
+//! A private Redis for tests: a real `redis-server` on a socket in a folder of its own. And, beside
+//! it, what several instances are tested with: their processes, a proxy that fails as networks do,
+//! and [`chaos`].
+
+pub mod chaos;
+pub mod coordinator;
+pub mod proxy;
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -13,18 +19,28 @@ use tokio::net::UnixStream;
 /// Longer than a start takes; only a hang reaches it.
 const HANG: Duration = Duration::from_secs(20);
 
-/// A running `redis-server` that keeps nothing on disk.
+/// A running `redis-server`.
 pub struct Redis {
     folder: TempDir,
     process: Child,
+    durable: bool,
 }
 
 impl Redis {
-    /// Starts one and waits until it answers.
+    /// Starts one that keeps nothing on disk, and waits until it answers.
     pub async fn start() -> Result<Self> {
+        Self::start_with(false).await
+    }
+
+    /// Starts one that keeps what it has when it is killed.
+    pub async fn start_durable() -> Result<Self> {
+        Self::start_with(true).await
+    }
+
+    async fn start_with(durable: bool) -> Result<Self> {
         let folder = tempfile::tempdir()?;
-        let process = serve(folder.path())?;
-        let redis = Self { folder, process };
+        let process = serve(folder.path(), durable)?;
+        let redis = Self { folder, process, durable };
         redis.answers().await?;
         Ok(redis)
     }
@@ -39,16 +55,16 @@ impl Redis {
         RedisSettings::new(self.url())
     }
 
-    /// Kills it. What it had is lost.
+    /// Kills it. What it had is lost, unless it is durable.
     pub fn kill(&mut self) -> Result<()> {
         self.process.kill()?;
         self.process.wait()?;
         Ok(())
     }
 
-    /// Starts it again after [`kill`](Self::kill), empty.
+    /// Starts it again after [`kill`](Self::kill).
     pub async fn start_again(&mut self) -> Result<()> {
-        self.process = serve(self.folder.path())?;
+        self.process = serve(self.folder.path(), self.durable)?;
         self.answers().await
     }
 
@@ -71,7 +87,8 @@ impl Redis {
         Ok(answer)
     }
 
-    fn socket(&self) -> std::path::PathBuf {
+    /// The socket that it listens on.
+    pub fn socket(&self) -> std::path::PathBuf {
         self.folder.path().join("redis.sock")
     }
 
@@ -100,9 +117,11 @@ pub fn signal(name: &str, process: u32) -> Result<()> {
     Ok(())
 }
 
-fn serve(folder: &Path) -> Result<Child> {
+fn serve(folder: &Path, durable: bool) -> Result<Child> {
     Command::new("redis-server")
-        .args(["--port", "0", "--unixsocket", "redis.sock", "--save", "", "--appendonly", "no"])
+        .args(["--port", "0", "--unixsocket", "redis.sock", "--save", ""])
+        // Written before a command is answered: a killed process loses nothing of it.
+        .args(["--appendonly", if durable { "yes" } else { "no" }])
         .current_dir(folder)
         .stdout(Stdio::null())
         .spawn()

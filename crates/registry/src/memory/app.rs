@@ -61,6 +61,13 @@ impl App {
             .ok_or(RegistryError::NotOwner)
     }
 
+    /// The owner acts: it has its newest secret, and the one before is void.
+    pub(super) fn acting(&mut self, owner: &Ownership) -> Result<&mut Peer, RegistryError> {
+        let peer = self.owned(owner)?;
+        peer.earlier = None;
+        Ok(peer)
+    }
+
     /// Hands a frame to a peer that is connected.
     pub(super) fn push(&mut self, peer: &PeerId, frame: Frame) -> bool {
         let Some(peer) = self.peers.get_mut(peer) else { return false };
@@ -96,7 +103,7 @@ impl App {
         name: &RoomName,
         role: Option<String>,
     ) -> Result<RoomView, RegistryError> {
-        let peer = self.owned(owner)?;
+        let peer = self.acting(owner)?;
         if peer.rooms.contains(name) {
             return self.room(name).ok_or(RegistryError::RoomNotFound);
         }
@@ -106,7 +113,7 @@ impl App {
         if self.rooms.get(name).is_some_and(|room| room.members.len() >= MAX_ROOM_MEMBERS) {
             return Err(RegistryError::RoomFull);
         }
-        let peer = self.owned(owner)?;
+        let peer = self.acting(owner)?;
         peer.rooms.insert(name.clone());
         let meta = peer.meta.clone();
         // The newcomer learns of itself from the snapshot: it becomes a member after the event.
@@ -123,7 +130,7 @@ impl App {
         owner: &Ownership,
         room: &RoomName,
     ) -> Result<(), RegistryError> {
-        if !self.owned(owner)?.rooms.remove(room) {
+        if !self.acting(owner)?.rooms.remove(room) {
             return Err(RegistryError::RoomNotFound);
         }
         self.take_from_room(room, &owner.peer);
@@ -138,7 +145,7 @@ impl App {
         message: &Outgoing,
         now: Instant,
     ) -> Result<(Sent, Vec<PeerId>), RegistryError> {
-        let sender = self.owned(owner)?;
+        let sender = self.acting(owner)?;
         if let Some(parcel) = sender.sent.get(&message.id) {
             return Ok((parcel.status(), Vec::new()));
         }
@@ -188,7 +195,7 @@ impl App {
     }
 
     pub(super) fn ack(&mut self, owner: &Ownership, seq: u64) -> Result<(), RegistryError> {
-        for parcel in self.owned(owner)?.inbox.acknowledge(seq) {
+        for parcel in self.acting(owner)?.inbox.acknowledge(seq) {
             self.settle(&parcel, true);
         }
         Ok(())

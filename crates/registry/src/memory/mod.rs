@@ -155,7 +155,7 @@ impl Registry for MemoryRegistry {
 
     fn publish<'a>(&'a self, owner: &'a Ownership, published: Published) -> Answer<'a, ()> {
         Box::pin(async move {
-            self.lock().app(&owner.app)?.owned(owner)?.published = published;
+            self.lock().app(&owner.app)?.acting(owner)?.published = published;
             Ok(())
         })
     }
@@ -164,7 +164,7 @@ impl Registry for MemoryRegistry {
         Box::pin(async move {
             let mut state = self.lock();
             let app = state.app(&owner.app)?;
-            app.owned(owner)?.meta = meta.clone();
+            app.acting(owner)?.meta = meta.clone();
             app.announce(&owner.peer, RoomChange::Meta, Some(&meta));
             Ok(())
         })

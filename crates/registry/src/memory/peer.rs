@@ -14,6 +14,9 @@ pub(super) struct Peer {
     pub(super) epoch: u64,
     pub(super) session: SessionId,
     pub(super) secret: SecretHash,
+    /// The one that the last resume presented, good until the owner acts: the answer with the new
+    /// one may have been lost.
+    pub(super) earlier: Option<SecretHash>,
     pub(super) presence: Presence,
     pub(super) meta: Meta,
     pub(super) key: Option<PeerKey>,

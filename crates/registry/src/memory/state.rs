@@ -124,7 +124,11 @@ impl State {
         self.apps
             .get(app)
             .and_then(|app| app.get(peer))
-            .filter(|held| held.session == resume.session && held.secret.matches(&resume.secret))
+            .filter(|held| held.session == resume.session)
+            .filter(|held| {
+                let mut secrets = [Some(held.secret), held.earlier].into_iter().flatten();
+                secrets.any(|secret| secret.matches(&resume.secret))
+            })
             .map(|_| ())
             .ok_or(RegistryError::SessionExpired)
     }
@@ -154,6 +158,7 @@ impl State {
             epoch: ownership.epoch,
             session: ownership.session.clone(),
             secret: hash,
+            earlier: None,
             presence: Presence::On(claim.link),
             meta: claim.meta,
             key: claim.key,
@@ -171,6 +176,7 @@ impl State {
     fn resume(&mut self, claim: Claim) -> Result<Claimed, RegistryError> {
         let epoch = self.next_epoch();
         let last_seq = claim.resume.as_ref().map_or(0, |resume| resume.last_seq);
+        let presented = claim.resume.as_ref().map(|resume| SecretHash::of(&resume.secret));
         let app = self.app(&claim.app)?;
         let peer = app.get_mut(&claim.peer).ok_or(RegistryError::SessionExpired)?;
         let (secret, hash) = SecretHash::fresh();
@@ -195,6 +201,7 @@ impl State {
         app.counts.resumed += 1;
         app.counts.replaced += u64::from(!was_away);
         app.ack(&ownership, last_seq)?;
+        app.owned(&ownership)?.earlier = presented;
         let replay = app.owned(&ownership)?.inbox.entries().map(|e| e.frame.clone()).collect();
         // The one who comes back hears it too: the versions tell it which rooms changed meanwhile.
         if was_away {

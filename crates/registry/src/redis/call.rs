@@ -175,8 +175,10 @@ impl Shared {
         let _ = trouble.wait_for(Option::is_none).await;
     }
 
-    /// Whether Redis comes back while a call can still wait for it.
+    /// Whether Redis comes back while a call can still wait for it: not for ever again in an outage
+    /// that lasts.
     pub(super) async fn returns_soon(&self) -> bool {
-        timeout(PATIENCE, self.connected()).await.is_ok()
+        let lasted = self.outage.lock().expect("an outage is counted without panic").lasts();
+        timeout(PATIENCE.saturating_sub(lasted), self.connected()).await.is_ok()
     }
 }

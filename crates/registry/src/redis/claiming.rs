@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use p2p_wire::SessionId;
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::local::{Held, Key, Local};
@@ -91,6 +92,7 @@ impl Claiming<'_> {
             let seq = reply.number()?;
             (local.last, local.synced) = (seq, seq);
             local.acked = last_seq.min(seq);
+            local.repeats_until = Some(Instant::now() + shared.behaviour.resume_window);
         }
         let fetch = {
             let mut table = shared.table();

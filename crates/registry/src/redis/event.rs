@@ -13,7 +13,7 @@ pub(super) enum Event<'a> {
     /// A message in some inboxes, with its number in each.
     Message { app: AppId, to: Vec<(PeerId, u64, u64)>, mail: Mail },
     /// A receipt.
-    Receipt { app: AppId, to: (PeerId, u64), status: &'a str, frame: &'a str },
+    Receipt { app: AppId, to: (PeerId, u64), id: RequestId, status: &'a str, frame: &'a str },
     /// A newer connection took over.
     Replaced { app: AppId, peer: PeerId, epoch: u64 },
     /// Where a side of attempts is now that this instance watches.
@@ -72,8 +72,8 @@ impl<'a> Event<'a> {
             "c" => {
                 let app = lines.parse()?;
                 let to = (lines.parse()?, lines.parse()?);
-                let status = lines.next()?;
-                Self::Receipt { app, to, status, frame: lines.0 }
+                let (id, status) = (lines.parse()?, lines.next()?);
+                Self::Receipt { app, to, id, status, frame: lines.0 }
             }
             "w" => {
                 let (app, peer) = (lines.parse()?, lines.parse()?);

@@ -9,6 +9,7 @@ use p2p_wire::server::{PeerState, Receipt, ReceiptStatus};
 use p2p_wire::{AppId, Meta, PeerId, PeerKey, RequestId, RoomName, ServerMessage, SessionId};
 use tokio::time::Instant;
 
+use super::awaiting::Awaiting;
 use super::event::{Event, Mail};
 use crate::claim::Ownership;
 use crate::link::{End, Frame, Link, NotPushed};
@@ -19,6 +20,11 @@ pub(super) type Key = (AppId, PeerId);
 
 /// Events kept for a peer while its claim is on its way. More are fetched from its inbox.
 const MAX_EARLY: usize = 2 * MAX_INBOX_MESSAGES;
+
+/// How far apart the numbers of messages are that pass Redis by. Redis counts by one, so that the
+/// lower part of such a number says how much of the inbox came before it, and whoever presents the
+/// number later has seen that much and no more. (`ROUND` of the scripts.)
+const ROUND: u64 = 1 << 32;
 
 /// A session served here.
 pub(super) struct Local {
@@ -42,6 +48,13 @@ pub(super) struct Local {
     pub(super) here: VecDeque<(SessionId, RequestId)>,
     /// What it sent while Redis was away.
     pub(super) sent: VecDeque<(RequestId, ReceiptStatus)>,
+    /// Before then, what it sends may be a repetition that only Redis can tell: it said it before at
+    /// another connection.
+    pub(super) repeats_until: Option<Instant>,
+    /// What it has put into inboxes, without a final receipt yet.
+    pub(super) awaiting: Awaiting,
+    /// Redis has not heard of a change.
+    pub(super) stale: bool,
     /// Messages are being fetched; `true` where more came meanwhile.
     pub(super) fetching: Option<bool>,
 }
@@ -115,7 +128,9 @@ impl Table {
             other.link.end(End::Replaced);
             self.counts.replaced += 1;
         }
-        self.sessions.insert(key.clone(), local);
+        if let Some(older) = self.sessions.insert(key.clone(), local) {
+            self.lose_here(older);
+        }
         let early = match self.claims.get_mut(key) {
             Some(claiming) => std::mem::take(&mut claiming.early),
             None => VecDeque::new(),
@@ -163,9 +178,15 @@ impl Table {
                     }
                 }
             }
-            Event::Receipt { app, to: (peer, epoch), status, frame } => {
+            Event::Receipt { app, to: (peer, epoch), id, status, frame } => {
                 SIGNALING_RECEIPTS.with([receipt_name(status)]).increment(1);
-                self.push(&(app, peer), epoch, frame.into());
+                let key = (app, peer);
+                if status != "queued"
+                    && let Some(local) = self.sessions.get_mut(&key)
+                {
+                    local.awaiting.end(&id);
+                }
+                self.push(&key, epoch, frame.into());
             }
             Event::Replaced { app, peer, epoch } => self.replaced(&(app, peer), epoch),
             Event::Side { .. } | Event::Probe(_) | Event::PassedOn(_) => {}
@@ -200,8 +221,10 @@ impl Table {
         match self.sessions.get_mut(key) {
             Some(local) if local.owner.epoch == epoch => {
                 local.link.end(End::Replaced);
-                self.sessions.remove(key);
                 self.counts.replaced += 1;
+                if let Some(local) = self.sessions.remove(key) {
+                    self.lose_here(local);
+                }
             }
             _ => self.keep_early(key, Early::Replaced(epoch)),
         }
@@ -219,10 +242,22 @@ impl Table {
         }
     }
 
+    /// A receiver of this instance has a message.
+    fn is_seen(&mut self, app: &AppId, from: &PeerId, session: &SessionId, id: &RequestId) {
+        let sender = self.sessions.get_mut(&(app.clone(), from.clone()));
+        if let Some(sender) = sender.filter(|sender| sender.owner.session == *session) {
+            sender.awaiting.is_seen(id);
+        }
+    }
+
     /// Hands a message to a session, in its turn. Says whether earlier ones must be fetched first.
     fn deliver(&mut self, key: &Key, epoch: u64, seq: u64, mail: Mail) -> bool {
         match self.sessions.get_mut(key) {
             Some(local) if local.owner.epoch == epoch => {
+                if local.is_ahead() {
+                    local.stale = true;
+                    return false;
+                }
                 if let Some(more) = &mut local.fetching {
                     *more = true;
                     return false;
@@ -231,8 +266,12 @@ impl Table {
                     local.fetching = Some(false);
                     return true;
                 }
-                if seq == local.last + 1 && local.give(seq, mail) == Err(NotPushed::Overflow) {
-                    self.counts.lagging += 1;
+                if seq == local.last + 1 {
+                    let Mail { from, session, id, .. } = mail.clone();
+                    if local.give(seq, mail) == Err(NotPushed::Overflow) {
+                        self.counts.lagging += 1;
+                    }
+                    self.is_seen(&key.0, &from, &session, &id);
                 }
                 false
             }
@@ -255,17 +294,26 @@ impl Table {
     pub(super) fn fetched(&mut self, owner: &Ownership, mail: Vec<(u64, Mail)>) -> bool {
         let Some(local) = self.owned(owner) else { return false };
         let more = local.fetching.take() == Some(true);
+        if local.is_ahead() {
+            local.stale = true;
+            return false;
+        }
         let mut overflow = 0;
+        let mut seen = Vec::with_capacity(mail.len());
         for (seq, mail) in mail {
             // A number that is left out was rejected or trimmed; the inbox has no others.
-            if seq > local.last && local.give(seq, mail) == Err(NotPushed::Overflow) {
-                overflow += 1;
+            if seq > local.last {
+                seen.push((mail.from.clone(), mail.session.clone(), mail.id.clone()));
+                overflow += u64::from(local.give(seq, mail) == Err(NotPushed::Overflow));
             }
         }
         if more {
             local.fetching = Some(false);
         }
         self.counts.lagging += overflow;
+        for (from, session, id) in seen {
+            self.is_seen(&owner.app, &from, &session, &id);
+        }
         more
     }
 
@@ -282,14 +330,34 @@ impl Table {
         for held in &mut local.inbox {
             held.here_only &= held.seq > last;
         }
-        if local.inbox.iter().any(|held| held.here_only) {
+        if local.is_ahead() {
             return false;
         }
         local.sent.clear();
         local.here.clear();
+        local.awaiting.forget_refused();
         local.fetching = Some(false);
         self.fetched(owner, mail);
         true
+    }
+
+    /// Hands out receipts that were asked for again.
+    pub(super) fn told(&mut self, owner: &Ownership, receipts: Vec<Receipt>) {
+        let key = (owner.app.clone(), owner.peer.clone());
+        for receipt in receipts {
+            let Some(local) = self.owned(owner) else { return };
+            // Its event may have come after all.
+            if local.awaiting.end(&receipt.id) {
+                SIGNALING_RECEIPTS.with([status_name(receipt.status)]).increment(1);
+                self.push(&key, owner.epoch, ServerMessage::Receipt(receipt).to_text().into());
+            }
+        }
+    }
+
+    /// Sessions of which Redis does not know everything.
+    pub(super) fn unsaid(&self) -> Vec<Ownership> {
+        let unsaid = |local: &&Local| local.stale || local.is_ahead();
+        self.sessions.values().filter(unsaid).map(|local| local.owner.clone()).collect()
     }
 
     pub(super) fn counts(&self) -> Counts {
@@ -316,6 +384,10 @@ impl Table {
         mail: Mail,
     ) -> Option<Result<(), ReceiptStatus>> {
         let sender = self.owned(owner)?;
+        let may_repeat = sender.repeats_until.is_some_and(|until| until > Instant::now());
+        if may_repeat || sender.awaiting.is_behind_another(&mail.id, to) {
+            return None;
+        }
         if let Some((_, status)) = sender.sent.iter().find(|(id, _)| *id == mail.id) {
             return Some(Err(*status));
         }
@@ -330,7 +402,7 @@ impl Table {
             return Some(Err(ReceiptStatus::Rejected));
         }
         let id = mail.id.clone();
-        let seq = receiver.last + 1;
+        let seq = receiver.last + ROUND;
         let pushed = receiver.link.push(Held::frame(seq, &mail));
         receiver.last = seq;
         if receiver.here.len() >= MAX_INBOX_MESSAGES {
@@ -366,10 +438,15 @@ impl Table {
     /// Ends to serve a session. Messages that Redis never had are gone with it.
     pub(super) fn end_here(&mut self, owner: &Ownership) -> bool {
         let Some(local) = self.forget(owner) else { return false };
-        for held in local.inbox.into_iter().filter(|held| held.here_only) {
-            self.settle_here(&owner.app, held.mail, ReceiptStatus::Gone);
-        }
+        self.lose_here(local);
         true
+    }
+
+    /// What passed Redis by and is not acknowledged is gone with the session here.
+    fn lose_here(&mut self, local: Local) {
+        for held in local.inbox.into_iter().filter(|held| held.here_only) {
+            self.settle_here(&local.owner.app, held.mail, ReceiptStatus::Gone);
+        }
     }
 
     fn settle_here(&mut self, app: &AppId, mail: Mail, status: ReceiptStatus) {
@@ -404,6 +481,9 @@ impl Local {
             inbox: VecDeque::new(),
             here: VecDeque::new(),
             sent: VecDeque::new(),
+            repeats_until: None,
+            awaiting: Awaiting::default(),
+            stale: false,
             fetching: None,
         }
     }
@@ -420,6 +500,12 @@ impl Local {
         self.last = seq;
         self.synced = seq;
         self.inbox.push_back(Held { seq, mail, here_only: false });
+    }
+
+    /// Whether it has numbers that Redis does not know. Then Redis may mean something else by the
+    /// same ones, until it has heard of them and has given its own new numbers.
+    fn is_ahead(&self) -> bool {
+        self.last > self.synced
     }
 
     /// Forgets what Redis knows to be acknowledged.

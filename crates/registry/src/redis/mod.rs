@@ -13,6 +13,7 @@
 //! **Limits.** An app lives on one node of a cluster: rooms, inboxes and receipts change together
 //! only there. [`crate::Counts`] speak of this instance.
 
+mod awaiting;
 mod call;
 mod claiming;
 mod event;
@@ -479,8 +480,13 @@ impl Shared {
     ) -> Result<(), RegistryError> {
         let mut table = self.table();
         match (told, table.owned(owner)) {
-            (Ok(_) | Err(RegistryError::Unavailable(_)), Some(local)) => {
+            (Ok(_), Some(local)) => {
                 change(local);
+                Ok(())
+            }
+            (Err(RegistryError::Unavailable(_)), Some(local)) => {
+                change(local);
+                local.stale = true;
                 Ok(())
             }
             (told, _) => told.map(drop),

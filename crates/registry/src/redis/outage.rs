@@ -1,5 +1,7 @@
 //! How long Redis has been away, for the metrics. A start that waits for Redis is an outage, too.
 
+use std::time::Duration;
+
 use p2p_telemetry::metrics::{REDIS_OUTAGE_SECONDS, REDIS_OUTAGES};
 use tokio::time::Instant;
 
@@ -25,6 +27,11 @@ impl Outage {
             REDIS_OUTAGE_SECONDS.get().increment(seconds - *counted);
             *counted = seconds;
         }
+    }
+
+    /// For how long Redis has been away; zero while it is there.
+    pub(super) fn lasts(&self) -> Duration {
+        self.current.map_or(Duration::ZERO, |(began, _)| began.elapsed())
     }
 
     pub(super) fn end(&mut self) {

@@ -2,7 +2,7 @@
 //! what the word brings.
 
 use p2p_wire::RoomName;
-use p2p_wire::server::{Member, PeerState};
+use p2p_wire::server::{Member, PeerState, Receipt, ReceiptStatus};
 use redis::Value;
 use serde::de::DeserializeOwned;
 
@@ -57,6 +57,21 @@ impl Reply {
         Ok(mail)
     }
 
+    /// What became of messages that a session sent.
+    pub(super) fn receipts(&mut self) -> Result<Vec<Receipt>, RegistryError> {
+        let mut values = self.list()?;
+        let mut receipts = Vec::with_capacity(values.len() / 3);
+        while let Some(id) = values.next() {
+            let mut next = || text(values.next().unwrap_or_default());
+            receipts.push(Receipt {
+                id: parsed(&text(id)?)?,
+                status: status(&next()?)?,
+                reason: Some(next()?).filter(|reason| !reason.is_empty()),
+            });
+        }
+        Ok(receipts)
+    }
+
     /// Members of a room, by name.
     pub(super) fn members(&mut self) -> Result<Vec<Member>, RegistryError> {
         let mut values = self.list()?;
@@ -97,6 +112,11 @@ fn role(written: &str) -> Option<String> {
 
 pub(super) fn state(word: &str) -> PeerState {
     if word == "on" { PeerState::On } else { PeerState::Away }
+}
+
+/// What a script calls a receipt's status.
+pub(super) fn status(word: &str) -> Result<ReceiptStatus, RegistryError> {
+    json(&format!("\"{word}\""))
 }
 
 pub(super) fn json<T: DeserializeOwned>(text: &str) -> Result<T, RegistryError> {

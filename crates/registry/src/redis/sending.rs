@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use p2p_telemetry::metrics::REGISTRY_INBOX_DROPPED;
+use p2p_wire::ServerMessage;
 use p2p_wire::limits::MAX_INBOX_MESSAGES;
 use p2p_wire::server::{Message, ReceiptStatus};
-use p2p_wire::{RoomName, ServerMessage};
 
 use super::local::mail_of;
-use super::reply::json;
+use super::reply::status;
 use super::{Shared, refused};
 use crate::claim::Ownership;
 use crate::error::RegistryError;
@@ -20,18 +20,67 @@ impl Shared {
         owner: &Ownership,
         message: &Outgoing,
     ) -> Result<Sent, RegistryError> {
-        let (room, target) = match &message.target {
-            Target::Peer(peer) => (None, peer.as_str()),
-            Target::Room(room) => (Some(room.clone()), room.as_str()),
+        let to = match &message.target {
+            Target::Peer(peer) => Some(peer),
+            Target::Room(_) => None,
         };
-        let rest = frame_behind_number(owner, message, room.clone());
+        // Before the script runs: its receipt may overtake its answer.
+        let new = match self.table().owned(owner) {
+            Some(local) => local.awaiting.begin(&message.id, to),
+            None => false,
+        };
+        let (sent, waits) = self.put_or_pass(owner, message, new).await;
+        if !waits && let Some(local) = self.table().owned(owner) {
+            match &sent {
+                Err(RegistryError::Unavailable(_)) => local.awaiting.refuse(&message.id),
+                _ => _ = local.awaiting.end(&message.id),
+            }
+        }
+        sent
+    }
+
+    /// What became of it, and whether Redis will have more to say of it.
+    async fn put_or_pass(
+        self: &Arc<Self>,
+        owner: &Ownership,
+        message: &Outgoing,
+        new: bool,
+    ) -> (Result<Sent, RegistryError>, bool) {
+        let rest = frame_behind_number(owner, message);
+        match self.put(owner, message, &rest).await {
+            Ok(sent) => {
+                let waits = match &sent {
+                    Sent::OnItsWay => true,
+                    Sent::Receipt { status, .. } => *status == ReceiptStatus::Queued,
+                };
+                (Ok(sent), waits)
+            }
+            // It is in Redis, and what it says of it will come.
+            Err(error @ RegistryError::Unavailable(_)) if !new => (Err(error), true),
+            Err(error @ RegistryError::Unavailable(_)) => {
+                (self.send_here(owner, message, rest).unwrap_or(Err(error)), false)
+            }
+            Err(error) => (Err(error), false),
+        }
+    }
+
+    async fn put(
+        self: &Arc<Self>,
+        owner: &Ownership,
+        message: &Outgoing,
+        rest: &str,
+    ) -> Result<Sent, RegistryError> {
+        let (room, target) = match &message.target {
+            Target::Peer(peer) => (false, peer.as_str()),
+            Target::Room(room) => (true, room.as_str()),
+        };
         let patience = self.behaviour.receipt_patience.as_millis() as u64;
         let put = || {
             self.owned(&self.scripts.send, owner, |call| {
                 call.arg(message.id.as_str())
-                    .arg(u8::from(room.is_some()))
+                    .arg(u8::from(room))
                     .arg(target)
-                    .arg(&*rest)
+                    .arg(rest)
                     .arg(patience)
                     .arg(MAX_INBOX_MESSAGES);
             })
@@ -41,13 +90,7 @@ impl Shared {
             // It may be in the inbox already: then its id is known there.
             put_once = put().await;
         }
-        let mut reply = match put_once {
-            Ok(reply) => reply,
-            Err(error @ RegistryError::Unavailable(_)) => {
-                return self.send_here(owner, message, rest).ok_or(error)?;
-            }
-            Err(error) => return Err(error),
-        };
+        let mut reply = put_once?;
         let receipt = |status, reason: String| Sent::Receipt {
             status,
             reason: Some(reason).filter(|reason| !reason.is_empty()),
@@ -55,7 +98,7 @@ impl Shared {
         let (sent, full) = match reply.word.as_str() {
             "ok" => (Sent::OnItsWay, reply.number()?),
             "receipt" => {
-                let status = json(&format!("\"{}\"", reply.text()?))?;
+                let status = status(&reply.text()?)?;
                 (receipt(status, reply.text()?), reply.number().unwrap_or(0))
             }
             "nobody" => {
@@ -84,7 +127,12 @@ impl Shared {
     ) -> Option<Result<Sent, RegistryError>> {
         let Target::Peer(peer) = &message.target else { return None };
         let mail = mail_of(owner, message.id.clone(), rest);
-        let sent = match self.table().send_here(owner, peer, mail)? {
+        let mut table = self.table();
+        // Redis came back just now: what is passed on past it would not be said any more.
+        if self.trouble.borrow().is_none() {
+            return None;
+        }
+        let sent = match table.send_here(owner, peer, mail)? {
             Ok(()) => Sent::OnItsWay,
             Err(status) => {
                 let reason = (status == ReceiptStatus::Rejected)
@@ -97,7 +145,11 @@ impl Shared {
 }
 
 /// The frame of a message behind the number that only its inbox knows.
-fn frame_behind_number(owner: &Ownership, message: &Outgoing, room: Option<RoomName>) -> Arc<str> {
+fn frame_behind_number(owner: &Ownership, message: &Outgoing) -> Arc<str> {
+    let room = match &message.target {
+        Target::Peer(_) => None,
+        Target::Room(room) => Some(room.clone()),
+    };
     let text = ServerMessage::Message(Message {
         seq: 0,
         from: owner.peer.clone(),

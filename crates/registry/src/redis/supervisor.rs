@@ -106,9 +106,7 @@ impl Shared {
         self.renew(connection).await?;
         self.say_again(connection).await?;
         self.heed_heir(connection).await?;
-        *self.connection.lock().expect("a connection is cloned without panic") =
-            Some(connection.clone());
-        self.trouble.send_replace(None);
+        self.up(connection).await?;
         self.outage.lock().expect("an outage is counted without panic").end();
         self.flush_acks(connection).await?;
         info!("Redis is connected");
@@ -171,11 +169,13 @@ impl Shared {
                             return;
                         }
                     }
+                    Err(RegistryError::NotOwner) => return,
                     Err(error) => {
-                        // Saying the peer again brings them.
                         debug!(peer = %owner.peer, %error, "messages are fetched later");
-                        shared.table().fetched(&owner, Vec::new());
-                        return;
+                        if *shared.closed.borrow() {
+                            return;
+                        }
+                        sleep(TICK).await;
                     }
                 }
             }
@@ -315,6 +315,36 @@ impl Shared {
         Ok(())
     }
 
+    /// From here on calls go to Redis. What changed while sessions were said again is said before,
+    /// and nothing passes Redis by after it was.
+    async fn up(self: &Arc<Self>, connection: &MultiplexedConnection) -> Result<(), RegistryError> {
+        for _ in 0..TRIES {
+            let unsaid = {
+                let table = self.table();
+                let unsaid = table.unsaid();
+                if unsaid.is_empty() {
+                    *self.connection.lock().expect("a connection is cloned without panic") =
+                        Some(connection.clone());
+                    self.trouble.send_replace(None);
+                    break;
+                }
+                unsaid
+            };
+            for owner in &unsaid {
+                self.reassert(connection.clone(), owner).await?;
+            }
+        }
+        if self.trouble.borrow().is_some() {
+            let why = "peers get messages too fast to be said again";
+            return Err(RegistryError::Unavailable(why.to_owned()));
+        }
+        // Sessions that ended meanwhile.
+        for shard in 0..SHARDS {
+            self.take_back(connection, shard).await?;
+        }
+        Ok(())
+    }
+
     /// Says again what is served here, and takes back what is not.
     async fn say_again(
         self: &Arc<Self>,
@@ -353,7 +383,10 @@ impl Shared {
                 });
                 return Ok(());
             }
-            if self.table().reasserted(owner, last, reply.mail()?) {
+            let (mail, receipts) = (reply.mail()?, reply.receipts()?);
+            let mut table = self.table();
+            table.told(owner, receipts);
+            if table.reasserted(owner, last, mail) {
                 REGISTRY_REASSERTED.get().increment(1);
                 return Ok(());
             }
@@ -364,6 +397,8 @@ impl Shared {
     fn what_is_known(&self, owner: &Ownership) -> Option<(Vec<String>, u64)> {
         let mut table = self.table();
         let local = table.owned(owner)?;
+        // What happens from here on is for the next time.
+        local.stale = false;
         let mut arguments = vec![
             owner.peer.to_string(),
             owner.epoch.to_string(),
@@ -398,6 +433,8 @@ impl Shared {
         for (session, id) in &local.here {
             arguments.extend([session.to_string(), id.to_string()]);
         }
+        arguments.push(local.awaiting.ids().count().to_string());
+        arguments.extend(local.awaiting.ids().map(ToString::to_string));
         arguments.push(local.inbox.len().to_string());
         for held in &local.inbox {
             arguments.extend([

@@ -1,18 +1,12 @@
-//! One `coordinator signaling --redis …` process.
+//! One `coordinator signaling --redis …` process, and clients of it.
 
-use std::io::{BufRead as _, BufReader};
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
-use p2p_auth::{Claims, Scope, SigningSecret, mint};
 use p2p_cluster::Redis;
+use p2p_cluster::coordinator::{self, Coordinator, metric};
 use serde_json::{Value, json};
-use tempfile::TempDir;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
-use tokio::sync::oneshot;
-use tokio::task::spawn_blocking;
 use tokio::time::{sleep, timeout};
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 
@@ -21,12 +15,8 @@ use crate::client::Client;
 /// Longer than anything here takes; only a hang reaches it.
 pub(crate) const HANG: Duration = Duration::from_secs(30);
 
-const SECRET: &str = "a secret of this test that is long enough";
-
 pub(crate) struct Instance {
-    process: Child,
-    address: String,
-    _data: TempDir,
+    process: Coordinator,
 }
 
 impl Instance {
@@ -45,45 +35,24 @@ impl Instance {
         flags: &[&str],
         environment: &[(&str, String)],
     ) -> Self {
-        let data = tempfile::tempdir().unwrap();
-        let mut process = Command::new(binary())
-            .args(["signaling", "--listen", "127.0.0.1:0", "--jwt-secret", SECRET, "--redis"])
-            .arg(redis.url())
-            .args(flags)
-            .arg("--data")
-            .arg(data.path())
-            .envs(environment.iter().map(|(name, value)| (name, value)))
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let lines = BufReader::new(process.stderr.take().unwrap()).lines();
-        let (found, address) = oneshot::channel();
-        // Its log is of no interest, but a full pipe would stop it.
-        std::thread::spawn(move || {
-            let mut found = Some(found);
-            for line in lines.map_while(Result::ok) {
-                if let Some((_, address)) = line.split_once("ready on http://")
-                    && let Some(found) = found.take()
-                {
-                    let _ = found.send(address.to_owned());
-                }
-            }
-        });
-        let address = timeout(HANG, address).await.expect("it starts").expect("it serves");
-        Self { process, address, _data: data }
+        let (binary, redis) = (binary(), redis.url());
+        let starting = Coordinator::start_in(&binary, &redis, flags, environment, None);
+        Self { process: starting.await.unwrap() }
+    }
+
+    /// One whose Redis is at this address.
+    pub(crate) async fn start_at(redis: &str) -> Self {
+        Self { process: Coordinator::start(&binary(), redis, &[], None).await.unwrap() }
     }
 
     /// SIGKILL: it can say nothing to anybody.
     pub(crate) fn crash(mut self) {
         self.process.kill().unwrap();
-        self.process.wait().unwrap();
     }
 
     /// SIGTERM, and whether it ended well.
-    pub(crate) async fn drain(mut self) -> bool {
-        p2p_cluster::signal("-TERM", self.process.id()).unwrap();
-        let ended = spawn_blocking(move || self.process.wait().unwrap().success());
-        timeout(HANG, ended).await.expect("it ends").unwrap()
+    pub(crate) async fn drain(self) -> bool {
+        self.process.drain().await.unwrap()
     }
 
     pub(crate) async fn client(&self, name: &str) -> Client {
@@ -92,11 +61,13 @@ impl Instance {
 
     /// A client that has said this hello and been welcomed.
     pub(crate) async fn hello(&self, name: &str, hello: Value) -> Client {
-        let mut request = format!("ws://{}/v1/ws", self.address).into_client_request().unwrap();
+        let address = self.process.address();
+        let mut request = format!("ws://{address}/v1/ws").into_client_request().unwrap();
         let headers = request.headers_mut();
         headers.insert("sec-websocket-protocol", "p2p.v1".parse().unwrap());
-        headers.insert("authorization", format!("Bearer {}", token(name)).parse().unwrap());
-        let stream = TcpStream::connect(&self.address).await.unwrap();
+        let bearer = format!("Bearer {}", token(name));
+        headers.insert("authorization", bearer.parse().unwrap());
+        let stream = TcpStream::connect(address).await.unwrap();
         let (socket, _) = tokio_tungstenite::client_async(request, stream).await.unwrap();
         let mut client = Client::new(socket);
         client.send(hello).await;
@@ -106,7 +77,7 @@ impl Instance {
 
     /// Where clients connect.
     pub(crate) fn url(&self) -> String {
-        format!("ws://{}", self.address)
+        format!("ws://{}", self.process.address())
     }
 
     /// Status and body.
@@ -116,30 +87,12 @@ impl Instance {
 
     /// The same with a token.
     pub(crate) async fn get_with(&self, path: &str, token: Option<&str>) -> (u16, String) {
-        let mut stream = TcpStream::connect(&self.address).await.unwrap();
-        let bearer = token.map(|token| format!("Authorization: Bearer {token}\r\n"));
-        let bearer = bearer.unwrap_or_default();
-        let request = format!(
-            "GET {path} HTTP/1.1\r\nHost: {}\r\n{bearer}Connection: close\r\n\r\n",
-            self.address
-        );
-        stream.write_all(request.as_bytes()).await.unwrap();
-        let mut answer = String::new();
-        timeout(HANG, stream.read_to_string(&mut answer)).await.expect("an answer").unwrap();
-        let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
-        (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
+        coordinator::get(self.process.address(), path, token).await.unwrap()
     }
 
     /// The sum of the series of a metric that have all these labels (`name="value"`).
     pub(crate) async fn metric(&self, name: &str, labels: &[&str]) -> f64 {
-        let (_, metrics) = self.get("/metrics").await;
-        let value = |line: &str| {
-            let (series, value) = line.rsplit_once(' ')?;
-            let of = series.split_once('{').map_or(series, |(of, _)| of);
-            let is_it = of == name && labels.iter().all(|label| series.contains(label));
-            is_it.then(|| value.parse::<f64>().expect("a number"))
-        };
-        metrics.lines().filter_map(value).sum()
+        metric(&self.get("/metrics").await.1, name, labels)
     }
 
     /// Waits until that sum is as it should be.
@@ -178,27 +131,10 @@ impl Instance {
     }
 }
 
-impl Drop for Instance {
-    fn drop(&mut self) {
-        // It may have ended already.
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
 pub(crate) fn token(name: &str) -> String {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
-    let claims = Claims::new(name.parse().unwrap(), now + 3600)
-        .with_rooms(["*".parse().unwrap()])
-        .with_scopes(Scope::ALL);
-    mint(&claims, &SigningSecret::new(SECRET).unwrap()).unwrap().expose().to_owned()
+    coordinator::token(name).unwrap()
 }
 
-/// Beside the folder of the test's own binary.
 pub(crate) fn binary() -> PathBuf {
-    let test = std::env::current_exe().unwrap();
-    let folder = test.parent().and_then(|deps| deps.parent()).unwrap();
-    let binary = folder.join("coordinator");
-    assert!(binary.exists(), "{} is missing: `cargo build` makes it", binary.display());
-    binary
+    coordinator::binary().unwrap()
 }

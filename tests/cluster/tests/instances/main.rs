@@ -9,5 +9,6 @@ mod instance;
 mod messages;
 mod metrics;
 mod outage;
+mod partition;
 mod relays;
 mod traces;

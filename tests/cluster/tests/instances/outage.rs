@@ -41,10 +41,12 @@ async fn i6_losing_redis_degrades_and_heals_by_itself_even_if_it_forgot_everythi
     assert_eq!(one.get("/livez").await, (200, "ok\n".to_owned()));
     // Peers of one instance still reach each other, and numbers go on.
     alice.tell("bob", "during").await;
-    assert_eq!(bob.message().await, ("during".to_owned(), 2));
+    let (kind, during) = bob.message().await;
+    assert_eq!(kind, "during");
+    assert!(during > 1);
     alice.tell("carol", "lost").await;
     assert_eq!(alice.receipt().await, ("lost".to_owned(), "rejected".to_owned()));
-    bob.ack(2).await;
+    bob.ack(during).await;
     assert_eq!(alice.receipt().await, ("during".to_owned(), "delivered".to_owned()));
 
     redis.start_again().await.unwrap();
@@ -75,8 +77,9 @@ async fn i6_a_redis_that_falls_silent_is_an_answer_and_no_hang() {
     redis.pause().unwrap();
     // On its way to Redis when the silence is noticed, and then passed on without it.
     alice.tell("bob", "m0").await;
-    assert_eq!(bob.message().await, ("m0".to_owned(), 1));
-    bob.ack(1).await;
+    let (kind, seq) = bob.message().await;
+    assert_eq!(kind, "m0");
+    bob.ack(seq).await;
     told_delivered(&mut alice, "m0").await;
     alice.tell("carol", "m1").await;
     let told = alice.receipt().await;

@@ -1,5 +1,5 @@
 -- peer, epoch, seq
-local status = check(ARGV[3], ARGV[4])
+local status = acts(ARGV[3], ARGV[4])
 if status == 'ok' then
   acknowledge(ARGV[3], tonumber(ARGV[5]))
 end

@@ -6,15 +6,17 @@ local id, inst, policy, meta, pubkey = ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[
 local session, secret, resume, proof = ARGV[8], ARGV[9], ARGV[10], ARGV[11]
 local last_seq = tonumber(ARGV[12])
 local p = key('p', id)
-local old = call('HMGET', p, 'ep', 'sid', 'sec', 'st', 'inst', 'meta', 'until')
+local old = call('HMGET', p, 'ep', 'sid', 'sec', 'st', 'inst', 'meta', 'until', 'sec0')
 local lapsed = 0
 
 if old[4] == 'away' and tonumber(old[7]) <= now_ms() then
   remove(id)
-  old = { false, false, false, false, false, false, false }
+  old = { false, false, false, false, false, false, false, false }
   lapsed = 1
 end
-if resume ~= '' and (old[2] ~= resume or old[3] ~= proof) then
+-- The answer to an earlier resume may have been lost, and its new secret with it: the one that it
+-- presented is good until the owner acts.
+if resume ~= '' and (old[2] ~= resume or (old[3] ~= proof and old[8] ~= proof)) then
   return reply('expired', lapsed)
 end
 if resume == '' and old[4] == 'on' and policy == 'reject' then
@@ -43,11 +45,27 @@ if resume == '' then
   return reply('ok', lapsed, ep, session, 0, {}, {})
 end
 
-call('HSET', p, 'ep', ep, 'sec', secret, 'st', 'on', 'inst', inst, 'meta', meta, 'key', pubkey)
+call('HSET', p, 'ep', ep, 'sec', secret, 'sec0', proof, 'st', 'on', 'inst', inst, 'meta', meta,
+  'key', pubkey)
 call('HDEL', p, 'until')
 call('ZREM', due, 'w/' .. app .. '/' .. id)
 call('SADD', of_instance(inst), app .. '/' .. id)
-acknowledge(id, last_seq)
+-- What an instance passed on past Redis, and had no time to say, has numbers of a higher round: the
+-- client has seen as much of the inbox as the lower part says. What it has not seen moves behind.
+local seq = tonumber(call('HGET', p, 'seq'))
+if round_of(last_seq) > round_of(seq) and last_seq < MAX_SEQ then
+  acknowledge(id, round_of(seq) * ROUND + last_seq % ROUND)
+  local behind = round_of(last_seq) * ROUND
+  local unseen = entries(id, '-', '+')
+  call('DEL', key('in', id))
+  for _, e in ipairs(unseen) do
+    e.seq = behind + e.seq % ROUND
+    append(id, e)
+  end
+  call('HSET', p, 'seq', string.format('%.0f', behind + seq % ROUND))
+else
+  acknowledge(id, math.min(last_seq, seq))
+end
 local replay = flat(entries(id, '-', '+'))
 local rooms = {}
 for _, room in ipairs(call('SMEMBERS', key('pr', id))) do

@@ -1,6 +1,6 @@
 -- peer, epoch, room, role, rooms per peer, members per room
 local id, room, role = ARGV[3], ARGV[5], ARGV[6]
-local status = check(id, ARGV[4])
+local status = acts(id, ARGV[4])
 if status ~= 'ok' then
   return reply(status)
 end

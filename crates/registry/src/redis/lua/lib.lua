@@ -1,7 +1,7 @@
 -- What every script begins with. All keys of a script share the hash tag in KEYS[1], which is the
 -- shard of the app: a script changes an app's peers, rooms and inboxes at once or not at all.
 --
---   <base>:p:<app>/<peer>   HASH    ep sid sec st inst until meta key pub seq
+--   <base>:p:<app>/<peer>   HASH    ep sid sec sec0 st inst until meta key pub seq
 --   <base>:in:<app>/<peer>  STREAM  the inbox; the id is the message's number
 --   <base>:o:<app>/<peer>   HASH    message id -> parcel: what became of what the session sent
 --   <base>:oo:<app>/<peer>  LIST    those ids, oldest first
@@ -33,6 +33,13 @@ local function of_instance(inst)
 end
 
 local due = base .. ':due'
+
+-- Numbers of messages: Redis counts by one; what passes it by while it is away begins a new round.
+local ROUND, MAX_SEQ = 4294967296, 4503599627370496
+
+local function round_of(seq)
+  return math.floor(seq / ROUND)
+end
 
 local function now_us()
   local time = call('TIME')
@@ -67,6 +74,18 @@ local function check(id, ep)
     return 'unknown'
   end
   return current == ep and 'ok' or 'not_owner'
+end
+
+-- The owner acts: it has its newest secret, and the one before is void.
+local function acts(id, ep)
+  local current = call('HMGET', key('p', id), 'ep', 'sec0')
+  if current[1] == ep and current[2] then
+    call('HDEL', key('p', id), 'sec0')
+  end
+  if not current[1] then
+    return 'unknown'
+  end
+  return current[1] == ep and 'ok' or 'not_owner'
 end
 
 -- Hands a frame to those of the peers that are connected: one publish per instance.
@@ -163,7 +182,7 @@ local function send_receipt(from, sid, mid, p)
   if reason ~= '' then
     frame = frame .. ',"reason":"' .. reason .. '"'
   end
-  local head = table.concat({ 'c', app, from, sender[4], status }, '\n')
+  local head = table.concat({ 'c', app, from, sender[4], mid, status }, '\n')
   publish(sender[3], head .. '\n' .. frame .. '}')
 end
 

@@ -1,5 +1,5 @@
 -- peer, epoch, what it publishes
-local status = check(ARGV[3], ARGV[4])
+local status = acts(ARGV[3], ARGV[4])
 if status == 'ok' then
   call('HSET', key('p', ARGV[3]), 'pub', ARGV[5])
 end

@@ -2,10 +2,11 @@
 -- data. A newer owner wins (I1).
 --
 -- Messages that the instance delivered while Redis was away have numbers behind `synced`; what
--- other instances put into the inbox meanwhile gets new numbers behind those.
+-- other instances put into the inbox meanwhile gets new numbers behind those. What `acked` covers of
+-- the numbers behind `synced` says nothing of the inbox.
 -- peer, epoch, instance, session, secret hash, meta, key, published, synced, last, acked,
 -- rooms n, (room, role, version) * n, sent m, (id, parcel) * m,
--- passed here h, (session, id) * h,
+-- passed here h, (session, id) * h, awaited a, id * a,
 -- messages k, (seq, from, session, id, room, rest) * k
 local id, ep, inst = ARGV[3], ARGV[4], ARGV[5]
 local synced, last, acked = tonumber(ARGV[11]), tonumber(ARGV[12]), tonumber(ARGV[13])
@@ -25,7 +26,7 @@ if old[1] and not intact then
   remove(id)
 end
 if intact then
-  acknowledge(id, acked)
+  acknowledge(id, math.min(acked, synced))
 else
   call('SET', base .. ':rebuilding', 1, 'PX', 3000)
 end
@@ -68,9 +69,21 @@ for _ = 1, tonumber(take()) do
   local sid = take()
   here[sid .. '/' .. take()] = 'acknowledged'
 end
+-- Receipts may have been lost with a subscription.
+local told = {}
+for _ = 1, tonumber(take()) do
+  local mid = take()
+  local text = call('HGET', key('o', id), mid)
+  local parcel = text and read_parcel(text)
+  if parcel and parcel.w == 0 then
+    told[#told + 1] = mid
+    told[#told + 1] = status_of(parcel)
+    told[#told + 1] = reason_of(parcel)
+  end
+end
 local unseen = entries(id, string.format('%.0f-0', synced + 1), '+')
 if intact and last == synced then
-  return reply('ok', flat(unseen))
+  return reply('ok', flat(unseen), told)
 end
 local now = now_ms()
 call('DEL', key('in', id))
@@ -101,6 +114,6 @@ for _, e in ipairs(unseen) do
     new[#new + 1] = e
   end
 end
-call('HSET', p, 'seq', seq)
+call('HSET', p, 'seq', string.format('%.0f', seq))
 call('ZADD', due, 'NX', now, 'q/' .. app .. '/' .. id)
-return reply('ok', flat(new))
+return reply('ok', flat(new), told)

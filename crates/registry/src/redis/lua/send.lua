@@ -3,7 +3,7 @@
 -- peer, epoch, message id, to_room (0, 1), target, rest of the frame, patience, inbox size
 local id, mid, to_room, target, rest = ARGV[3], ARGV[5], ARGV[6], ARGV[7], ARGV[8]
 local patience, most = tonumber(ARGV[9]), tonumber(ARGV[10])
-local status = check(id, ARGV[4])
+local status = acts(id, ARGV[4])
 if status ~= 'ok' then
   return reply(status)
 end
@@ -53,7 +53,7 @@ for _, receiver in ipairs(open) do
     local list = at[p[2]] or {}
     list[#list + 1] = receiver
     list[#list + 1] = p[3]
-    list[#list + 1] = seq
+    list[#list + 1] = string.format('%.0f', seq)
     at[p[2]] = list
   else
     someone_away = true

@@ -1,5 +1,5 @@
 -- peer, epoch, meta
-local status = check(ARGV[3], ARGV[4])
+local status = acts(ARGV[3], ARGV[4])
 if status == 'ok' then
   call('HSET', key('p', ARGV[3]), 'meta', ARGV[5])
   announce(ARGV[3], 'meta', ARGV[5])

@@ -1,0 +1,138 @@
+//! What a session has put into inboxes and has no final receipt for: to ask for receipts that a
+//! broken subscription lost, and to keep a later message from overtaking.
+
+use std::collections::VecDeque;
+
+use p2p_wire::limits::MAX_INBOX_MESSAGES;
+use p2p_wire::{PeerId, RequestId};
+
+/// Messages of one session, oldest first. As many as Redis remembers; of more, the oldest are
+/// forgotten.
+#[derive(Debug, Default)]
+pub(super) struct Awaiting {
+    messages: VecDeque<Message>,
+}
+
+#[derive(Debug)]
+struct Message {
+    id: RequestId,
+    /// The receiver, if it is one.
+    to: Option<PeerId>,
+    /// A session of this instance has it.
+    seen: bool,
+    /// The sender was told that it was not taken, which Redis may know better.
+    refused: bool,
+}
+
+impl Awaiting {
+    /// A message is on its way to Redis. Says whether it is a new one.
+    pub(super) fn begin(&mut self, id: &RequestId, to: Option<&PeerId>) -> bool {
+        if self.messages.iter().any(|message| message.id == *id) {
+            return false;
+        }
+        if self.messages.len() >= MAX_INBOX_MESSAGES {
+            self.messages.pop_front();
+        }
+        self.messages.push_back(Message { id: id.clone(), to: to.cloned(), seen: false, refused: false });
+        true
+    }
+
+    /// It has been given to its receiver, which is at this instance.
+    pub(super) fn is_seen(&mut self, id: &RequestId) {
+        if let Some(message) = self.messages.iter_mut().find(|message| message.id == *id) {
+            message.seen = true;
+        }
+    }
+
+    /// The sender is told that it was not taken. It may be in Redis all the same, before others.
+    pub(super) fn refuse(&mut self, id: &RequestId) {
+        if let Some(message) = self.messages.iter_mut().find(|message| message.id == *id) {
+            message.refused = true;
+        }
+    }
+
+    /// Redis has been heard: what it has of these is with their receivers.
+    pub(super) fn forget_refused(&mut self) {
+        self.messages.retain(|message| !message.refused);
+    }
+
+    /// The sender knows what became of it. Says whether it was waiting.
+    pub(super) fn end(&mut self, id: &RequestId) -> bool {
+        let at = self.messages.iter().position(|message| message.id == *id);
+        at.is_some_and(|at| self.messages.remove(at).is_some())
+    }
+
+    /// Whether something before this message may still be on its way to the same receiver: passed
+    /// on past Redis, this one would overtake it.
+    pub(super) fn is_behind_another(&self, id: &RequestId, to: &PeerId) -> bool {
+        let before = self.messages.iter().take_while(|message| message.id != *id);
+        before.filter(|message| !message.seen).any(|message| match &message.to {
+            Some(receiver) => receiver == to,
+            None => true,
+        })
+    }
+
+    /// Those that the sender waits for.
+    pub(super) fn ids(&self) -> impl Iterator<Item = &RequestId> {
+        self.messages.iter().filter(|message| !message.refused).map(|message| &message.id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(text: &str) -> RequestId {
+        text.parse().unwrap()
+    }
+
+    fn peer(text: &str) -> PeerId {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn i2_a_message_stays_behind_those_before_it_until_their_receiver_has_them() {
+        let mut awaiting = Awaiting::default();
+        awaiting.begin(&id("m1"), Some(&peer("bob")));
+        awaiting.begin(&id("m2"), Some(&peer("bob")));
+        awaiting.begin(&id("m3"), Some(&peer("carol")));
+        assert!(!awaiting.is_behind_another(&id("m1"), &peer("bob")));
+        assert!(awaiting.is_behind_another(&id("m2"), &peer("bob")));
+        assert!(!awaiting.is_behind_another(&id("m3"), &peer("carol")));
+        awaiting.is_seen(&id("m1"));
+        assert!(!awaiting.is_behind_another(&id("m2"), &peer("bob")));
+    }
+
+    #[test]
+    fn a_message_to_a_room_may_be_for_anybody() {
+        let mut awaiting = Awaiting::default();
+        awaiting.begin(&id("m1"), None);
+        awaiting.begin(&id("m2"), Some(&peer("bob")));
+        assert!(awaiting.is_behind_another(&id("m2"), &peer("bob")));
+        assert!(awaiting.end(&id("m1")));
+        assert!(!awaiting.end(&id("m1")));
+        assert!(!awaiting.is_behind_another(&id("m2"), &peer("bob")));
+    }
+
+    #[test]
+    fn i2_a_message_that_was_refused_may_be_in_redis_all_the_same() {
+        let mut awaiting = Awaiting::default();
+        awaiting.begin(&id("m1"), Some(&peer("bob")));
+        awaiting.refuse(&id("m1"));
+        awaiting.begin(&id("m2"), Some(&peer("bob")));
+        assert!(awaiting.is_behind_another(&id("m2"), &peer("bob")));
+        assert!(awaiting.ids().eq([&id("m2")]));
+        awaiting.forget_refused();
+        assert!(!awaiting.is_behind_another(&id("m2"), &peer("bob")));
+    }
+
+    #[test]
+    fn i5_it_is_as_long_as_what_redis_remembers() {
+        let mut awaiting = Awaiting::default();
+        for n in 0..MAX_INBOX_MESSAGES + 3 {
+            awaiting.begin(&id(&format!("m{n}")), None);
+        }
+        assert_eq!(awaiting.ids().count(), MAX_INBOX_MESSAGES);
+        assert_eq!(awaiting.ids().next(), Some(&id("m3")));
+    }
+}
