@@ -24,7 +24,14 @@ pub struct Redis {
     folder: TempDir,
     process: Child,
     durable: bool,
+    /// Name and password that the address has.
+    user: Option<(&'static str, &'static str)>,
 }
+
+/// What the user of [`Redis::start_restricted`] may do: what the registry needs, with its own keys
+/// and channels.
+pub const RIGHTS: &str = "~p2p:* &p2p:* +@read +@write +@pubsub +@scripting +@connection +time \
+                          -@dangerous";
 
 impl Redis {
     /// Starts one that keeps nothing on disk, and waits until it answers.
@@ -37,17 +44,34 @@ impl Redis {
         Self::start_with(true).await
     }
 
+    /// Starts one whose address has a user with as few rights as the registry can do with.
+    pub async fn start_restricted() -> Result<Self> {
+        let mut redis = Self::start().await?;
+        let (name, password) = ("coordinator", "a-password");
+        let command = format!("ACL SETUSER {name} on >{password} {RIGHTS}");
+        let answer = redis.ask(&command).await?;
+        anyhow::ensure!(answer.starts_with("+OK"), "{command}: {answer}");
+        redis.user = Some((name, password));
+        Ok(redis)
+    }
+
     async fn start_with(durable: bool) -> Result<Self> {
         let folder = tempfile::tempdir()?;
         let process = serve(folder.path(), durable)?;
-        let redis = Self { folder, process, durable };
+        let redis = Self { folder, process, durable, user: None };
         redis.answers().await?;
         Ok(redis)
     }
 
     /// Its address.
     pub fn url(&self) -> String {
-        format!("redis+unix://{}", self.socket().display())
+        let socket = self.socket();
+        match self.user {
+            Some((name, password)) => {
+                format!("redis+unix://{}?user={name}&pass={password}", socket.display())
+            }
+            None => format!("redis+unix://{}", socket.display()),
+        }
     }
 
     /// Settings with this address.

@@ -10,6 +10,7 @@ pub(crate) use p2p_registry::{
 
 #[path = "../../../../crates/registry/src/conformance.rs"]
 mod conformance;
+mod model;
 mod race;
 mod several;
 
@@ -36,6 +37,15 @@ macro_rules! conforms {
             $(#[tokio::test]
             async fn $name() {
                 let redis = Redis::start().await.unwrap();
+                conformance::$name(&Several::start(1, &redis).await, &settings()).await;
+            })*
+        }
+
+        mod a_user_with_few_rights {
+            use super::*;
+            $(#[tokio::test]
+            async fn $name() {
+                let redis = Redis::start_restricted().await.unwrap();
                 conformance::$name(&Several::start(1, &redis).await, &settings()).await;
             })*
         }

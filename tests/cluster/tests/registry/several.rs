@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex};
 
 use p2p_cluster::Redis;
 use p2p_registry::{
-    Answer, Counts, Listing, PeerView, RedisRegistry, Registry, RoomSummary, RoomView,
+    Answer, Counts, Listing, PeerView, RedisRegistry, RedisSettings, Registry, RoomSummary,
+    RoomView,
 };
 use p2p_wire::server::Member;
 use p2p_wire::{AppId, Meta, PeerId, RoomName};
@@ -27,9 +28,20 @@ impl Several {
     }
 
     pub(crate) async fn start_with(count: usize, redis: &Redis, settings: &Settings) -> Self {
+        Self::start_under(count, redis, settings, "p2p").await
+    }
+
+    /// Instances whose keys begin with this.
+    pub(crate) async fn start_under(
+        count: usize,
+        redis: &Redis,
+        settings: &Settings,
+        prefix: &str,
+    ) -> Self {
         let mut instances = Vec::new();
         for _ in 0..count {
-            let instance = RedisRegistry::start(settings.clone(), redis.settings()).unwrap();
+            let there = RedisSettings { prefix: prefix.to_owned(), ..redis.settings() };
+            let instance = RedisRegistry::start(settings.clone(), there).unwrap();
             instance.connected().await;
             instances.push(instance);
         }
