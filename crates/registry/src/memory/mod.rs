@@ -127,6 +127,10 @@ impl Registry for MemoryRegistry {
             let mut state = self.lock();
             let Ok(app) = state.app(&owner.app) else { return Ok(false) };
             let Ok(peer) = app.owned(owner) else { return Ok(false) };
+            // Once: its window is open already.
+            if matches!(peer.presence, Presence::Away) {
+                return Ok(true);
+            }
             peer.presence = Presence::Away;
             app.announce(&owner.peer, RoomChange::Away, None);
             // What was on its way is now queued.

@@ -224,7 +224,8 @@ async fn drain(feed: &mut Feed) -> Vec<String> {
     loop {
         tokio::select! {
             biased;
-            delivery = feed.next() => match delivery {
+            // A task that has had its turn would find nothing in a feed that is full.
+            delivery = tokio::task::unconstrained(feed.next()) => match delivery {
                 Delivery::Frame(frame) => heard.push(in_one_spelling(&frame)),
                 Delivery::End(end) => {
                     heard.push(format!("{end:?}"));
