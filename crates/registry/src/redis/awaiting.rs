@@ -33,7 +33,12 @@ impl Awaiting {
         if self.messages.len() >= MAX_INBOX_MESSAGES {
             self.messages.pop_front();
         }
-        self.messages.push_back(Message { id: id.clone(), to: to.cloned(), seen: false, refused: false });
+        self.messages.push_back(Message {
+            id: id.clone(),
+            to: to.cloned(),
+            seen: false,
+            refused: false,
+        });
         true
     }
 
