@@ -559,7 +559,6 @@ fn as_message(frame: &Frame) -> (u64, String) {
     }
 }
 
-/// The kind repeats the id, so that tests recognise the message at its receiver.
 fn message(id: &str, to: &str) -> Outgoing {
     outgoing(id, Target::Peer(peer(to)))
 }
