@@ -56,7 +56,7 @@ impl Awaiting {
         }
     }
 
-    /// Redis has been heard: what it has of these is with their receivers.
+    /// Redis has been heard: what it has of these is with their receivers, or being fetched.
     pub(super) fn forget_refused(&mut self) {
         self.messages.retain(|message| !message.refused);
     }

@@ -335,10 +335,16 @@ impl Table {
         }
         local.sent.clear();
         local.here.clear();
-        local.awaiting.forget_refused();
         local.fetching = Some(false);
         self.fetched(owner, mail);
         true
+    }
+
+    /// Redis is back, and what it has for anybody here was asked for.
+    pub(super) fn all_is_said(&mut self) {
+        for local in self.sessions.values_mut() {
+            local.awaiting.forget_refused();
+        }
     }
 
     /// Hands out receipts that were asked for again.
@@ -393,6 +399,10 @@ impl Table {
         }
         let key = (owner.app.clone(), to.clone());
         let receiver = self.sessions.get_mut(&key)?;
+        // What waits for it in Redis may be of the same sender, who was told that it was refused.
+        if receiver.fetching.is_some() {
+            return None;
+        }
         // It may have arrived before Redis fell silent, and only the answer not.
         let arrived = |held: &Held| held.mail.session == mail.session && held.mail.id == mail.id;
         if receiver.inbox.iter().any(arrived) {
@@ -552,5 +562,38 @@ fn status_name(status: ReceiptStatus) -> &'static str {
         ReceiptStatus::Queued => "queued",
         ReceiptStatus::Gone => "gone",
         ReceiptStatus::Rejected => "rejected",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::link::Feed;
+
+    fn served(table: &mut Table, peer: &str) -> (Ownership, Feed) {
+        let owner = Ownership {
+            app: "app".parse().unwrap(),
+            peer: peer.parse().unwrap(),
+            epoch: 1,
+            session: format!("session-of-{peer}").parse().unwrap(),
+        };
+        let (link, feed) = Link::pair(8);
+        let local = Local::new(owner.clone(), link, SecretHash::fresh().1);
+        table.register(&(owner.app.clone(), owner.peer.clone()), local);
+        (owner, feed)
+    }
+
+    #[test]
+    fn i2_nothing_passes_redis_by_to_a_peer_whose_messages_are_still_fetched() {
+        let mut table = Table::default();
+        let (alice, _hers) = served(&mut table, "alice");
+        let (bob, mut his) = served(&mut table, "bob");
+        let mail = |id: &str| mail_of(&alice, id.parse().unwrap(), "}".into());
+        let key = (bob.app.clone(), bob.peer.clone());
+        assert!(table.deliver(&key, bob.epoch, 2, mail("m2")), "number 1 is missing");
+        assert!(table.send_here(&alice, &bob.peer, mail("m3")).is_none());
+        table.fetched(&bob, vec![(1, mail("m1")), (2, mail("m2"))]);
+        assert_eq!(table.send_here(&alice, &bob.peer, mail("m3")), Some(Ok(())));
+        assert_eq!(std::iter::from_fn(|| his.ready()).count(), 3);
     }
 }

@@ -320,9 +320,10 @@ impl Shared {
     async fn up(self: &Arc<Self>, connection: &MultiplexedConnection) -> Result<(), RegistryError> {
         for _ in 0..TRIES {
             let unsaid = {
-                let table = self.table();
+                let mut table = self.table();
                 let unsaid = table.unsaid();
                 if unsaid.is_empty() {
+                    table.all_is_said();
                     *self.connection.lock().expect("a connection is cloned without panic") =
                         Some(connection.clone());
                     self.trouble.send_replace(None);

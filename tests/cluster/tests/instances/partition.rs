@@ -92,3 +92,37 @@ async fn delivered(client: &mut Client, message: &str) {
         assert_eq!(status, "queued");
     }
 }
+
+#[tokio::test]
+async fn i2_a_redis_that_comes_back_with_older_data_swallows_no_message() {
+    let redis = Redis::start().await.unwrap();
+    let (one, two) = (Instance::start(&redis).await, Instance::start(&redis).await);
+    let (mut alice, mut bob) = (one.client("alice").await, two.client("bob").await);
+    for (number, kind) in [(1, "m1"), (2, "m2")] {
+        alice.tell("bob", kind).await;
+        assert_eq!(bob.message().await, (kind.to_owned(), number));
+        bob.ack(number).await;
+        delivered(&mut alice, kind).await;
+    }
+    let keys = redis.ask("KEYS *:p:*/bob").await.unwrap();
+    let peer = keys.lines().find(|line| line.ends_with("/bob")).unwrap();
+    redis.ask(&format!("HSET {peer} seq 0")).await.unwrap();
+    let inbox = peer.replace(":p:", ":in:");
+    redis.ask(&format!("DEL {inbox}")).await.unwrap();
+    // Its number is one that bob has seen.
+    alice.tell("bob", "m3").await;
+    while !redis.ask(&format!("XLEN {inbox}")).await.unwrap().starts_with(":1") {
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    redis.ask("CLIENT KILL TYPE normal SKIPME yes").await.unwrap();
+    loop {
+        let (id, status) = alice.receipt().await;
+        assert_eq!(id, "m3");
+        if status != "queued" {
+            assert_eq!(status, "gone");
+            break;
+        }
+    }
+    alice.tell("bob", "m4").await;
+    assert_eq!(bob.message().await, ("m4".to_owned(), 3));
+}

@@ -17,14 +17,18 @@ local function take()
   return ARGV[cursor - 1]
 end
 
-local old = call('HMGET', p, 'ep', 'st')
+local old = call('HMGET', p, 'ep', 'st', 'seq')
 if old[1] and tonumber(old[1]) > tonumber(ep) then
   return reply('not_owner')
 end
-local intact = old[1] == ep
-if old[1] and not intact then
+if old[1] and old[1] ~= ep then
   remove(id)
 end
+-- A Redis that came back with older data gives numbers a second time: what it has under those that
+-- the client has seen already is not what the client has seen.
+local same = old[1] == ep
+local intact = same and tonumber(old[3] or 0) >= synced
+local doubtful = same and not intact and entries(id, '-', string.format('%.0f-0', synced)) or {}
 if intact then
   acknowledge(id, math.min(acked, synced))
 else
@@ -87,6 +91,7 @@ if intact and last == synced then
 end
 local now = now_ms()
 call('DEL', key('in', id))
+local held = {}
 for _ = 1, tonumber(take()) do
   local e = { t = now }
   e.seq = tonumber(take())
@@ -95,11 +100,17 @@ for _ = 1, tonumber(take()) do
   e.mid = take()
   e.room = take()
   e.rest = take()
+  held[e.sid .. '/' .. e.mid] = true
   -- What Redis forgot and the client has acknowledged is settled later, when those who wait for it
   -- are back as well.
   if e.seq > acked or not intact then
     append(id, e)
     here[e.sid .. '/' .. e.mid] = here[e.sid .. '/' .. e.mid] and 'waiting'
+  end
+end
+for _, e in ipairs(doubtful) do
+  if not held[e.sid .. '/' .. e.mid] then
+    settle(e.from, e.sid, e.mid, e.room, false)
   end
 end
 local seq, new = last, {}
