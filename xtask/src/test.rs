@@ -170,7 +170,9 @@ fn chaos_run(workspace: &Workspace) -> Result<Outcome> {
     if let Outcome::Counted(Tally { failed: 1.., .. }) = built {
         return Ok(built);
     }
-    let status = chaos::run(workspace, &["--seed".to_owned(), seed_of_today().to_string()])?;
+    let seed = seed_of_today().to_string();
+    let arguments = ["--seed", &seed, "--messages", "200000", "--within", "600"];
+    let status = chaos::run(workspace, &arguments.map(str::to_owned))?;
     Ok(Outcome::Counted(Tally::one(status.success())))
 }
 

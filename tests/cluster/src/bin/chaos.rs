@@ -2,10 +2,12 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use clap::Parser;
 use p2p_cluster::chaos::{self, Report, Settings};
+use tokio::time::timeout;
 
 /// Three signaling instances and a Redis that fail, and clients that keep book.
 #[derive(Parser)]
@@ -22,6 +24,9 @@ struct Arguments {
     /// How many clients there are.
     #[arg(long, default_value_t = 30)]
     peers: usize,
+    /// Seconds after which the run is given up; 300, and one more for each 250 messages.
+    #[arg(long)]
+    within: Option<u64>,
     /// A folder for the instances' logs.
     #[arg(long)]
     logs: Option<PathBuf>,
@@ -29,13 +34,17 @@ struct Arguments {
 
 #[tokio::main]
 async fn main() -> Result<ExitCode> {
-    let Arguments { seed, messages, faults, peers, logs } = Arguments::parse();
+    let Arguments { seed, messages, faults, peers, within, logs } = Arguments::parse();
     let faults = faults.unwrap_or_else(|| (messages as usize / 7500).max(26));
     let again = format!(
         "cargo xtask chaos --seed {seed} --messages {messages} --faults {faults} --peers {peers}"
     );
     println!("{again}");
-    let report = match chaos::run(&Settings { seed, messages, faults, peers, logs }).await {
+    let within = within.unwrap_or_else(|| 300 + messages / 250);
+    let settings = Settings { seed, messages, faults, peers, logs };
+    let ran = timeout(Duration::from_secs(within), chaos::run(&settings)).await;
+    let ran = ran.with_context(|| format!("it is not over after {within} s"));
+    let report = match ran.and_then(|ran| ran) {
         Ok(report) => report,
         Err(error) => {
             println!("\nfailed: {error:#}\nagain: {again}");
