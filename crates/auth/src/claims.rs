@@ -39,9 +39,9 @@ pub struct Claims {
     /// Whom the token is meant for.
     #[serde(default, skip_serializing_if = "Audience::is_empty")]
     pub aud: Audience,
-    /// The tenant.
-    #[serde(default)]
-    pub app: AppId,
+    /// The tenant. Absent: `default`, and with the scope `admin` the statistics of every tenant.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub app: Option<AppId>,
     /// The rooms that the bearer may use. Absent: none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub rooms: Vec<RoomGrant>,
@@ -63,7 +63,7 @@ impl Claims {
             iat: None,
             iss: None,
             aud: Audience::default(),
-            app: AppId::default(),
+            app: None,
             rooms: Vec::new(),
             scope: Scopes::default(),
             relay_quota: None,
@@ -84,7 +84,7 @@ impl Claims {
 
     /// The same claims for another app.
     pub fn with_app(mut self, app: AppId) -> Self {
-        self.app = app;
+        self.app = Some(app);
         self
     }
 }
@@ -98,7 +98,7 @@ pub enum Scope {
     Discover,
     /// Get relay credentials.
     Relay,
-    /// Read statistics and attempts of the app.
+    /// Read statistics and attempts: of the app that the token names, of all where it names none.
     Admin,
 }
 
@@ -278,7 +278,7 @@ mod tests {
     #[test]
     fn a_token_with_only_subject_and_end_gets_the_defaults() {
         let claims: Claims = serde_json::from_str(r#"{"sub":"alice","exp":1700000000}"#).unwrap();
-        assert_eq!(claims.app.as_str(), "default");
+        assert_eq!(claims.app, None);
         assert!(claims.scope.contains(Scope::Connect) && claims.scope.contains(Scope::Relay));
         assert!(!claims.scope.contains(Scope::Discover) && !claims.scope.contains(Scope::Admin));
         assert!(claims.rooms.is_empty());

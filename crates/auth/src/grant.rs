@@ -1,5 +1,7 @@
 //! What a verified token allows: the answer that sessions and routes ask.
 
+use std::sync::LazyLock;
+
 use p2p_wire::{AppId, PeerId, RoomName};
 
 use crate::claims::{Claims, RoomVerb, Scope};
@@ -38,7 +40,14 @@ impl Grant {
 
     /// The tenant.
     pub fn app(&self) -> &AppId {
-        &self.claims.app
+        static DEFAULT: LazyLock<AppId> = LazyLock::new(AppId::default);
+        self.claims.app.as_ref().unwrap_or_else(|| &DEFAULT)
+    }
+
+    /// Whose statistics the bearer may read: of one tenant, or of all (`None`) where the token names
+    /// no tenant. Only with [`Scope::Admin`].
+    pub fn statistics_of(&self) -> Option<&AppId> {
+        self.claims.app.as_ref()
     }
 
     /// Whom the token is for: a peer id or a prefix of ids.

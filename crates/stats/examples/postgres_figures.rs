@@ -104,7 +104,8 @@ async fn load(store: &PostgresStore, url: &str, attempts: i64) {
 }
 
 async fn ask(store: &PostgresStore) {
-    let everything = Filter { app: Some(AppId::default()), since_unix_ms: None };
+    let everything =
+        Filter { app: Some(AppId::default()), since_unix_ms: None, before_unix_ms: None };
     let last_day = Filter { since_unix_ms: Some(now() - DAY + 1), ..everything.clone() };
     for (name, filter) in [("everything", &everything), ("the last 24 h", &last_day)] {
         let attempts = store.summary(filter).await.unwrap().attempts;

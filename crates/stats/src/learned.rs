@@ -97,7 +97,7 @@ impl Learned {
     pub async fn refresh(&self, store: &dyn Store) -> Result<(), crate::StatsError> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let since = i64::try_from(now.saturating_sub(WINDOW).as_millis()).ok();
-        let cells = store.methods(&Filter { app: None, since_unix_ms: since }).await?;
+        let cells = store.methods(&Filter { since_unix_ms: since, ..Filter::default() }).await?;
         let mut table = Table::with_capacity(cells.len());
         for cell in cells {
             // Who called whom makes no difference to two NATs: both directions count together.

@@ -21,6 +21,17 @@ pub struct Filter {
     /// Only those that began at or after this time, in milliseconds since 1970-01-01 UTC.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since_unix_ms: Option<i64>,
+    /// Only those that began before this time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before_unix_ms: Option<i64>,
+}
+
+impl Filter {
+    /// The first and the last millisecond that the filter lets through.
+    pub(crate) fn bounds(&self) -> (i64, i64) {
+        let first = self.since_unix_ms.unwrap_or(i64::MIN);
+        (first, self.before_unix_ms.map_or(i64::MAX, |before| before.saturating_sub(1)))
+    }
 }
 
 /// A place in the list of attempts; opaque to whoever passes it on.

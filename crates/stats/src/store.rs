@@ -70,7 +70,7 @@ pub trait Store: Send + Sync {
     fn nat_matrix<'a>(&'a self, filter: &'a Filter) -> StoreFuture<'a, Vec<NatCell>>;
 
     /// How often each method was tried and worked, by pair of NAT types, in their order; what was
-    /// never tried is left out; the hour in which the filter's time lies counts whole. Peers tell it in their steps: a method worked where one says so or
+    /// never tried is left out; the hours in which the filter's times lie count whole. Peers tell it in their steps: a method worked where one says so or
     /// the attempt ended with it, and was tried where it worked or one says that it failed.
     fn methods<'a>(&'a self, filter: &'a Filter) -> StoreFuture<'a, Vec<MethodCell>>;
 

@@ -32,6 +32,9 @@ pub struct Args {
     /// Tenant
     #[arg(long, default_value = "default", env = "P2P_TOKEN_APP")]
     app: AppId,
+    /// Name no tenant: the bearer is of `default`, and with --scope admin reads the statistics of all
+    #[arg(long, conflicts_with = "app", env = "P2P_TOKEN_ALL_APPS")]
+    all_apps: bool,
     /// What the bearer may do: connect, relay, discover, admin; may be repeated [default: connect,
     /// relay]
     #[arg(
@@ -65,9 +68,10 @@ pub fn run(args: &Args, matches: &ArgMatches) -> Result<(), Failure> {
         ));
     }
     let exp = unix_now() + args.ttl.as_secs();
-    let mut claims = Claims::new(args.peer.clone(), exp)
-        .with_rooms(args.rooms.iter().cloned())
-        .with_app(args.app.clone());
+    let mut claims = Claims::new(args.peer.clone(), exp).with_rooms(args.rooms.iter().cloned());
+    if !args.all_apps {
+        claims = claims.with_app(args.app.clone());
+    }
     if !args.scopes.is_empty() {
         claims = claims.with_scopes(args.scopes.iter().copied());
     }

@@ -29,7 +29,7 @@ const PAGE: &str = concat!(
     columns!(),
     " FROM attempts \
      WHERE ($1::text IS NULL OR app = $1) AND started_unix_ms >= $2 AND started_unix_ms <= $3 \
-       AND (started_unix_ms, attempt) < ($3, $4) \
+       AND started_unix_ms <= $6 AND (started_unix_ms, attempt) < ($3, $4) \
      ORDER BY started_unix_ms DESC, attempt DESC LIMIT $5"
 );
 
@@ -51,14 +51,15 @@ macro_rules! times {
                 " ms, attempts FROM rollup_histograms \
                  WHERE span = 'day' AND measure = '",
                 $measure,
-                "' AND ($1::text IS NULL OR app = $1) AND day >= $2 AND day <> ALL($3) \
+                "' AND ($1::text IS NULL OR app = $1) AND day >= $2 AND day < $6 \
+                   AND day <> ALL($3) \
                  UNION ALL SELECT ",
                 $group,
                 " ms, attempts FROM rollup_histograms \
                  WHERE span = 'hour' AND measure = '",
                 $measure,
-                "' AND ($1::text IS NULL OR app = $1) AND hour >= $4 AND hour <> ALL($5) \
-                   AND (day < $2 OR day = ANY($3))"
+                "' AND ($1::text IS NULL OR app = $1) AND hour >= $4 AND hour < $7 \
+                   AND hour <> ALL($5) AND (day < $2 OR day >= $6 OR day = ANY($3))"
             ),
             attempts: concat!(
                 "SELECT ",
@@ -89,11 +90,12 @@ macro_rules! over {
                 " FROM (SELECT * FROM ",
                 $table,
                 " WHERE span = 'day' AND ($1::text IS NULL OR app = $1) AND day >= $2 \
-                   AND day <> ALL($3) \
+                   AND day < $6 AND day <> ALL($3) \
                  UNION ALL SELECT * FROM ",
                 $table,
                 " WHERE span = 'hour' AND ($1::text IS NULL OR app = $1) AND hour >= $4 \
-                   AND hour <> ALL($5) AND (day < $2 OR day = ANY($3))) \
+                   AND hour < $7 AND hour <> ALL($5) \
+                   AND (day < $2 OR day >= $6 OR day = ANY($3))) \
                  AS spans GROUP BY ",
                 $group
             ),
@@ -171,13 +173,15 @@ pub(super) async fn attempts(
     // Without a cursor the page begins before anything that can be stored.
     let (started, id) =
         after.map_or((i64::MAX, "\u{10ffff}"), |c| (c.started_unix_ms, c.attempt.as_str()));
+    let (first, last) = filter.bounds();
     // One row more than asked for tells whether there is a next page.
     let rows = sqlx::query(PAGE)
         .bind(filter.app.as_ref().map(|app| app.as_str()))
-        .bind(filter.since_unix_ms.unwrap_or(i64::MIN))
+        .bind(first)
         .bind(started)
         .bind(id)
         .bind(limit as i64 + 1)
+        .bind(last)
         .fetch_all(pool)
         .await?;
     let attempts = rows.iter().take(limit).map(record).collect::<Result<Vec<_>, _>>()?;
@@ -260,10 +264,15 @@ pub(super) async fn methods(
     pool: &Pool<Postgres>,
     filter: &Filter,
 ) -> Result<Vec<MethodCell>, StatsError> {
-    // By whole hours: what is rolled up and what is not then begin together.
-    let since_unix_ms =
-        filter.since_unix_ms.map(|since| since.saturating_sub(since.rem_euclid(HOUR)));
-    let filter = Filter { since_unix_ms, app: filter.app.clone() };
+    // By whole hours: what is rolled up and what is not then begin and end together.
+    let filter = Filter {
+        app: filter.app.clone(),
+        since_unix_ms: filter.since_unix_ms.map(|ms| ms.saturating_sub(ms.rem_euclid(HOUR))),
+        before_unix_ms: filter.before_unix_ms.map(|ms| match ms.rem_euclid(HOUR) {
+            0 => ms,
+            over => ms.saturating_add(HOUR - over),
+        }),
+    };
     let mut question = Question::begin(pool, &filter).await?;
     let mut cells = BTreeMap::<(NatType, NatType, Method), (u64, u64)>::new();
     for row in question.rows(METHODS).await? {
@@ -294,7 +303,7 @@ impl<'a> Question<'a> {
     async fn begin(pool: &Pool<Postgres>, filter: &'a Filter) -> Result<Self, StatsError> {
         let mut snapshot = pool.begin_with(SNAPSHOT).await?;
         let stale = rollups::stale(&mut snapshot).await?;
-        let sources = Sources::of(filter.since_unix_ms, &stale);
+        let sources = Sources::of(filter, &stale);
         Ok(Self { snapshot, filter, sources })
     }
 
@@ -308,6 +317,8 @@ impl<'a> Question<'a> {
             .bind(&sources.stale_days)
             .bind(sources.from_hour)
             .bind(&sources.stale_hours)
+            .bind(sources.to_day)
+            .bind(sources.to_hour)
             .fetch_all(&mut *connection)
             .await?;
         for (first, last) in &sources.stretches {

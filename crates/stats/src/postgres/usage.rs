@@ -100,7 +100,7 @@ impl Kind {
         }
     }
 
-    /// Totals over aggregates, from an hour on and without some hours; and over the rows of one
+    /// Totals over aggregates, between two hours and without some in between; and over the rows of one
     /// stretch of time. Sums are cut to what a `bigint` holds.
     fn totals(self) -> [&'static str; 2] {
         match self {
@@ -110,7 +110,7 @@ impl Kind {
                     COALESCE(SUM(closed), 0)::bigint AS closed, \
                     least(COALESCE(SUM(connected_ms), 0), 9223372036854775807)::bigint AS connected_ms \
                  FROM session_hours \
-                 WHERE ($1::text IS NULL OR app = $1) AND hour >= $2 AND hour <> ALL($3)",
+                 WHERE ($1::text IS NULL OR app = $1) AND hour >= $2 AND hour < $4 AND hour <> ALL($3)",
                 "SELECT COUNT(*) AS opened, COUNT(*) FILTER (WHERE resumed) AS resumed, \
                     COUNT(closed_unix_ms) AS closed, \
                     COALESCE(SUM(greatest(closed_unix_ms - opened_unix_ms, 0)), 0)::bigint \
@@ -126,7 +126,7 @@ impl Kind {
                     least(SUM(to_client_packets), 9223372036854775807)::bigint AS to_client_packets, \
                     least(SUM(to_client_bytes), 9223372036854775807)::bigint AS to_client_bytes \
                  FROM relay_hours \
-                 WHERE ($1::text IS NULL OR app = $1) AND hour >= $2 AND hour <> ALL($3) \
+                 WHERE ($1::text IS NULL OR app = $1) AND hour >= $2 AND hour < $4 AND hour <> ALL($3) \
                  GROUP BY region",
                 "SELECT region, COUNT(*) AS allocations, \
                     least(SUM(lived_ms), 9223372036854775807)::bigint AS lived_ms, \
@@ -315,13 +315,14 @@ async fn rows(
     stale: &BTreeSet<(Kind, i64)>,
 ) -> Result<Vec<sqlx::postgres::PgRow>, StatsError> {
     let stale = stale.iter().filter(|(of, _)| *of == kind).map(|(_, hour)| Span::Hour(*hour));
-    let sources = Sources::of(filter.since_unix_ms, &stale.collect());
+    let sources = Sources::of(filter, &stale.collect());
     let app = filter.app.as_ref().map(|app| app.as_str());
     let [of_hours, of_rows] = kind.totals();
     let mut rows = sqlx::query(of_hours)
         .bind(app)
         .bind(sources.from_hour)
         .bind(&sources.stale_hours)
+        .bind(sources.to_hour)
         .fetch_all(&mut *snapshot)
         .await?;
     for (first, last) in sources.stretches {

@@ -22,7 +22,7 @@ const PAGE: &str = concat!(
     "SELECT ",
     columns!(),
     " FROM attempts \
-     WHERE (?1 IS NULL OR app = ?1) AND started_unix_ms >= ?2 \
+     WHERE (?1 IS NULL OR app = ?1) AND started_unix_ms BETWEEN ?2 AND ?6 \
        AND (started_unix_ms, attempt) < (?3, ?4) \
      ORDER BY started_unix_ms DESC, attempt DESC LIMIT ?5"
 );
@@ -31,12 +31,12 @@ const OUTCOMES: &str = "SELECT COUNT(*) AS attempts, \
         COALESCE(SUM(outcome = 'direct'), 0) AS direct, \
         COALESCE(SUM(outcome = 'relay'), 0) AS relay, \
         COALESCE(SUM(outcome = 'failed'), 0) AS failed \
-     FROM attempts WHERE (?1 IS NULL OR app = ?1) AND started_unix_ms >= ?2";
+     FROM attempts WHERE (?1 IS NULL OR app = ?1) AND started_unix_ms BETWEEN ?2 AND ?3";
 
 const CONNECT_MS: &str = "WITH ranked AS ( \
         SELECT connected_ms AS ms, ROW_NUMBER() OVER (ORDER BY connected_ms) AS place, \
                COUNT(*) OVER () AS n \
-        FROM attempts WHERE (?1 IS NULL OR app = ?1) AND started_unix_ms >= ?2 \
+        FROM attempts WHERE (?1 IS NULL OR app = ?1) AND started_unix_ms BETWEEN ?2 AND ?3 \
           AND connected_ms IS NOT NULL) \
      SELECT MAX(CASE WHEN place = (n * 50 + 99) / 100 THEN ms END) AS p50, \
             MAX(CASE WHEN place = (n * 95 + 99) / 100 THEN ms END) AS p95 FROM ranked";
@@ -44,7 +44,7 @@ const CONNECT_MS: &str = "WITH ranked AS ( \
 const DIRECT_MS: &str = "WITH ranked AS ( \
         SELECT direct_ms AS ms, ROW_NUMBER() OVER (ORDER BY direct_ms) AS place, \
                COUNT(*) OVER () AS n \
-        FROM attempts WHERE (?1 IS NULL OR app = ?1) AND started_unix_ms >= ?2 \
+        FROM attempts WHERE (?1 IS NULL OR app = ?1) AND started_unix_ms BETWEEN ?2 AND ?3 \
           AND direct_ms IS NOT NULL) \
      SELECT MAX(CASE WHEN place = (n * 50 + 99) / 100 THEN ms END) AS p50, \
             MAX(CASE WHEN place = (n * 95 + 99) / 100 THEN ms END) AS p95 FROM ranked";
@@ -54,7 +54,7 @@ const BY_METHOD: &str = "WITH ranked AS ( \
         SELECT method, connected_ms AS ms, \
                ROW_NUMBER() OVER (PARTITION BY method ORDER BY connected_ms NULLS LAST) AS place, \
                COUNT(connected_ms) OVER (PARTITION BY method) AS n \
-        FROM attempts WHERE (?1 IS NULL OR app = ?1) AND started_unix_ms >= ?2 \
+        FROM attempts WHERE (?1 IS NULL OR app = ?1) AND started_unix_ms BETWEEN ?2 AND ?3 \
           AND outcome <> 'failed' AND method IS NOT NULL) \
      SELECT method, COUNT(*) AS attempts, \
             MAX(CASE WHEN place = (n * 50 + 99) / 100 THEN ms END) AS p50, \
@@ -66,7 +66,7 @@ const MATRIX: &str = "WITH ranked AS ( \
                ROW_NUMBER() OVER (PARTITION BY caller_nat_type, callee_nat_type \
                                   ORDER BY direct_ms NULLS LAST) AS place, \
                COUNT(direct_ms) OVER (PARTITION BY caller_nat_type, callee_nat_type) AS n \
-        FROM attempts WHERE (?1 IS NULL OR app = ?1) AND started_unix_ms >= ?2) \
+        FROM attempts WHERE (?1 IS NULL OR app = ?1) AND started_unix_ms BETWEEN ?2 AND ?3) \
      SELECT caller_nat_type, callee_nat_type, COUNT(*) AS attempts, \
             SUM(outcome = 'direct') AS direct, SUM(outcome = 'relay') AS relay, \
             SUM(outcome = 'failed') AS failed, \
@@ -91,13 +91,15 @@ pub(super) async fn attempts(
     // Without a cursor the page begins before anything that can be stored.
     let (started, id) =
         after.map_or((i64::MAX, "\u{10ffff}"), |c| (c.started_unix_ms, c.attempt.as_str()));
+    let (first, last) = filter.bounds();
     // One row more than asked for tells whether there is a next page.
     let rows = sqlx::query(PAGE)
         .bind(filter.app.as_ref().map(|app| app.as_str()))
-        .bind(filter.since_unix_ms.unwrap_or(i64::MIN))
+        .bind(first)
         .bind(started)
         .bind(id)
         .bind(limit as i64 + 1)
+        .bind(last)
         .fetch_all(readers)
         .await?;
     let attempts = rows.iter().take(limit).map(record).collect::<Result<Vec<_>, _>>()?;
@@ -180,9 +182,11 @@ pub(super) async fn one(
     sql: &'static str,
     filter: &Filter,
 ) -> Result<SqliteRow, sqlx::Error> {
+    let (first, last) = filter.bounds();
     sqlx::query(sql)
         .bind(filter.app.as_ref().map(|app| app.as_str()))
-        .bind(filter.since_unix_ms.unwrap_or(i64::MIN))
+        .bind(first)
+        .bind(last)
         .fetch_one(connection)
         .await
 }
@@ -192,9 +196,11 @@ pub(super) async fn all(
     sql: &'static str,
     filter: &Filter,
 ) -> Result<Vec<SqliteRow>, sqlx::Error> {
+    let (first, last) = filter.bounds();
     sqlx::query(sql)
         .bind(filter.app.as_ref().map(|app| app.as_str()))
-        .bind(filter.since_unix_ms.unwrap_or(i64::MIN))
+        .bind(first)
+        .bind(last)
         .fetch_all(connection)
         .await
 }

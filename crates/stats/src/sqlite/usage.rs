@@ -30,19 +30,20 @@ const METHODS: &str = "SELECT caller_nat_type, callee_nat_type, method, \
      FROM method_hours \
      WHERE (?1 IS NULL OR app = ?1) \
        AND hour >= ?2 / 3600000 - (?2 % 3600000 < 0) \
+       AND hour <= ?3 / 3600000 - (?3 % 3600000 < 0) \
      GROUP BY caller_nat_type, callee_nat_type, method HAVING SUM(tried) > 0";
 
 const SESSIONS: &str = "SELECT COUNT(*) AS opened, COALESCE(SUM(resumed), 0) AS resumed, \
         COUNT(closed_unix_ms) AS closed, \
         COALESCE(SUM(MAX(closed_unix_ms - opened_unix_ms, 0)), 0) AS connected_ms \
-     FROM sessions WHERE (?1 IS NULL OR app = ?1) AND opened_unix_ms >= ?2";
+     FROM sessions WHERE (?1 IS NULL OR app = ?1) AND opened_unix_ms BETWEEN ?2 AND ?3";
 
 /// Sums of floats would round, sums of integers overflow: no relay carries 2^63 bytes in the time
 /// that is kept.
 const RELAYS: &str = "SELECT region, COUNT(*) AS allocations, SUM(lived_ms) AS lived_ms, \
         SUM(to_peer_packets) AS to_peer_packets, SUM(to_peer_bytes) AS to_peer_bytes, \
         SUM(to_client_packets) AS to_client_packets, SUM(to_client_bytes) AS to_client_bytes \
-     FROM relay_usage WHERE (?1 IS NULL OR app = ?1) AND ended_unix_ms >= ?2 \
+     FROM relay_usage WHERE (?1 IS NULL OR app = ?1) AND ended_unix_ms BETWEEN ?2 AND ?3 \
      GROUP BY region ORDER BY region";
 
 impl SqliteStore {

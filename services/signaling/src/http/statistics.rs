@@ -1,7 +1,7 @@
 //! `GET /v1/stats`, `/v1/stats/nat-matrix`, `/v1/attempts` and `/v1/attempts/{id}`, for tokens with
 //! `admin`.
 //!
-//! A token sees the attempts of its own app.
+//! A token that names an app sees what is of that app; one that names none sees every app's.
 
 use std::sync::Arc;
 
@@ -23,10 +23,11 @@ use crate::instance::{Instance, Snapshot};
 /// Attempts of a page where the request does not say.
 const DEFAULT_LIMIT: usize = 50;
 
-/// From when on.
+/// Which time.
 #[derive(Deserialize)]
-pub(super) struct SinceQuery {
+pub(super) struct TimeQuery {
     since_unix_ms: Option<i64>,
+    before_unix_ms: Option<i64>,
 }
 
 #[derive(Serialize)]
@@ -41,6 +42,7 @@ pub(super) struct Stats {
 #[derive(Deserialize)]
 pub(super) struct ListQuery {
     since_unix_ms: Option<i64>,
+    before_unix_ms: Option<i64>,
     after: Option<Cursor>,
     limit: Option<usize>,
 }
@@ -60,14 +62,14 @@ pub(super) struct MethodChance {
 }
 
 type Answer<T> = Result<Json<T>, ProblemResponse>;
-type SinceArgument = Result<Query<SinceQuery>, QueryRejection>;
+type TimeArgument = Result<Query<TimeQuery>, QueryRejection>;
 
 pub(super) async fn summary(
     State(instance): State<Arc<Instance>>,
     bearer: Bearer,
-    since: SinceArgument,
+    time: TimeArgument,
 ) -> Answer<Stats> {
-    let filter = filter(&*bearer.with(Scope::Admin)?, since)?;
+    let filter = filter(&*bearer.with(Scope::Admin)?, time)?;
     let summary = instance.store.summary(&filter).await?;
     let usage = instance.store.usage(&filter).await?;
     Ok(Json(Stats { summary, usage, live: instance.snapshot() }))
@@ -76,9 +78,9 @@ pub(super) async fn summary(
 pub(super) async fn nat_matrix(
     State(instance): State<Arc<Instance>>,
     bearer: Bearer,
-    since: SinceArgument,
+    time: TimeArgument,
 ) -> Answer<NatMatrix> {
-    let filter = filter(&*bearer.with(Scope::Admin)?, since)?;
+    let filter = filter(&*bearer.with(Scope::Admin)?, time)?;
     let cells = instance.store.nat_matrix(&filter).await?;
     let methods = instance.store.methods(&filter).await?.into_iter().map(|cell| {
         let outcomes = Outcomes { tried: cell.tried, worked: cell.worked };
@@ -98,11 +100,15 @@ pub(super) async fn attempts(
             Code::BadMessage,
             "Bad query",
             rejection.body_text(),
-            "use `?since_unix_ms=` with milliseconds since 1970-01-01 UTC, `limit=` with 1 to 200, \
-             and `after=` with `next` of the page before",
+            "use `?since_unix_ms=` and `before_unix_ms=` with milliseconds since 1970-01-01 UTC, \
+             `limit=` with 1 to 200, and `after=` with `next` of the page before",
         )
     })?;
-    let filter = Filter { app: Some(grant.app().clone()), since_unix_ms: query.since_unix_ms };
+    let filter = Filter {
+        app: grant.statistics_of().cloned(),
+        since_unix_ms: query.since_unix_ms,
+        before_unix_ms: query.before_unix_ms,
+    };
     let limit = query.limit.unwrap_or(DEFAULT_LIMIT);
     Ok(Json(instance.store.attempts(&filter, query.after.as_ref(), limit).await?))
 }
@@ -123,18 +129,23 @@ pub(super) async fn attempt(
         )
     };
     let id = AttemptId::new(id).map_err(|_| unknown())?;
-    let record = instance.store.attempt(&id).await?.filter(|record| record.app == *grant.app());
-    record.map(Json).ok_or_else(unknown)
+    let record = instance.store.attempt(&id).await?;
+    let visible = |of: &AttemptRecord| grant.statistics_of().is_none_or(|app| of.app == *app);
+    record.filter(visible).map(Json).ok_or_else(unknown)
 }
 
-fn filter(grant: &Grant, since: SinceArgument) -> Result<Filter, ProblemResponse> {
-    let Query(since) = since.map_err(|rejection| {
+fn filter(grant: &Grant, time: TimeArgument) -> Result<Filter, ProblemResponse> {
+    let Query(time) = time.map_err(|rejection| {
         ProblemResponse::new(
             Code::BadMessage,
             "Bad query",
             rejection.body_text(),
-            "use `?since_unix_ms=` with milliseconds since 1970-01-01 UTC",
+            "use `?since_unix_ms=` and `before_unix_ms=` with milliseconds since 1970-01-01 UTC",
         )
     })?;
-    Ok(Filter { app: Some(grant.app().clone()), since_unix_ms: since.since_unix_ms })
+    Ok(Filter {
+        app: grant.statistics_of().cloned(),
+        since_unix_ms: time.since_unix_ms,
+        before_unix_ms: time.before_unix_ms,
+    })
 }

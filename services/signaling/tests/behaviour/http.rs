@@ -1,6 +1,6 @@
 //! The HTTP API.
 
-use p2p_auth::Scope;
+use p2p_auth::{Claims, Scope};
 use p2p_signaling::RelayOffer;
 use serde_json::json;
 
@@ -127,6 +127,52 @@ async fn statistics_are_for_admins_and_of_their_own_app() {
     assert_eq!(world.get("/v1/attempts", Some(&stranger)).await.json()["attempts"], json!([]));
     let refused = world.get(&path, Some(&stranger)).await;
     assert_eq!((refused.status, refused.problem().as_str()), (404, "attempt_not_found"));
+}
+
+#[tokio::test]
+async fn an_admin_of_no_app_sees_the_statistics_of_all_and_a_time_ends_where_it_says() {
+    let world = World::start().await;
+    for app in ["shop", "game"] {
+        let of = |name: &str| all_for(name).with_app(app.parse().unwrap());
+        let hello = |name: &str| json!({ "type": "hello", "peer": name });
+        let mut alice = world.client_with(&of("alice"), hello("alice")).await;
+        let bob = world.client_with(&of("bob"), hello("bob")).await;
+        alice.send(json!({ "type": "connect", "id": "a", "to": "bob" })).await;
+        alice.expect("attempt").await;
+        bob.goodbye().await;
+        alice.expect("ended").await;
+    }
+    world.signaling.flush_stats().await;
+    let every = claims("admin").with_scopes([Scope::Admin]);
+    let listed = async |query: &str, claims: &Claims| {
+        let page = world.get(&format!("/v1/attempts?{query}"), Some(claims)).await.json();
+        let attempts = page["attempts"].as_array().unwrap();
+        let apps = attempts.iter().map(|one| one["app"].as_str().unwrap().to_owned());
+        for path in ["/v1/stats", "/v1/stats/nat-matrix"] {
+            let told = world.get(&format!("{path}?{query}"), Some(claims)).await.json();
+            let count = told["attempts"].as_u64().or_else(|| {
+                let cells = told["cells"].as_array().unwrap().iter();
+                Some(cells.map(|cell| cell["attempts"].as_u64().unwrap()).sum())
+            });
+            assert_eq!(count, Some(attempts.len() as u64), "{path}: {told}");
+        }
+        apps.collect::<Vec<_>>()
+    };
+    assert_eq!(listed("", &every).await, ["game", "shop"]);
+    assert_eq!(listed("", &every.clone().with_app("shop".parse().unwrap())).await, ["shop"]);
+    let of_default = every.clone().with_app("default".parse().unwrap());
+    assert_eq!(listed("", &of_default).await.len(), 0);
+    let of_game = world.get("/v1/attempts?limit=1", Some(&every)).await.json();
+    let [id, began] = ["attempt", "started_unix_ms"].map(|name| &of_game["attempts"][0][name]);
+    let path = format!("/v1/attempts/{}", id.as_str().unwrap());
+    assert_eq!(world.get(&path, Some(&every)).await.json()["app"], "game");
+    assert_eq!(world.get(&path, Some(&of_default)).await.status, 404);
+
+    let began = began.as_i64().unwrap();
+    assert_eq!(listed(&format!("before_unix_ms={}", began + 1), &every).await.len(), 2);
+    assert!(!listed(&format!("before_unix_ms={began}"), &every).await.contains(&"game".to_owned()));
+    let whole = format!("since_unix_ms={began}&before_unix_ms={}", began + 1);
+    assert!(listed(&whole, &every).await.contains(&"game".to_owned()));
 }
 
 #[tokio::test]

@@ -60,10 +60,21 @@ pub(crate) async fn a_filter_holds_for_the_list_the_summary_and_the_matrix(store
     let app = |name: &str| Some(AppId::new(name).unwrap());
     for (filter, expected) in [
         (Filter::default(), vec!["foreign", "new", "old"]),
-        (Filter { app: app("default"), since_unix_ms: None }, vec!["new", "old"]),
-        (Filter { app: app("default"), since_unix_ms: Some(20) }, vec!["new"]),
-        (Filter { app: None, since_unix_ms: Some(20) }, vec!["foreign", "new"]),
-        (Filter { app: app("nobody"), since_unix_ms: None }, vec![]),
+        (
+            Filter { app: app("default"), since_unix_ms: None, before_unix_ms: None },
+            vec!["new", "old"],
+        ),
+        (
+            Filter { app: app("default"), since_unix_ms: Some(20), before_unix_ms: None },
+            vec!["new"],
+        ),
+        (
+            Filter { app: None, since_unix_ms: Some(20), before_unix_ms: None },
+            vec!["foreign", "new"],
+        ),
+        (Filter { before_unix_ms: Some(30), ..Filter::default() }, vec!["new", "old"]),
+        (Filter { since_unix_ms: Some(20), before_unix_ms: Some(20), app: None }, vec![]),
+        (Filter { app: app("nobody"), since_unix_ms: None, before_unix_ms: None }, vec![]),
     ] {
         assert_eq!(walk(store, &filter, 10).await.concat(), expected, "{filter:?}");
         let summary = store.summary(&filter).await.unwrap();

@@ -21,13 +21,19 @@ pub(crate) async fn answers_are_those_of(store: &dyn Store, records: &[AttemptRe
     let kept = merged(records);
     for filter in [
         Filter::default(),
-        Filter { app: Some(AppId::default()), since_unix_ms: Some(50) },
-        Filter { app: Some(AppId::new("other").unwrap()), since_unix_ms: None },
+        Filter { app: Some(AppId::default()), since_unix_ms: Some(50), before_unix_ms: None },
+        Filter {
+            app: Some(AppId::new("other").unwrap()),
+            since_unix_ms: None,
+            before_unix_ms: None,
+        },
+        Filter { app: None, since_unix_ms: Some(20), before_unix_ms: Some(70) },
     ] {
         let picked: Vec<&AttemptRecord> = kept
             .iter()
             .filter(|r| filter.app.as_ref().is_none_or(|app| r.app == *app))
             .filter(|r| r.started_unix_ms >= filter.since_unix_ms.unwrap_or(i64::MIN))
+            .filter(|r| r.started_unix_ms < filter.before_unix_ms.unwrap_or(i64::MAX))
             .collect();
         assert_eq!(store.summary(&filter).await.unwrap(), summary(&picked), "{filter:?}");
         assert_eq!(store.nat_matrix(&filter).await.unwrap(), matrix(&picked), "{filter:?}");

@@ -100,11 +100,13 @@ pub(crate) async fn usage_is_filtered_by_app_and_time(store: &dyn Store) {
     let app = |name: &str| Some(AppId::new(name).unwrap());
     for (filter, opened, allocations) in [
         (Filter::default(), 3, 2),
-        (Filter { app: app("default"), since_unix_ms: None }, 2, 1),
-        (Filter { app: app("default"), since_unix_ms: Some(11) }, 1, 1),
-        (Filter { app: None, since_unix_ms: Some(HOUR + 11) }, 1, 1),
-        (Filter { app: app("other"), since_unix_ms: Some(HOUR) }, 1, 0),
-        (Filter { app: None, since_unix_ms: Some(2 * HOUR) }, 0, 0),
+        (Filter { app: app("default"), since_unix_ms: None, before_unix_ms: None }, 2, 1),
+        (Filter { app: app("default"), since_unix_ms: Some(11), before_unix_ms: None }, 1, 1),
+        (Filter { app: None, since_unix_ms: Some(HOUR + 11), before_unix_ms: None }, 1, 1),
+        (Filter { app: app("other"), since_unix_ms: Some(HOUR), before_unix_ms: None }, 1, 0),
+        (Filter { app: None, since_unix_ms: Some(2 * HOUR), before_unix_ms: None }, 0, 0),
+        (Filter { before_unix_ms: Some(HOUR + 20), ..Filter::default() }, 2, 1),
+        (Filter { app: None, since_unix_ms: Some(11), before_unix_ms: Some(HOUR + 21) }, 2, 1),
     ] {
         let usage = store.usage(&filter).await.unwrap();
         assert_eq!(usage.sessions.opened, opened, "{filter:?}");
@@ -167,7 +169,7 @@ pub(crate) async fn a_method_counts_as_tried_and_as_working_where_a_peer_says_so
     store.record_attempts(&[one.clone(), two, foreign, begun("d", 8)]).await.unwrap();
     let expected =
         [cell(FullCone, Symmetric, UdpHolePunch, 2, 1), cell(FullCone, Symmetric, Relay, 2, 2)];
-    let of_app = Filter { app: Some(AppId::default()), since_unix_ms: None };
+    let of_app = Filter { app: Some(AppId::default()), since_unix_ms: None, before_unix_ms: None };
     assert_eq!(store.methods(&of_app).await.unwrap(), expected);
     let all = store.methods(&Filter::default()).await.unwrap();
     assert_eq!(all[..2], expected);
@@ -177,9 +179,13 @@ pub(crate) async fn a_method_counts_as_tried_and_as_working_where_a_peer_says_so
     store.record_attempt(&one).await.unwrap();
     store.record_attempt(&one).await.unwrap();
     assert_eq!(store.methods(&of_app).await.unwrap()[0].worked, 2);
-    // A filter counts from the beginning of its hour.
+    // A filter counts whole hours: from the beginning of one, to the end of another.
     let within = Filter { since_unix_ms: Some(HOUR - 1), ..of_app.clone() };
     assert_eq!(store.methods(&within).await.unwrap().len(), 2);
-    let later = Filter { since_unix_ms: Some(HOUR), ..of_app };
+    let within = Filter { before_unix_ms: Some(1), ..of_app.clone() };
+    assert_eq!(store.methods(&within).await.unwrap().len(), 2);
+    let later = Filter { since_unix_ms: Some(HOUR), ..of_app.clone() };
     assert_eq!(store.methods(&later).await.unwrap(), []);
+    let earlier = Filter { before_unix_ms: Some(0), ..of_app };
+    assert_eq!(store.methods(&earlier).await.unwrap(), []);
 }

@@ -172,7 +172,7 @@ async fn times_from_rollups_are_rounded_down_by_less_than_one_percent() {
         let hour = n as i64 * 3_600_000;
         store.record_attempt(&direct(&format!("a{n}"), hour, ms, ms)).await.unwrap();
         store.roll_up(i64::MAX).await.unwrap();
-        let only = Filter { app: None, since_unix_ms: Some(hour) };
+        let only = Filter { app: None, since_unix_ms: Some(hour), before_unix_ms: None };
         let told = store.summary(&only).await.unwrap().connect_ms.p50.unwrap();
         assert!(told <= ms && (ms - told) * 100 < ms, "{told} for {ms}");
         let told = store.nat_matrix(&only).await.unwrap()[0].direct_ms_p50.unwrap();
