@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 
 use crate::{
-    config, demo, dev, healthcheck, migrate, ports, relay, secret, signaling, token,
-    turn_credentials, version,
+    attempts, config, demo, dev, healthcheck, migrate, ports, relay, secret, signaling, stats,
+    token, turn_credentials, version,
 };
 
 /// Heads the flags that every command takes.
@@ -62,6 +62,10 @@ pub enum Verb {
     Relay(relay::Args),
     /// Bring the schema of the statistics database up to date
     Migrate(migrate::Args),
+    /// Show what became of connection attempts, and between which networks
+    Stats(stats::Args),
+    /// List connection attempts, or tell one's whole story
+    Attempts(attempts::Args),
     /// Make a secret for --jwt-secret-file or --turn-secret-file
     Secret(secret::Args),
     /// Mint a token for a peer

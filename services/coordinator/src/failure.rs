@@ -10,6 +10,8 @@ use crate::output::say;
 pub mod exit {
     /// Usage or configuration.
     pub const USAGE: u8 = 2;
+    /// The token is refused.
+    pub const AUTH: u8 = 3;
     /// Nobody answers, or the one who does is not ready.
     pub const UNREACHABLE: u8 = 4;
     /// Connected by relay although direct was required.

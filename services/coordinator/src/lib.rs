@@ -6,6 +6,8 @@
 )]
 
 mod admin;
+mod api;
+mod attempts;
 mod certificate;
 mod cli;
 mod config;
@@ -27,6 +29,8 @@ mod secret;
 mod settings;
 mod signaling;
 mod statistics;
+mod stats;
+mod table;
 mod token;
 mod turn_credentials;
 mod version;
@@ -74,6 +78,8 @@ fn run(cli: &Cli, matches: &ArgMatches, file: Option<&SettingsFile>) -> Result<(
         }
         Verb::Relay(args) => with_runtime(cli, "info", relay::run(args, matches)),
         Verb::Migrate(_) => with_runtime(cli, "warn", migrate::run(matches)),
+        Verb::Stats(args) => with_runtime(cli, "warn", stats::run(args)),
+        Verb::Attempts(args) => with_runtime(cli, "warn", attempts::run(args)),
         Verb::Secret(args) => secret::run(args),
         Verb::Token(args) => token::run(args, matches),
         Verb::TurnCredentials(args) => turn_credentials::run(args, matches),

@@ -1,0 +1,211 @@
+//! `coordinator attempts [ID]`: the attempts of late, or the whole story of one.
+
+use p2p_stats::{AttemptRecord, NatSummary, Page};
+use p2p_wire::{AttemptId, Outcome, PlanStep, Policy, Step, StepResult};
+
+use crate::api::{Api, ServerArgs};
+use crate::failure::Failure;
+use crate::output::{data, say};
+use crate::stats::{Period, read};
+use crate::table::{Cell, Sheet, Side, Tone, ms, percent, utc};
+
+/// List connection attempts, or tell one's whole story
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The attempt; without it the latest ones are listed
+    id: Option<AttemptId>,
+    #[command(flatten)]
+    server: ServerArgs,
+    #[command(flatten)]
+    period: Period,
+    /// How many to list, up to 200
+    #[arg(
+        long,
+        default_value = "20",
+        value_parser = clap::value_parser!(u16).range(1..=200),
+        env = "P2P_ATTEMPTS_LIMIT"
+    )]
+    limit: u16,
+    /// Where the page before ended, as it says there
+    #[arg(long, value_name = "CURSOR", env = "P2P_ATTEMPTS_AFTER")]
+    after: Option<p2p_stats::Cursor>,
+    /// Print the JSON that the service answers
+    #[arg(long)]
+    json: bool,
+}
+
+/// Asks, and prints.
+pub async fn run(args: &Args) -> Result<(), Failure> {
+    let api = Api::of(&args.server)?;
+    let answer = match &args.id {
+        Some(id) => api.get(&format!("/v1/attempts/{id}")).await?,
+        None => {
+            let after = args.after.as_ref().map(|after| format!("&after={after}"));
+            let (limit, after) = (args.limit, after.unwrap_or_default());
+            let period = args.period.query();
+            api.get(&format!("/v1/attempts?limit={limit}{after}{period}")).await?
+        }
+    };
+    if args.json {
+        data(answer);
+        return Ok(());
+    }
+    let mut sheet = Sheet::new();
+    if args.id.is_some() {
+        tell_one(&read(answer)?, &mut sheet);
+        sheet.print();
+        return Ok(());
+    }
+    let page: Page = read(answer)?;
+    sheet.line(&format!("{}, {}, newest first", api.url(), args.period.words()));
+    list(&page, &mut sheet);
+    sheet.print();
+    if let Some(next) = page.next {
+        say(format_args!("there are older ones: --after {next}"));
+    }
+    Ok(())
+}
+
+fn list(page: &Page, sheet: &mut Sheet) {
+    if page.attempts.is_empty() {
+        sheet.line("  no attempts in this time");
+        return;
+    }
+    sheet.line("");
+    let rows: Vec<[Cell; 8]> = page
+        .attempts
+        .iter()
+        .map(|one| {
+            [
+                utc(one.started_unix_ms).into(),
+                one.attempt.as_str().into(),
+                one.app.as_str().into(),
+                side(one.caller.as_str(), one.caller_nat.as_ref()).into(),
+                side(one.callee.as_str(), one.callee_nat.as_ref()).into(),
+                Cell::toned(one.outcome.as_str(), tone(one.outcome)),
+                method_or_reason(one).into(),
+                ms(one.connected_ms).into(),
+            ]
+        })
+        .collect();
+    let columns = [
+        ("began (UTC)", Side::Left),
+        ("attempt", Side::Left),
+        ("app", Side::Left),
+        ("caller", Side::Left),
+        ("callee", Side::Left),
+        ("outcome", Side::Left),
+        ("by", Side::Left),
+        ("first path", Side::Right),
+    ];
+    sheet.table(columns, &rows);
+}
+
+fn tell_one(one: &AttemptRecord, sheet: &mut Sheet) {
+    sheet.line(&format!("Attempt {}: {} to {}", one.attempt, one.caller, one.callee));
+    sheet.line("");
+    let outcome = match one.outcome {
+        Outcome::Direct => "connected directly",
+        Outcome::Relay => "connected through the relay",
+        Outcome::Failed => "failed",
+    };
+    sheet.field("outcome", &format!("{outcome} ({})", method_or_reason(one)));
+    if !one.verdict.is_empty() {
+        sheet.field("verdict", &one.verdict);
+    }
+    sheet.field("app", one.app.as_str());
+    sheet.field("began", &format!("{} UTC", utc(one.started_unix_ms)));
+    let times =
+        format!("first path in {}, direct path in {}", ms(one.connected_ms), ms(one.direct_ms));
+    sheet.field("times", &times);
+    let policy = match one.policy {
+        Policy::Auto => "auto: any path, the best one in the end",
+        Policy::Direct => "direct: never through a relay",
+        Policy::Relay => "relay: never directly",
+    };
+    sheet.field("policy", policy);
+    sheet.field("caller", &network(one.caller.as_str(), one.caller_nat.as_ref()));
+    sheet.field("callee", &network(one.callee.as_str(), one.callee_nat.as_ref()));
+    plan(&one.plan, sheet);
+    steps(&format!("What {} (caller) tells", one.caller), &one.caller_steps, sheet);
+    steps(&format!("What {} (callee) tells", one.callee), &one.callee_steps, sheet);
+}
+
+fn plan(plan: &[PlanStep], sheet: &mut Sheet) {
+    if plan.is_empty() {
+        return;
+    }
+    sheet.heading("The plan that both were given");
+    let rows: Vec<[Cell; 5]> = plan
+        .iter()
+        .map(|step| {
+            let tactic = step.tactic.and_then(|tactic| serde_json::to_value(tactic).ok());
+            let tactic = tactic.as_ref().and_then(|name| name.as_str()).unwrap_or("-").to_owned();
+            [
+                step.method.into(),
+                tactic.into(),
+                percent(Some(step.chance)).into(),
+                format!("{} ms", step.after_ms).into(),
+                step.packets.into(),
+            ]
+        })
+        .collect();
+    let columns = [
+        ("method", Side::Left),
+        ("how", Side::Left),
+        ("chance", Side::Right),
+        ("begins after", Side::Right),
+        ("packets at most", Side::Right),
+    ];
+    sheet.table(columns, &rows);
+}
+
+fn steps(heading: &str, steps: &[Step], sheet: &mut Sheet) {
+    sheet.heading(heading);
+    if steps.is_empty() {
+        sheet.line("  nothing");
+        return;
+    }
+    let rows: Vec<[Cell; 4]> = steps
+        .iter()
+        .map(|step| {
+            let (result, tone) = match step.result {
+                StepResult::Ok => ("✔ worked", Tone::Good),
+                StepResult::Failed => ("✘ failed", Tone::Bad),
+                StepResult::Skipped => ("- skipped", Tone::Plain),
+            };
+            [
+                step.method.into(),
+                Cell::toned(result, tone),
+                format!("{} ms", step.ms).into(),
+                Cell::whole(&step.detail),
+            ]
+        })
+        .collect();
+    let columns =
+        [("method", Side::Left), ("result", Side::Left), ("after", Side::Right), ("", Side::Left)];
+    sheet.table(columns, &rows);
+}
+
+fn side(peer: &str, nat: Option<&NatSummary>) -> String {
+    nat.map_or_else(|| peer.to_owned(), |nat| format!("{peer} ({})", nat.nat_type))
+}
+
+fn network(peer: &str, nat: Option<&NatSummary>) -> String {
+    let Some(nat) = nat else { return format!("{peer}, whose network is not known") };
+    let at = nat.network.map(|network| format!(" in {network}")).unwrap_or_default();
+    format!("{peer}, {}{at} (mapping {}, filtering {})", nat.nat_type, nat.mapping, nat.filtering)
+}
+
+fn method_or_reason(one: &AttemptRecord) -> String {
+    let method = one.method.map(|method| method.to_string());
+    method.or_else(|| one.reason.clone()).unwrap_or_else(|| "-".to_owned())
+}
+
+fn tone(outcome: Outcome) -> Tone {
+    match outcome {
+        Outcome::Direct => Tone::Good,
+        Outcome::Relay => Tone::Fair,
+        Outcome::Failed => Tone::Bad,
+    }
+}
