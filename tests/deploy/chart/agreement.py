@@ -45,7 +45,7 @@ def all_containers(values: dict):
 def everything() -> dict:
     import checks
     return checks.with_(
-        "signaling.allowLoopback", True, "signaling.region", "eu", "signaling.stun", ["stun.example.org:3478"], "auth.jwt.jwksUrl", "https://id.example.org/jwks", "auth.jwt.issuer", "i", "auth.jwt.audience", "a",
+        "tracing.endpoint", "http://collector.monitoring:4318", "tracing.sampleRatio", 0.1, "signaling.allowLoopback", True, "signaling.region", "eu", "signaling.stun", ["stun.example.org:3478"], "auth.jwt.jwksUrl", "https://id.example.org/jwks", "auth.jwt.issuer", "i", "auth.jwt.audience", "a",
         "relay.externalIPs", ["203.0.113.7"], "relay.tls.secret", "turn-tls", "relay.region", "eu", "relay.allowPeers", ["10.0.0.0/8"], "relay.denyPeers", ["192.0.2.0/24"],
         "redis", {"url": "redis://r:6379", "passwordSecret": "r"}, "postgres", {"url": "postgres://a@b/c", "passwordSecret": "p"})
 
@@ -62,7 +62,9 @@ def names_are_known() -> None:
     dockerfile = re.findall(r"^ENV (P2P_\w+)=", (ROOT / "deploy/Dockerfile").read_text(), re.MULTILINE)
     used |= set(host) | set(dockerfile)
     telemetry = "".join(path.read_text() for path in (ROOT / "crates/telemetry/src").rglob("*.rs"))
-    assert '"OTEL_EXPORTER_OTLP_ENDPOINT"' in telemetry
+    traced = {entry["name"] for _, container in all_containers(everything()) for entry in container.get("env", []) if entry["name"].startswith("OTEL_")}
+    assert traced == {"OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_TRACES_SAMPLER", "OTEL_TRACES_SAMPLER_ARG"}, traced
+    assert all(f'"{name}"' in telemetry for name in traced), traced
     assert len(used) > 20 and not used - known, f"unknown to the program: {sorted(used - known)}"
 
 

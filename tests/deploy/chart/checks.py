@@ -84,6 +84,8 @@ REFUSED = {
     "a route without a gateway": (with_("httpRoute.enabled", True), ["httpRoute.parentRefs"]),
     "an ingress without a host": (with_("ingress.enabled", True), ["ingress.host"]),
     "alerts without runbooks": (with_("monitoring.prometheusRule.enabled", True), ["runbookUrl"]),
+    "a collector without its scheme": (with_("tracing.endpoint", "collector:4318"), ["/tracing/endpoint", "pattern"]),
+    "a share above one": (with_("tracing.sampleRatio", 10), ["/tracing/sampleRatio", "maximum"]),
     "a scale without a target": (with_("signaling.autoscaling", {"enabled": True, "targetConnections": None, "targetCPUUtilizationPercentage": None}), ["no target"]),
     "a scale upside down": (with_("signaling.autoscaling", {"enabled": True, "minReplicas": 5, "maxReplicas": 2}), ["minReplicas"]),
 }
@@ -172,6 +174,23 @@ def lost_keys_are_not_made_anew() -> None:
     raise AssertionError("new secrets were made")
 
 
+def traces_are_sent() -> None:
+    with Helm() as helm:
+        release = helm.install(with_("tracing", {"endpoint": "https://otlp.example.org", "sampleRatio": 0.05}, "networkPolicy.enabled", True))
+    given = environment(release.one("Deployment", "-signaling")["spec"]["template"]["spec"]["containers"][0])
+    assert given["OTEL_EXPORTER_OTLP_ENDPOINT"] == "https://otlp.example.org"
+    assert given["OTEL_TRACES_SAMPLER"] == "traceidratio" and given["OTEL_TRACES_SAMPLER_ARG"] == "0.05", given
+    ways_out = [port["port"] for rule in release.one("NetworkPolicy", "-signaling")["spec"]["egress"] for port in rule["ports"]]
+    assert 443 in ways_out, f"the policy lets no span out: {ways_out}"
+    with Helm() as helm:
+        release = helm.install(with_("tracing.endpoint", "http://collector.monitoring:4318", "networkPolicy.enabled", True))
+    ways_out = [port["port"] for rule in release.one("NetworkPolicy", "-signaling")["spec"]["egress"] for port in rule["ports"]]
+    assert 4318 in ways_out, ways_out
+    with Helm() as helm:
+        release = helm.install(BASE)
+    assert not [name for _, pod in release.pods() for container in pod["containers"] for name in environment(container) if name.startswith("OTEL_")]
+
+
 def drains_fit() -> None:
     """Grace periods are longer than what the program takes."""
     with Helm() as helm:
@@ -225,5 +244,6 @@ def all_of_them():
         yield f"refused with a fix: {name}", refuses(name)
     yield "an upgrade keeps selectors and secrets", upgrade_keeps
     yield "secrets that are gone are not made anew in silence", lost_keys_are_not_made_anew
+    yield "spans go where tracing.endpoint says, through the network policy, and nowhere without", traces_are_sent
     yield "grace periods are longer than drains", drains_fit
     yield "no secret is in an environment or a ConfigMap", secrets_stay_secret
