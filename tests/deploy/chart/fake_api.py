@@ -18,6 +18,8 @@ KINDS = {
     "monitoring.coreos.com/v1": ["ServiceMonitor", "PodMonitor", "PrometheusRule"],
     "gateway.networking.k8s.io/v1": ["Gateway", "HTTPRoute", "UDPRoute", "TCPRoute"],
 }
+# An image with this in its name never starts.
+BROKEN = "broken"
 # How long a watch stays open at most; a client that has seen enough closes it.
 WATCH_SECONDS = 30
 
@@ -50,6 +52,16 @@ def of_path(path: str) -> dict:
     return {"apiVersion": version, "kind": kind}
 
 
+def ready(workload: dict) -> dict:
+    """The status of one whose pods all run."""
+    seen, count = {"observedGeneration": workload["metadata"]["generation"]}, workload["spec"].get("replicas", 1)
+    if workload["kind"] == "DaemonSet":
+        names = ["desiredNumberScheduled", "currentNumberScheduled", "updatedNumberScheduled", "numberReady", "numberAvailable"]
+        return seen | dict.fromkeys(names, 1)
+    names = ["replicas", "updatedReplicas", "readyReplicas", "availableReplicas"]
+    return seen | dict.fromkeys(names, count) | {"conditions": [{"type": "Available", "status": "True"}]}
+
+
 def prefix(group_version: str) -> str:
     return f"apis/{group_version}" if "/" in group_version else f"api/{group_version}"
 
@@ -74,6 +86,8 @@ class Cluster:
     def __init__(self, version: str):
         self.version = version
         self.objects: dict[str, dict] = {}
+        # Names of all jobs that there ever were.
+        self.jobs: set[str] = set()
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), handler_of(self))
         self.server.daemon_threads = True
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
@@ -99,7 +113,10 @@ class Cluster:
         metadata["resourceVersion"] = str(len(self.objects) + 1)
         metadata.setdefault("generation", 1)
         if item.get("kind") == "Job":
+            self.jobs.add(metadata["name"])
             item["status"] = {"succeeded": 1, "conditions": [{"type": "Complete", "status": "True"}]}
+        if item.get("kind") in ("Deployment", "DaemonSet") and BROKEN not in json.dumps(item):
+            item["status"] = ready(item)
         if item.get("kind") == "Pod":
             item["status"] = {"phase": "Succeeded"}
         self.objects[path] = item
