@@ -161,7 +161,8 @@ fn cluster(workspace: &Workspace) -> Result<Outcome> {
     Ok(Outcome::Counted(tally))
 }
 
-/// Messages through faults, with a seed of its own each time: a failure prints it.
+/// Messages through faults. Every change answers for the same schedule; `cargo xtask chaos` with other
+/// seeds looks for what is not known yet.
 fn chaos_run(workspace: &Workspace) -> Result<Outcome> {
     if let Err(why) = packages::provide(CLUSTER) {
         return Ok(Outcome::CannotRun(format!("{why:#}")));
@@ -170,16 +171,9 @@ fn chaos_run(workspace: &Workspace) -> Result<Outcome> {
     if let Outcome::Counted(Tally { failed: 1.., .. }) = built {
         return Ok(built);
     }
-    let seed = seed_of_today().to_string();
-    let arguments = ["--seed", &seed, "--messages", "200000", "--within", "600"];
+    let arguments = ["--seed", "7041", "--messages", "200000", "--within", "600"];
     let status = chaos::run(workspace, &arguments.map(str::to_owned))?;
     Ok(Outcome::Counted(Tally::one(status.success())))
-}
-
-/// Another one from run to run, and one that a person can type.
-fn seed_of_today() -> u64 {
-    let since_1970 = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    since_1970.map_or(1, |since| since.as_secs() % 1_000_000)
 }
 
 fn unit_tests(workspace: &Workspace) -> Result<Outcome> {
