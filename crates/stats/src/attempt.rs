@@ -4,6 +4,7 @@ use p2p_wire::{
     AppId, AttemptId, Filtering, Mapping, Method, NatProfile, NatType, Outcome, PeerId, PlanStep,
     Policy, Report, Step,
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::merge;
@@ -20,7 +21,7 @@ pub enum Side {
 
 /// A peer's network in the words that statistics need: both axes, the name, and no more of the
 /// address than its network.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct NatSummary {
     /// The name for people.
     #[serde(rename = "type")]
@@ -49,7 +50,7 @@ impl From<&NatProfile> for NatSummary {
 ///
 /// Free text from peers (verdict, reason, the details of steps) may name addresses; the store keeps
 /// it with [`network::truncate_addresses`] applied.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct AttemptRecord {
     /// The attempt.
     pub attempt: AttemptId,

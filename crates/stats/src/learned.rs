@@ -8,6 +8,7 @@ use std::sync::{Arc, PoisonError, RwLock, Weak};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use p2p_wire::{Method, NatType};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::time::MissedTickBehavior;
 
@@ -33,7 +34,7 @@ pub struct Outcomes {
 }
 
 /// What to expect of a method.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Chance {
     /// The expected share of attempts in which it works, 0 to 1.
     pub expected: f64,

@@ -1,8 +1,10 @@
 //! Addresses as far as statistics may know them: IPv4 by its first 24 bits, IPv6 by its first 48.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 /// The network an address belongs to, as `203.0.113.0/24` or `2001:db8:1::/48`.
@@ -11,6 +13,16 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Network(IpAddr);
+
+impl JsonSchema for Network {
+    fn schema_name() -> Cow<'static, str> {
+        "Network".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "description": "A network: 203.0.113.0/24 or 2001:db8:1::/48" })
+    }
+}
 
 /// How much of an address statistics keep.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

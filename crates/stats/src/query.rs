@@ -1,9 +1,11 @@
 //! Questions to the store and their answers, as `GET /v1/stats` and its neighbours return them.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
 use p2p_wire::{AppId, AttemptId, Method, NatType};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 use crate::attempt::AttemptRecord;
@@ -40,6 +42,16 @@ impl Filter {
 pub struct Cursor {
     pub(crate) started_unix_ms: i64,
     pub(crate) attempt: AttemptId,
+}
+
+impl JsonSchema for Cursor {
+    fn schema_name() -> Cow<'static, str> {
+        "Cursor".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "description": "Where a page begins, as the page before says it" })
+    }
 }
 
 impl From<&AttemptRecord> for Cursor {
@@ -84,7 +96,7 @@ impl TryFrom<String> for Cursor {
 }
 
 /// Attempts, newest first, and where the next page begins.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Page {
     /// The attempts.
     pub attempts: Vec<AttemptRecord>,
@@ -94,7 +106,7 @@ pub struct Page {
 }
 
 /// Two percentiles by nearest rank, in milliseconds; `null` where there is nothing to rank.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Percentiles {
     /// Half of the values are at or below this one.
     pub p50: Option<u64>,
@@ -103,7 +115,7 @@ pub struct Percentiles {
 }
 
 /// Counts, rates and times over some attempts.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Summary {
     /// All of them.
     pub attempts: u64,
@@ -127,7 +139,7 @@ pub struct Summary {
 }
 
 /// The attempts that one method connected.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct MethodStats {
     /// The method.
     pub method: Method,
@@ -140,7 +152,7 @@ pub struct MethodStats {
 }
 
 /// The attempts between two types of network.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct NatCell {
     /// The caller's network.
     pub caller: NatType,
@@ -159,7 +171,7 @@ pub struct NatCell {
 }
 
 /// What became of one method between two types of network.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct MethodCell {
     /// The caller's network.
     pub caller: NatType,

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use p2p_wire::{AppId, PeerId, SessionId};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -136,7 +137,7 @@ impl RelayRecord {
 }
 
 /// Packets and payload bytes in one direction.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Carried {
     /// Packets.
     pub packets: u64,
@@ -145,7 +146,7 @@ pub struct Carried {
 }
 
 /// What sessions and relays amount to, over some time.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Usage {
     /// Connections to signaling instances that opened in that time.
     pub sessions: SessionTotals,
@@ -154,7 +155,7 @@ pub struct Usage {
 }
 
 /// What some connections to signaling instances amount to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct SessionTotals {
     /// All of them.
     pub opened: u64,
@@ -167,7 +168,7 @@ pub struct SessionTotals {
 }
 
 /// What the allocations of one region amount to.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct RelayTotals {
     /// The region; absent for relays without one.
     #[serde(default, skip_serializing_if = "Option::is_none")]

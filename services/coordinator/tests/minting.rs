@@ -41,7 +41,22 @@ fn a_minted_token_verifies_and_says_what_was_asked() {
     assert!(grant.may_join(&"team-7".parse().unwrap()) && !grant.may_join(&"x".parse().unwrap()));
     assert!(grant.may(Scope::Admin) && !grant.may(Scope::Relay));
     assert_eq!(grant.app().as_str(), "shop");
+    assert_eq!(grant.statistics_of(), Some(grant.app()));
     assert!(grant.expires_unix() <= now() + 90 && grant.expires_unix() > now() + 30);
+}
+
+#[test]
+fn a_token_of_no_app_is_asked_for_by_name() {
+    let verifier = Verifier::hs256([SigningSecret::new(SECRET).unwrap()]);
+    let mint = |more: &[&str]| {
+        let mut args = vec!["token", "--peer", "operator", "--scope", "admin"];
+        args.extend(["--jwt-secret", SECRET]);
+        args.extend(more);
+        verifier.verify(&Token::new(run(args).data()), now()).unwrap()
+    };
+    let (one, all) = (mint(&[]), mint(&["--all-apps"]));
+    assert_eq!(one.statistics_of().map(|app| app.as_str()), Some("default"));
+    assert_eq!((all.statistics_of(), all.app().as_str()), (None, "default"));
 }
 
 #[test]

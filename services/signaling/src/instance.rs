@@ -11,6 +11,7 @@ use p2p_telemetry::metrics::{
 };
 use p2p_telemetry::prometheus::{self, Exporter};
 use p2p_wire::Limits;
+use schemars::JsonSchema;
 use serde::Serialize;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
@@ -54,7 +55,7 @@ pub(crate) struct Instance {
 }
 
 /// What an instance is doing.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct Snapshot {
     /// Seconds since it began.
     pub uptime_secs: u64,

@@ -9,6 +9,7 @@ use p2p_auth::Scope;
 use p2p_registry::Page;
 use p2p_wire::server::Member;
 use p2p_wire::{Code, PeerId, RoomName};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::bearer::Bearer;
@@ -21,33 +22,33 @@ const DEFAULT_LIMIT: usize = 100;
 const MAX_LIMIT: usize = 1000;
 
 /// Which page.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 pub(super) struct PageQuery {
     after: Option<String>,
     limit: Option<usize>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub(super) struct Peers {
     peers: Vec<Member>,
     #[serde(skip_serializing_if = "Option::is_none")]
     next: Option<PeerId>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub(super) struct Rooms {
     rooms: Vec<RoomCount>,
     #[serde(skip_serializing_if = "Option::is_none")]
     next: Option<RoomName>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct RoomCount {
     room: RoomName,
     members: usize,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub(super) struct Room {
     room: RoomName,
     members: Vec<Member>,

@@ -8,6 +8,7 @@ use axum::response::{IntoResponse as _, Response};
 use http::header;
 use p2p_auth::{Pattern, Scope};
 use p2p_wire::{IceServer, PeerId};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::bearer::Bearer;
@@ -15,8 +16,8 @@ use super::problem::ProblemResponse;
 use crate::clock;
 use crate::instance::Instance;
 
-#[derive(Serialize)]
-struct IceServers {
+#[derive(Serialize, JsonSchema)]
+pub(super) struct IceServers {
     #[serde(rename = "iceServers")]
     ice_servers: Vec<IceServer>,
     /// Seconds for which the credentials are good.

@@ -5,6 +5,7 @@ mod discovery;
 mod health;
 mod ice_servers;
 mod layers;
+mod openapi;
 mod pages;
 mod problem;
 mod statistics;
@@ -13,46 +14,117 @@ mod tickets;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::routing::{any, get, post};
+use axum::routing::{MethodRouter, any, get, post};
+use p2p_auth::Scope;
+use p2p_stats::AttemptRecord;
 
+use self::openapi::Operation;
 pub(crate) use self::problem::ProblemResponse;
 pub(crate) use self::tickets::Tickets;
 use crate::instance::Instance;
 use crate::session;
 
+/// A route and its description: none is without.
+type Route = (Operation, MethodRouter<Arc<Instance>>);
+
 /// Everything that is served on the main port.
 pub(crate) fn routes(instance: Arc<Instance>) -> Router {
-    let api = Router::new()
-        .route("/v1/ice-servers", get(ice_servers::ice_servers))
-        .route("/v1/tickets", post(tickets::create))
-        .route("/v1/peers", get(discovery::peers))
-        .route("/v1/rooms", get(discovery::rooms))
-        .route("/v1/rooms/{room}", get(discovery::room))
-        .route("/v1/stats", get(statistics::summary))
-        .route("/v1/stats/nat-matrix", get(statistics::nat_matrix))
-        .route("/v1/attempts", get(statistics::attempts))
-        .route("/v1/attempts/{id}", get(statistics::attempt))
-        .route("/", get(pages::landing))
-        .route("/test", get(pages::test));
+    let open = instance.config.admin_listen.is_none();
+    let metrics = if open { metrics_routes() } else { Vec::new() };
+    let (api, health) = (api_routes(), health_routes());
+    let websocket = (
+        Operation::websocket("/v1/ws", "Sessions, rooms, messages, attempts: docs/protocol.md"),
+        any(session::upgrade),
+    );
+    let all = api.iter().chain(&health).chain(&metrics).chain([&websocket]);
+    let mut operations: Vec<_> = all.map(|(operation, _)| operation.clone()).collect();
+    operations.push(Operation::text("/openapi.json", "application/json", "This document"));
+    let document: Arc<str> = openapi::document(&operations).to_string().into();
+
+    let api = router(api).route("/openapi.json", get(async move || openapi::answer(&document)));
     let api = layers::bounded(api, &instance.config);
     // A WebSocket lives as long as its client: none of the API's deadlines apply to it.
-    let websocket = Router::new().route("/v1/ws", any(session::upgrade));
-    let mut router = api.merge(websocket).merge(health_routes());
-    if instance.config.admin_listen.is_none() {
-        router = router.merge(metrics_routes());
-    }
+    let router = api.merge(router(vec![websocket])).merge(router(health)).merge(router(metrics));
     layers::observed(router).with_state(instance)
 }
 
 /// What is served on the admin port, where there is one.
 pub(crate) fn admin_routes(instance: Arc<Instance>) -> Router {
-    layers::observed(health_routes().merge(metrics_routes())).with_state(instance)
+    layers::observed(router(health_routes()).merge(router(metrics_routes()))).with_state(instance)
 }
 
-fn health_routes() -> Router<Arc<Instance>> {
-    Router::new().route("/livez", get(health::live)).route("/readyz", get(health::ready))
+fn router(routes: Vec<Route>) -> Router<Arc<Instance>> {
+    let add =
+        |router: Router<_>, (operation, handler): Route| router.route(operation.path(), handler);
+    routes.into_iter().fold(Router::new(), add)
 }
 
-fn metrics_routes() -> Router<Arc<Instance>> {
-    Router::new().route("/metrics", get(health::metrics))
+fn api_routes() -> Vec<Route> {
+    use self::discovery::{PageQuery, Peers, Room, Rooms};
+    use self::statistics::{ListQuery, NatMatrix, Stats, TimeQuery};
+
+    let ice_servers = "STUN and TURN servers, as an RTCPeerConnection takes them";
+    let ticket = "A one-time ticket that stands for the token in a WebSocket's URL";
+    let peers = "Peers of the token's app";
+    let rooms = "Rooms of the token's app that have members";
+    let room = "The members of a room";
+    let stats = "What became of attempts, and what sessions and relays amount to";
+    let matrix =
+        "What became of attempts between which networks, and what to expect of each method";
+    let attempts = "Attempts, newest first";
+    let attempt = "One attempt's whole story";
+    let (discover, admin) = (Scope::Discover, Scope::Admin);
+    vec![
+        (
+            Operation::get::<ice_servers::IceServers>("/v1/ice-servers", ice_servers),
+            get(ice_servers::ice_servers),
+        ),
+        (Operation::get::<tickets::Ticket>("/v1/tickets", ticket).post(), post(tickets::create)),
+        (
+            Operation::get::<Peers>("/v1/peers", peers).scope(discover).query::<PageQuery>(),
+            get(discovery::peers),
+        ),
+        (
+            Operation::get::<Rooms>("/v1/rooms", rooms).scope(discover).query::<PageQuery>(),
+            get(discovery::rooms),
+        ),
+        (Operation::get::<Room>("/v1/rooms/{room}", room).scope(discover), get(discovery::room)),
+        (
+            Operation::get::<Stats>("/v1/stats", stats).scope(admin).query::<TimeQuery>(),
+            get(statistics::summary),
+        ),
+        (
+            Operation::get::<NatMatrix>("/v1/stats/nat-matrix", matrix)
+                .scope(admin)
+                .query::<TimeQuery>(),
+            get(statistics::nat_matrix),
+        ),
+        (
+            Operation::get::<p2p_stats::Page>("/v1/attempts", attempts)
+                .scope(admin)
+                .query::<ListQuery>(),
+            get(statistics::attempts),
+        ),
+        (
+            Operation::get::<AttemptRecord>("/v1/attempts/{id}", attempt).scope(admin),
+            get(statistics::attempt),
+        ),
+        (Operation::text("/", "text/html", "What there is"), get(pages::landing)),
+        (Operation::text("/test", "text/html", "A page that tries a session"), get(pages::test)),
+    ]
+}
+
+fn health_routes() -> Vec<Route> {
+    vec![
+        (Operation::text("/livez", "text/plain", "Whether it lives"), get(health::live)),
+        (
+            Operation::text("/readyz", "text/plain", "Whether it takes work, and what it rests on"),
+            get(health::ready),
+        ),
+    ]
+}
+
+fn metrics_routes() -> Vec<Route> {
+    let metrics = Operation::text("/metrics", "text/plain", "Metrics for Prometheus");
+    vec![(metrics, get(health::metrics))]
 }

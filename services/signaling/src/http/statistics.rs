@@ -14,6 +14,7 @@ use p2p_stats::{
     learned,
 };
 use p2p_wire::{AttemptId, Code};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::bearer::Bearer;
@@ -24,13 +25,13 @@ use crate::instance::{Instance, Snapshot};
 const DEFAULT_LIMIT: usize = 50;
 
 /// Which time.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 pub(super) struct TimeQuery {
     since_unix_ms: Option<i64>,
     before_unix_ms: Option<i64>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub(super) struct Stats {
     #[serde(flatten)]
     summary: Summary,
@@ -39,7 +40,7 @@ pub(super) struct Stats {
 }
 
 /// Which page of the attempts.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 pub(super) struct ListQuery {
     since_unix_ms: Option<i64>,
     before_unix_ms: Option<i64>,
@@ -47,14 +48,14 @@ pub(super) struct ListQuery {
     limit: Option<usize>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub(super) struct NatMatrix {
     cells: Vec<NatCell>,
     methods: Vec<MethodChance>,
 }
 
 /// What became of a method between two types of network, and what to expect of it.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub(super) struct MethodChance {
     #[serde(flatten)]
     cell: MethodCell,

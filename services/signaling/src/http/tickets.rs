@@ -14,6 +14,7 @@ use axum::response::{IntoResponse as _, Response};
 use http::{StatusCode, header};
 use p2p_auth::Grant;
 use p2p_wire::Code;
+use schemars::JsonSchema;
 use serde::Serialize;
 use tokio::time::Instant;
 
@@ -38,8 +39,8 @@ struct Issued {
     order: VecDeque<(Instant, String)>,
 }
 
-#[derive(Serialize)]
-struct Ticket {
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Ticket {
     ticket: String,
     /// Seconds for which it is good.
     expires_in: u64,

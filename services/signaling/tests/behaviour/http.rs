@@ -228,3 +228,44 @@ async fn an_unknown_path_or_method_is_answered_in_kind() {
     let answer = world.request("DELETE", "/v1/tickets", Some(&claims("a"))).await;
     assert_eq!((answer.status, answer.problem().as_str()), (405, "not_found"));
 }
+
+#[tokio::test]
+async fn every_route_is_described_with_what_it_takes_and_answers() {
+    let world = World::start().await;
+    let document = world.get("/openapi.json", None).await.json();
+    assert_eq!(document["openapi"], "3.1.0");
+    let paths = document["paths"].as_object().unwrap();
+    // The router is built from the same list: what is described is served.
+    for (path, methods) in paths {
+        let [(method, operation)] = methods.as_object().unwrap().iter().collect::<Vec<_>>()[..]
+        else {
+            panic!("{path}: {methods}")
+        };
+        let answer =
+            world.request(&method.to_uppercase(), &path.replace(['{', '}'], ""), None).await;
+        let needs_token = operation["security"].is_array();
+        // A GET that asks for no upgrade is refused before its token is looked at.
+        let refused = if path == "/v1/ws" { 400 } else { 401 };
+        assert_eq!(answer.status, if needs_token { refused } else { 200 }, "{path}: {answer:?}");
+    }
+    for path in ["/v1/ws", "/v1/peers", "/v1/attempts/{id}", "/metrics", "/openapi.json", "/"] {
+        assert!(paths.contains_key(path), "{path}");
+    }
+    let arguments = paths["/v1/attempts"]["get"]["parameters"].as_array().unwrap();
+    let names: Vec<_> = arguments.iter().map(|one| one["name"].as_str().unwrap()).collect();
+    for name in ["since_unix_ms", "before_unix_ms", "after", "limit"] {
+        assert!(names.contains(&name), "{names:?}");
+    }
+    let admin = claims("admin").with_scopes([Scope::Admin]);
+    let stats = world.get("/v1/stats", Some(&admin)).await.json();
+    let fields = &document["components"]["schemas"]["Stats"]["properties"];
+    for field in stats.as_object().unwrap().keys() {
+        assert!(fields[field].is_object(), "{field} in {fields}");
+    }
+    // Every reference leads somewhere.
+    let text = document.to_string();
+    for reference in text.split("\"$ref\":\"#/components/schemas/").skip(1) {
+        let name = reference.split('"').next().unwrap();
+        assert!(document["components"]["schemas"][name].is_object(), "{name}");
+    }
+}
