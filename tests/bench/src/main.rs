@@ -53,7 +53,9 @@ async fn main() -> Result<()> {
     let text = report::text(&figures, size);
     println!("{text}");
     if let Some(page) = page {
-        std::fs::write(&page, report::page(&text)).with_context(|| page.display().to_string())?;
+        let before = std::fs::read_to_string(&page).with_context(|| page.display().to_string())?;
+        std::fs::write(&page, report::page(&before, &text))
+            .with_context(|| page.display().to_string())?;
     }
     Ok(())
 }

@@ -132,13 +132,21 @@ fn targets(figures: &Figures) -> Vec<Target> {
     ]
 }
 
-/// The documentation's page around the tables.
-pub(crate) fn page(tables: &str) -> String {
+/// What the section of the page begins with.
+const TITLE: &str = "## Signaling";
+
+/// The documentation's page with these tables; what it says of other parts stays.
+pub(crate) fn page(before: &str, tables: &str) -> String {
+    let from = before.find(TITLE).unwrap_or(before.len());
+    let behind = &before[from..];
+    let to = behind[behind.len().min(TITLE.len())..].find("\n## ");
+    let rest = to.map_or("", |at| &behind[TITLE.len() + at..]);
+    format!("{}{}{rest}", &before[..from], section(tables))
+}
+
+fn section(tables: &str) -> String {
     format!(
-        "# Benchmarks\n\n\
-         What the parts cost, beside others in the same run. Absolute times are of the machine and of what else ran on \
-         it; the ratios are what carries over.\n\n\
-         ## Signaling\n\n\
+        "{TITLE}\n\n\
          ```sh\ncargo xtask bench signaling --write\n```\n\n\
          builds `coordinator` for release, installs PeerServer and Socket.IO from npm into `target/`, and measures all of \
          them in turns: the *bare floor* is a program of ours with a hash map of senders and nothing else \
@@ -150,4 +158,25 @@ pub(crate) fn page(tables: &str) -> String {
          {}\n",
         tables.trim_end()
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_section_is_replaced_and_everything_else_stays() {
+        let page =
+            |figures: &str| page("# All\n\n## Signaling\n\nold\n\n## Paths\n\nkept\n", figures);
+        let written = page("| new |");
+        assert!(written.starts_with("# All\n\n## Signaling\n\n"), "{written}");
+        assert!(written.ends_with("| new |\n\n## Paths\n\nkept\n"), "{written}");
+        assert!(!written.contains("old"));
+    }
+
+    #[test]
+    fn a_page_without_the_section_gets_it_behind_the_rest() {
+        let written = page("# All\n\n", "| new |");
+        assert!(written.starts_with("# All\n\n## Signaling\n\n"), "{written}");
+    }
 }
