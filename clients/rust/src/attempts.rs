@@ -38,6 +38,10 @@ pub(crate) const MAX_ACCEPTED: usize = 64;
 /// How often attempts are looked over whose other side has fallen silent after it had a path.
 const SWEEP: Duration = Duration::from_secs(5);
 
+/// How long what this peer has published may be on its way to the coordinator. An attempt that
+/// begins there meanwhile knows nothing of it.
+const PUBLISHING: Duration = Duration::from_secs(2);
+
 /// How often a connection's losses are counted.
 const COUNTING: Duration = Duration::from_millis(500);
 
@@ -79,6 +83,8 @@ pub(crate) struct Attempts {
     pub(crate) ended: mpsc::Sender<(AttemptId, String)>,
     pub(crate) trickled: mpsc::Sender<Trickled>,
     pub(crate) next_request: u64,
+    /// When the coordinator was last told where this peer is.
+    pub(crate) published: Option<Instant>,
 }
 
 /// One attempt.
@@ -292,6 +298,9 @@ impl Attempts {
         if !self.socket.with_node(|node, now| node.start_attempt(config, now)) {
             let fix = "close connections that are not needed";
             self.fail(&id, Error::new(ErrorCode::Usage, "too many attempts are open", fix));
+        } else if self.published.is_some_and(|at| at.elapsed() < PUBLISHING) {
+            let candidates = self.socket.with_node(|node, _| node.candidates());
+            self.trickle(&candidates);
         }
     }
 
@@ -317,10 +326,11 @@ impl Attempts {
     }
 
     /// Tells the coordinator where this peer is, for its next attempts.
-    fn publish(&self) {
+    fn publish(&mut self) {
         let (profile, candidates) =
             self.socket.with_node(|node, _| (node.profile().clone(), node.candidates()));
         let _ = self.signaling.try_send(ClientMessage::Nat(Nat { profile, candidates }));
+        self.published = Some(Instant::now());
     }
 
     /// Tells the other sides where this one can be reached now: through the coordinator as long as

@@ -167,6 +167,7 @@ impl Client {
             ended: ended_tx,
             trickled: trickled_tx,
             next_request: 0,
+            published: None,
         };
         let inputs =
             Inputs { commands, signals, node: node_events, arrivals, dialled, ended, trickled };

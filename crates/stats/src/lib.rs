@@ -36,5 +36,5 @@ pub use query::{
 pub use recorder::Recorder;
 pub use sqlite::{Retention, SqliteStore};
 pub use store::{Store, StoreFuture};
-pub use stream::{Stream, StreamSettings, StreamState, Writer, WriterSettings};
+pub use stream::{Appended, Stream, StreamSettings, StreamState, Writer, WriterSettings};
 pub use usage::{Carried, RelayRecord, RelayTotals, SessionRecord, SessionTotals, Usage};

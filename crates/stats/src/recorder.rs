@@ -19,7 +19,7 @@ use crate::event::Event;
 use crate::network::AddressDetail;
 use crate::outage::Outage;
 use crate::store::Store;
-use crate::stream::Stream;
+use crate::stream::{Appended, Stream};
 
 /// The most records that one transaction takes.
 const BATCH: usize = 256;
@@ -161,9 +161,9 @@ enum Sink {
 
 impl Sink {
     /// Takes events in, and says for how many there was no room.
-    async fn take(&self, events: &[Event]) -> Result<u64, StatsError> {
+    async fn take(&self, events: &[Event]) -> Result<Appended, StatsError> {
         match self {
-            Self::Store(store) => store.record_events(events).await.map(|()| 0),
+            Self::Store(store) => store.record_events(events).await.map(|()| Appended::Refused(0)),
             Self::Stream(stream) => stream.append(events).await,
         }
     }
@@ -218,14 +218,14 @@ impl Writer {
             return records.clear();
         }
         match self.try_write(records).await {
-            Ok(refused) => self.count_written(records.len(), refused),
+            Ok(appended) => self.count(records.len(), appended),
             Err(error) if error.is_transient() || records.len() == 1 => {
                 self.give_up(records.len(), &error);
             }
             Err(_) => {
                 for record in records.iter() {
                     match self.try_write(std::slice::from_ref(record)).await {
-                        Ok(refused) => self.count_written(1, refused),
+                        Ok(appended) => self.count(1, appended),
                         Err(error) => self.give_up(1, &error),
                     }
                 }
@@ -234,7 +234,7 @@ impl Writer {
         records.clear();
     }
 
-    async fn try_write(&mut self, records: &[Event]) -> Result<u64, StatsError> {
+    async fn try_write(&mut self, records: &[Event]) -> Result<Appended, StatsError> {
         let mut pause = FIRST_PAUSE;
         let mut retries = 0;
         loop {
@@ -296,7 +296,14 @@ impl Writer {
         }
     }
 
-    fn count_written(&self, records: usize, refused: u64) {
+    fn count(&self, records: usize, appended: Appended) {
+        let refused = match appended {
+            Appended::Refused(refused) => refused,
+            Appended::Unread => {
+                self.counts.lose(records as u64, "no_writer");
+                return tracing::debug!(records, "no instance keeps statistics in a database");
+            }
+        };
         let written = records as u64 - refused;
         self.counts.written.fetch_add(written, Relaxed);
         if refused > 0 {

@@ -31,16 +31,18 @@ const DEAD_LETTERS: usize = 10_000;
 /// The group of all writers.
 const GROUP: &str = "writers";
 
-/// Appends what there is room for and says how much that was. What has no room is counted.
+/// Appends what there is room for and says how much that was. What has no room is counted. Where a
+/// stream is asked for that somebody reads and there is none, that is -1.
 const APPEND: &str = "\
+    if ARGV[2] == '1' and redis.call('EXISTS', KEYS[1]) == 0 then return -1 end \
     local room = tonumber(ARGV[1]) - redis.call('XLEN', KEYS[1]) \
     local taken = 0 \
-    for i = 2, #ARGV do \
+    for i = 3, #ARGV do \
         if taken >= room then break end \
         redis.call('XADD', KEYS[1], '*', 'event', ARGV[i]) \
         taken = taken + 1 \
     end \
-    local refused = #ARGV - 1 - taken \
+    local refused = #ARGV - 2 - taken \
     if refused > 0 then redis.call('INCRBY', KEYS[2], refused) end \
     return taken";
 
@@ -59,11 +61,14 @@ pub struct StreamSettings {
     pub prefix: String,
     /// The most events that wait in it. 100,000, which are some 100 MB of Redis' memory.
     pub cap: usize,
+    /// Whether events are appended only where a [`Writer`] has made the stream. A process that does
+    /// not know whether there is a database does not fill Redis with what nobody reads.
+    pub only_if_read: bool,
 }
 
 impl Default for StreamSettings {
     fn default() -> Self {
-        Self { prefix: "p2p:stats".to_owned(), cap: 100_000 }
+        Self { prefix: "p2p:stats".to_owned(), cap: 100_000, only_if_read: false }
     }
 }
 
@@ -83,6 +88,15 @@ struct Keys {
     dead: String,
     refused: String,
     buried: String,
+}
+
+/// What became of events that were to be appended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Appended {
+    /// They are in the stream, but for so many that had no room.
+    Refused(u64),
+    /// None is: no writer has made the stream.
+    Unread,
 }
 
 /// How a stream stands.
@@ -123,16 +137,18 @@ impl Stream {
 
     /// Appends events and says how many of them had no room. Where it fails, some may have been
     /// appended.
-    pub async fn append(&self, events: &[Event]) -> Result<u64, StatsError> {
+    pub async fn append(&self, events: &[Event]) -> Result<Appended, StatsError> {
         let mut call = self.append.key(&self.keys.events);
-        call.key(&self.keys.refused).arg(self.settings.cap);
+        call.key(&self.keys.refused).arg(self.settings.cap).arg(self.settings.only_if_read);
         for event in events {
             call.arg(event.to_text());
         }
         let mut connection = self.connection().await?;
-        let taken = call.invoke_async::<u64>(&mut connection).await;
-        let taken = self.checked(taken).await?;
-        Ok((events.len() as u64).saturating_sub(taken))
+        let taken = call.invoke_async::<i64>(&mut connection).await;
+        Ok(match u64::try_from(self.checked(taken).await?) {
+            Ok(taken) => Appended::Refused((events.len() as u64).saturating_sub(taken)),
+            Err(_) => Appended::Unread,
+        })
     }
 
     /// What there is in it.

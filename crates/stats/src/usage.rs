@@ -95,7 +95,8 @@ pub struct RelayRecord {
     pub region: Option<String>,
     /// The user of the credential: `app:peer` for credentials that signaling made.
     pub user: String,
-    /// How it ended: `expired`, `deleted`, `revoked`, `disconnected` or `no_socket`.
+    /// How it ended: `expired`, `deleted`, `revoked`, `disconnected`, `stopped` (with its relay) or
+    /// `no_socket`.
     pub end: String,
     /// When it ended: milliseconds since 1970-01-01 UTC, by the relay's clock.
     pub ended_unix_ms: i64,

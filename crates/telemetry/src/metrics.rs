@@ -152,7 +152,7 @@ registry! {
             "Time to the answer of a command to Redis, by script.", COMMAND_BUCKETS);
     }
     "Statistics",
-    "Shown by signaling instances: the way of a record from the verdict to the store." {
+    "Shown by signaling instances, and by relays that share a Redis with them: the way of a record to the store." {
         RECORDER_QUEUE = gauge("p2p_recorder_queue_records", Count, [],
             "Statistics records that wait to be written.");
         RECORDER_WRITTEN = counter("p2p_recorder_written_total", Count, [],

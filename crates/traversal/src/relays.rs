@@ -285,10 +285,11 @@ impl Relays {
         self.commands.pop_front()
     }
 
-    /// Gives every allocation back.
+    /// Gives every allocation back, and asks for no other: nobody would give that one back.
     pub(crate) fn close(&mut self, now: Instant) {
         self.give_up(|_| true, now);
         self.chosen = None;
+        self.ways.clear();
     }
 
     fn choose(&mut self, first: usize, now: Instant) {

@@ -140,6 +140,8 @@ pub enum AllocationEnd {
     Revoked,
     /// The client's TCP or TLS connection is closed.
     Disconnected,
+    /// The relay stopped while it was there.
+    Stopped,
     /// No socket could be opened for it; it never carried anything.
     NoSocket,
 }

@@ -23,6 +23,7 @@ use crate::redis::{self, RedisArgs};
 use crate::registration;
 use crate::settings::address::{PortRange, port_range, relay_listener};
 use crate::settings::{duration, secret};
+use crate::statistics;
 use crate::version::VERSION;
 
 /// How long the end of a relay may take to be said to Redis.
@@ -117,7 +118,7 @@ pub fn check(matches: &ArgMatches) -> Result<(), Failure> {
 
 /// Serves until a signal ends it.
 pub async fn run(args: &Args, matches: &ArgMatches) -> Result<(), Failure> {
-    let config = config(args, matches)?;
+    let mut config = config(args, matches)?;
     let renewal = config.tls.is_some().then(Renewal::new);
     let (capacity, external_ips) = (config.port_range.len(), config.external_ips.clone());
     let configured = config.listen.len();
@@ -126,6 +127,13 @@ pub async fn run(args: &Args, matches: &ArgMatches) -> Result<(), Failure> {
     let metrics = prometheus::install(VERSION).map_err(|error| Failure::bug(error.to_string()))?;
 
     let lease = redis::relay_lease(matches)?;
+    let recorder = redis::url(matches)?.as_ref().map(statistics::of_redis).transpose()?;
+    let recorded = recorder.clone().map(|recorder| {
+        let region = Some(args.region.clone()).filter(|region| !region.is_empty());
+        let (reports, recorded) = statistics::of_relay(recorder, region);
+        config.usage = Some(reports);
+        recorded
+    });
     admin::keep_up(metrics.clone());
     let relay = Relay::bind(config).map_err(|error| failure(&error, "--listen"))?;
     let admin = match args.admin_listen {
@@ -168,10 +176,20 @@ pub async fn run(args: &Args, matches: &ArgMatches) -> Result<(), Failure> {
     // The relay keeps its own deadline; this one only catches a relay that does not.
     shutdown.finish(stopped, args.drain_timeout + Duration::from_secs(1)).await;
     relay.shutdown();
-    if let Some(registration) = registration {
-        // It withdraws as soon as the relay has stopped.
-        let _ = tokio::time::timeout(WITHDRAWAL, registration).await;
-    }
+    let withdrawn = async {
+        if let Some(registration) = registration {
+            // It withdraws as soon as the relay has stopped.
+            let _ = tokio::time::timeout(WITHDRAWAL, registration).await;
+        }
+    };
+    let told = async {
+        if let (Some(recorded), Some(recorder)) = (recorded, recorder) {
+            // The last allocations end with the relay.
+            let _ = recorded.await;
+            recorder.shutdown().await;
+        }
+    };
+    tokio::join!(withdrawn, told);
     Ok(())
 }
 

@@ -25,8 +25,9 @@ const IN_MEMORY: Retention = Retention { max_attempts: 10_000, max_age: None };
 /// Records that wait in this process.
 const WAITING: usize = 8_192;
 
-/// Finished allocations that wait to become records.
-const FINISHED: usize = 1_024;
+/// Finished allocations that wait to become records: all that a relay holds on its usual ports, which
+/// end at once when it stops.
+const FINISHED: usize = 16_384;
 
 /// An open store that can be closed.
 pub enum Statistics {
@@ -101,6 +102,14 @@ impl Way {
     }
 }
 
+/// The way of a relay, which has no database of its own: into the stream, where any instance of
+/// signaling writes from it.
+pub fn of_redis(url: &SecretString) -> Result<Recorder, Failure> {
+    let settings = StreamSettings { only_if_read: true, ..StreamSettings::default() };
+    let stream = Stream::new(url.expose_secret(), settings).map_err(|error| failure(&error))?;
+    Ok(Recorder::to_stream(stream, FINISHED))
+}
+
 /// Records what a relay reports of finished allocations, until the relay is gone.
 pub fn of_relay(
     recorder: Recorder,
@@ -124,6 +133,7 @@ fn relay_record(usage: RelayUsage, region: Option<String>) -> RelayRecord {
         AllocationEnd::Deleted => "deleted",
         AllocationEnd::Revoked => "revoked",
         AllocationEnd::Disconnected => "disconnected",
+        AllocationEnd::Stopped => "stopped",
         AllocationEnd::NoSocket => "no_socket",
     };
     let carried = |relayed: Relayed| Carried { packets: relayed.packets, bytes: relayed.bytes };

@@ -93,13 +93,14 @@ fn publish_requests(counters: &Counters) {
 }
 
 fn publish_ends(counters: &Counters) {
-    use AllocationEnd::{Deleted, Disconnected, Expired, NoSocket, Revoked};
+    use AllocationEnd::{Deleted, Disconnected, Expired, NoSocket, Revoked, Stopped};
     let ended = |ends: &[AllocationEnd]| ends.iter().map(|&end| counters.ended(end)).sum();
     for (label, count) in [
         ("expired", ended(&[Expired])),
         ("deleted", ended(&[Deleted, Revoked])),
         ("socket_error", ended(&[NoSocket])),
         ("disconnected", ended(&[Disconnected])),
+        ("drained", ended(&[Stopped])),
     ] {
         names::RELAY_ALLOCATIONS_ENDED.with([label]).absolute(count);
     }

@@ -137,10 +137,14 @@ impl Shard {
             }
             self.settle_connections(now);
         }
+        let last = self.snapshot();
         self.streams.close_all(self.poll.registry());
+        // What they have carried is told, however the relay comes to its end.
+        self.server.free_all(now());
+        self.execute_commands(now());
         self.publish(&published);
-        info!(allocations = self.server.allocation_count(), "relay has stopped");
-        self.snapshot()
+        info!(allocations = last.allocations, "relay has stopped");
+        last
     }
 
     fn is_done(&self) -> bool {

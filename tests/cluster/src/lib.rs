@@ -5,6 +5,7 @@
 pub mod chaos;
 pub mod coordinator;
 pub mod proxy;
+pub mod relay;
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};

@@ -147,6 +147,9 @@ fn a_node_that_ends_gives_the_allocation_back_and_closes_its_stream() {
     race.exchange();
     assert!(race.open.is_empty());
     assert_eq!(race.server.allocation_count(), 0);
+    race.blocked.clear();
+    race.run_for(5000 * MS);
+    assert_eq!(race.server.allocation_count(), 0, "and asks for no other");
 }
 
 fn ways(relay: &str) -> Vec<RelayConfig> {

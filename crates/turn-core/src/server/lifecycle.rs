@@ -43,6 +43,14 @@ impl Server {
         theirs.len()
     }
 
+    /// Ends every allocation: the relay stops. What each has carried is told as for any other end.
+    pub fn free_all(&mut self, now: Now) {
+        let all: Vec<_> = self.allocations.iter().map(|(id, _)| id).collect();
+        for id in all {
+            self.free(id, AllocationEnd::Stopped, now);
+        }
+    }
+
     /// The client's connection is closed, and its allocation with it: nothing can be sent to it any
     /// more, and no request of its 5-tuple's can come.
     pub fn client_gone(&mut self, listener: ListenerId, client: ClientAddr, now: Now) {

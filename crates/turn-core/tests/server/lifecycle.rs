@@ -42,6 +42,23 @@ fn a_revoked_user_loses_all_allocations_and_others_none() {
     assert!(world.freed.iter().all(|freed| freed.end == AllocationEnd::Revoked));
 }
 
+#[test]
+fn a_relay_that_stops_tells_what_every_allocation_has_carried() {
+    let mut world = World::new();
+    let mut alice = Client::alice();
+    alice.allocate(&mut world).unwrap();
+    Client::bob().allocate(&mut world).unwrap();
+    alice.bind(&mut world, 0x4000, PEER).unwrap();
+    assert!(alice.send_on(&mut world, 0x4000, b"hello").is_some());
+    world.server.free_all(world.now);
+    world.execute();
+    assert_eq!((world.server.allocation_count(), world.sockets.len()), (0, 0));
+    assert_eq!(world.freed.len(), 2);
+    assert!(world.freed.iter().all(|freed| freed.end == AllocationEnd::Stopped));
+    let carried: u64 = world.freed.iter().map(|freed| freed.usage.client_to_peer.bytes).sum();
+    assert_eq!(carried, 5);
+}
+
 /// I4: a policy that changes applies to what exists.
 #[test]
 fn a_new_policy_ends_the_permissions_and_channels_it_forbids() {

@@ -1,70 +1,12 @@
 //! Relays that register themselves, as processes: found, drained, killed.
 
-use std::io::{BufRead as _, BufReader};
-use std::process::{Child, Command, Stdio};
-
 use p2p_client::{Client, Config};
 use p2p_cluster::Redis;
+use p2p_cluster::relay::{Relay, TURN_SECRET};
 use serde_json::Value;
-use tokio::sync::oneshot;
-use tokio::task::spawn_blocking;
 use tokio::time::{Duration, sleep, timeout};
 
-use crate::instance::{HANG, Instance, binary, token};
-
-const TURN_SECRET: &str = "north";
-
-/// One `coordinator relay --redis …` process.
-struct Relay {
-    process: Child,
-    address: String,
-}
-
-impl Relay {
-    async fn start(redis: &Redis, region: &str) -> Self {
-        let mut process = Command::new(binary())
-            .args(["relay", "--listen", "udp://127.0.0.1:0", "--turn-secret", TURN_SECRET])
-            .args(["--region", region, "--redis"])
-            .arg(redis.url())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let lines = BufReader::new(process.stderr.take().unwrap()).lines();
-        let (found, address) = oneshot::channel();
-        std::thread::spawn(move || {
-            let mut found = Some(found);
-            for line in lines.map_while(Result::ok) {
-                if let Some((_, address)) = line.split_once("ready on udp://")
-                    && let Some(found) = found.take()
-                {
-                    let _ = found.send(address.trim().to_owned());
-                }
-            }
-        });
-        let address = timeout(HANG, address).await.expect("it starts").expect("it serves");
-        Self { process, address }
-    }
-
-    fn turn_url(&self) -> String {
-        format!("turn:{}?transport=udp", self.address)
-    }
-
-    fn terminate(&self) {
-        p2p_cluster::signal("-TERM", self.process.id()).unwrap();
-    }
-
-    fn runs(&mut self) -> bool {
-        self.process.try_wait().unwrap().is_none()
-    }
-}
-
-impl Drop for Relay {
-    fn drop(&mut self) {
-        // It may have ended already.
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
+use crate::instance::{HANG, Instance, token};
 
 /// The TURN URLs that the instance hands out, in its order.
 async fn handed_out(instance: &Instance) -> Vec<String> {
@@ -93,8 +35,8 @@ async fn relays_are_handed_out_by_region_until_they_drain_or_die() {
     let flags = ["--turn-secret", TURN_SECRET, "--region", "eu", "--allow-loopback"];
     let instance = Instance::start_with(&redis, &flags).await;
     assert_eq!(handed_out(&instance).await, Vec::<String>::new());
-    let us = Relay::start(&redis, "us").await;
-    let mut eu = Relay::start(&redis, "eu").await;
+    let us = Relay::start(&redis, "us", &[]).await.unwrap();
+    let mut eu = Relay::start(&redis, "eu", &[]).await.unwrap();
     let both = [eu.turn_url(), us.turn_url()];
     until(&instance, "both, the one of the region first", |urls| urls == both).await;
 
@@ -108,21 +50,20 @@ async fn relays_are_handed_out_by_region_until_they_drain_or_die() {
         }
     };
     timeout(HANG, allocated).await.expect("the relay takes the credentials that signaling makes");
-    eu.terminate();
+    eu.terminate().unwrap();
     until(&instance, "without the draining relay", |urls| urls == [us.turn_url()]).await;
-    assert!(eu.runs(), "it drains and has not ended");
+    assert!(eu.runs().unwrap(), "it drains and has not ended");
     alice.shutdown().await;
-    let ended = spawn_blocking(move || eu.process.wait().unwrap().success());
-    assert!(timeout(HANG, ended).await.expect("its last allocation is gone").unwrap());
+    assert!(eu.ended().await.expect("its last allocation is gone"));
     let known = redis.ask("HLEN p2p:{relays}:records").await.unwrap();
     assert!(known.starts_with(":1\r\n"), "it has withdrawn: {known}");
 
     let mut dead = us;
-    dead.process.kill().unwrap();
+    dead.kill().unwrap();
     until(&instance, "without the dead relay", <[String]>::is_empty).await;
 
     // One that comes later is found, and both sides of an attempt are told of it.
-    let late = Relay::start(&redis, "eu").await;
+    let late = Relay::start(&redis, "eu", &[]).await.unwrap();
     until(&instance, "the new relay", |urls| urls == [late.turn_url()]).await;
     let mut alice = instance.client("alice").await;
     let mut bob = instance.client("bob").await;
