@@ -103,22 +103,10 @@ impl PathSocket {
     }
 
     fn pump(&self, mut node: MutexGuard<'_, Node>) {
-        while let Some(transmit) = node.poll_transmit() {
-            self.send(transmit.from, transmit.to, &transmit.payload);
-        }
-        while let Some((id, message)) = node.poll_stream_write() {
-            if !self.streams.write(id, message) {
-                self.dropped.fetch_add(1, Ordering::Relaxed);
-            }
-        }
-        // A goodbye is written before its stream is closed.
-        while let Some(command) = node.poll_stream_command() {
-            self.streams.execute(command);
-        }
         let mut events = self.events.lock().unwrap_or_else(PoisonError::into_inner);
         while let Some(event) = node.poll_event() {
-            // Routes change here and not in the task that reads the events: QUIC's next packet may
-            // come before that task runs.
+            // Routes change here and not in the task that reads the events, and before anything is
+            // sent: an answer that goes out now may bring the peer's next packet at once.
             match &event {
                 Event::Path(attempt, path) => self.routes.set_path(attempt, *path),
                 Event::Sources(attempt, sources) => self.routes.set_sources(attempt, sources),
@@ -131,6 +119,18 @@ impl PathSocket {
             events.push_back(event);
         }
         drop(events);
+        while let Some(transmit) = node.poll_transmit() {
+            self.send(transmit.from, transmit.to, &transmit.payload);
+        }
+        while let Some((id, message)) = node.poll_stream_write() {
+            if !self.streams.write(id, message) {
+                self.dropped.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        // A goodbye is written before its stream is closed.
+        while let Some(command) = node.poll_stream_command() {
+            self.streams.execute(command);
+        }
         drop(node);
         self.bell.notify_one();
     }
