@@ -333,8 +333,9 @@ impl Attempts {
         self.published = Some(Instant::now());
     }
 
-    /// Tells the other sides where this one can be reached now: through the coordinator as long as
-    /// there is no connection, and over the connection from then on.
+    /// Tells the other sides where this one can be reached now: over the connection where there is
+    /// one, and through the coordinator unless the connection has a direct path. Whatever takes a
+    /// relay away takes it from both sides, and with it their way to tell each other of the next one.
     fn trickle(&mut self, candidates: &[Candidate]) {
         for (attempt, entry) in &mut self.entries {
             let mut news = trickle::allowed(candidates, entry.policy);
@@ -346,7 +347,9 @@ impl Attempts {
             entry.told = candidates.to_vec();
             if let Some(quic) = &entry.quic {
                 trickle::tell(quic, &news);
-                continue;
+                if entry.path.borrow().is_some_and(|path| !path.is_relayed()) {
+                    continue;
+                }
             }
             for candidate in news {
                 let trickle = Trickle { attempt: attempt.clone(), candidate };
@@ -568,8 +571,8 @@ async fn watch_over(
             error = quic.closed() => return error,
             _ = look.tick() => {
                 let path = quic.stats().path;
-                let (sent, lost) = (path.sent_packets, path.lost_packets);
-                let counted = quality::Counters { sent, lost };
+                let (sent, lost, rtt) = (path.sent_packets, path.lost_packets, path.rtt);
+                let counted = quality::Counters { sent, lost, rtt };
                 socket.routes.set_counted(attempt, counted);
             }
         }

@@ -49,6 +49,22 @@ struct Peer {
     attempts: HashMap<AttemptId, Option<Path>>,
 }
 
+/// When the last packet came, the same way as [`Route::sent`].
+#[derive(Debug, Default)]
+struct ByLeg {
+    socket: AtomicU64,
+    relay: AtomicU64,
+}
+
+impl ByLeg {
+    fn of(&self, leg: Leg) -> &AtomicU64 {
+        match leg {
+            Leg::Socket => &self.socket,
+            Leg::Relay => &self.relay,
+        }
+    }
+}
+
 /// Where one peer's packets go.
 #[derive(Debug)]
 pub(crate) struct Route {
@@ -56,9 +72,11 @@ pub(crate) struct Route {
     path: Mutex<Option<Path>>,
     /// Milliseconds since the table's epoch, plus one; zero is never.
     sent: AtomicU64,
-    received: AtomicU64,
+    received: ByLeg,
     /// Packets that the connection has sent and found lost.
     counted: Mutex<Counters>,
+    /// The datagram that left last: the one to say again where the way it took may have lost it.
+    last: Mutex<Vec<u8>>,
 }
 
 impl Routes {
@@ -100,19 +118,18 @@ impl Routes {
         }
     }
 
-    /// Sends an attempt's peer's packets this way from here on.
-    pub(crate) fn set_path(&self, attempt: &AttemptId, path: Option<Path>) {
+    /// Sends an attempt's peer's packets this way from here on. Returns the route where that is
+    /// another way than before.
+    pub(crate) fn set_path(&self, attempt: &AttemptId, path: Option<Path>) -> Option<Arc<Route>> {
         let table = &mut *self.table.write().unwrap_or_else(PoisonError::into_inner);
-        let Some(peer) = table.attempts.get(attempt).and_then(|key| table.peers.get_mut(key))
-        else {
-            return;
-        };
+        let peer = table.attempts.get(attempt).and_then(|key| table.peers.get_mut(key))?;
         peer.attempts.insert(attempt.clone(), path);
         // An attempt without a path must not take another one's away.
         let path = path.or_else(|| peer.attempts.values().flatten().next().copied());
-        if let Some(route) = table.routes.get(&peer.virtual_addr) {
-            route.set_path(path);
-        }
+        let route = table.routes.get(&peer.virtual_addr)?;
+        let before = route.hop();
+        route.set_path(path);
+        (route.hop() != before).then(|| Arc::clone(route))
     }
 
     /// Takes packets from these addresses for the attempt's peer.
@@ -162,7 +179,8 @@ impl Routes {
             let Some(route) = table.routes.get(&peer.virtual_addr) else { continue };
             let traffic = Traffic {
                 sent: self.instant(route.sent.load(Ordering::Relaxed)),
-                received: self.instant(route.received.load(Ordering::Relaxed)),
+                by_socket: self.instant(route.received.socket.load(Ordering::Relaxed)),
+                by_relay: self.instant(route.received.relay.load(Ordering::Relaxed)),
                 counted: *route.counted.lock().unwrap_or_else(PoisonError::into_inner),
             };
             all.extend(peer.attempts.keys().map(|id| (id.clone(), traffic)));
@@ -174,8 +192,8 @@ impl Routes {
         route.sent.store(self.stamp(now), Ordering::Relaxed);
     }
 
-    pub(crate) fn note_received(&self, route: &Route, now: Instant) {
-        route.received.store(self.stamp(now), Ordering::Relaxed);
+    pub(crate) fn note_received(&self, route: &Route, leg: Leg, now: Instant) {
+        route.received.of(leg).store(self.stamp(now), Ordering::Relaxed);
     }
 
     fn stamp(&self, now: Instant) -> u64 {
@@ -194,8 +212,9 @@ impl Route {
             virtual_addr,
             path: Mutex::new(None),
             sent: AtomicU64::new(0),
-            received: AtomicU64::new(0),
+            received: ByLeg::default(),
             counted: Mutex::default(),
+            last: Mutex::default(),
         }
     }
 
@@ -207,6 +226,18 @@ impl Route {
     /// How packets leave at the moment.
     pub(crate) fn hop(&self) -> Option<(Via, SocketAddr)> {
         self.path().map(|path| (path.via, path.remote))
+    }
+
+    /// Keeps a copy of the datagram that leaves now.
+    pub(crate) fn keep(&self, datagram: &[u8]) {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        last.clear();
+        last.extend_from_slice(datagram);
+    }
+
+    /// The datagram that left last.
+    pub(crate) fn last(&self) -> Vec<u8> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn set_path(&self, path: Option<Path>) {

@@ -21,7 +21,7 @@ use quinn::{AsyncUdpSocket, UdpPoller};
 use tokio::sync::Notify;
 
 use crate::relay_stream::RelayStreams;
-use crate::routes::{Leg, Routes};
+use crate::routes::{Leg, Route, Routes};
 
 /// Relayed datagrams that wait for QUIC to read them.
 const MAX_RELAYED: usize = 4096;
@@ -103,12 +103,13 @@ impl PathSocket {
     }
 
     fn pump(&self, mut node: MutexGuard<'_, Node>) {
+        let mut moved = Vec::new();
         let mut events = self.events.lock().unwrap_or_else(PoisonError::into_inner);
         while let Some(event) = node.poll_event() {
             // Routes change here and not in the task that reads the events, and before anything is
             // sent: an answer that goes out now may bring the peer's next packet at once.
             match &event {
-                Event::Path(attempt, path) => self.routes.set_path(attempt, *path),
+                Event::Path(attempt, path) => moved.extend(self.routes.set_path(attempt, *path)),
                 Event::Sources(attempt, sources) => self.routes.set_sources(attempt, sources),
                 Event::Detected(_)
                 | Event::Unmeasured(_)
@@ -119,6 +120,9 @@ impl PathSocket {
             events.push_back(event);
         }
         drop(events);
+        for route in moved {
+            self.say_again(&route, &mut node);
+        }
         while let Some(transmit) = node.poll_transmit() {
             self.send(transmit.from, transmit.to, &transmit.payload);
         }
@@ -133,6 +137,20 @@ impl PathSocket {
         }
         drop(node);
         self.bell.notify_one();
+    }
+
+    /// What left last may have been lost with the way it took, and QUIC would wait for an answer
+    /// to it ever longer (RFC 9002 §6.2.1). Over the new way, the answer comes at once and names all
+    /// that is missing. A peer that has it already discards the copy (RFC 9000 §12.3).
+    fn say_again(&self, route: &Route, node: &mut Node) {
+        let (Some((via, remote)), last) = (route.hop(), route.last()) else { return };
+        if last.is_empty() {
+            return;
+        }
+        match via {
+            Via::Socket(local) => self.send(Some(local), remote, &last),
+            Via::Relay => node.send_relayed(remote, &last, Instant::now()),
+        }
     }
 
     fn send(&self, from: Option<IpAddr>, to: SocketAddr, payload: &[u8]) {
@@ -188,7 +206,7 @@ impl PathSocket {
         }
         match self.routes.from(Leg::Socket, remote) {
             Some(route) => {
-                self.routes.note_received(&route, Instant::now());
+                self.routes.note_received(&route, Leg::Socket, Instant::now());
                 meta.addr = route.virtual_addr;
                 meta.dst_ip = None;
             }
@@ -210,7 +228,7 @@ impl PathSocket {
             self.dropped.fetch_add(1, Ordering::Relaxed);
             return false;
         };
-        self.routes.note_received(&route, Instant::now());
+        self.routes.note_received(&route, Leg::Relay, Instant::now());
         let mut relayed = self.relayed.lock().unwrap_or_else(PoisonError::into_inner);
         if relayed.len() < MAX_RELAYED {
             relayed.push_back((route.virtual_addr, payload));
@@ -248,6 +266,8 @@ impl AsyncUdpSocket for PathSocket {
             return Ok(());
         };
         self.routes.note_sent(&route, Instant::now());
+        let size = transmit.segment_size.unwrap_or(transmit.contents.len()).max(1);
+        route.keep(transmit.contents.chunks(size).next_back().unwrap_or_default());
         match via {
             Via::Socket(local) => self.inner.try_send(&Transmit {
                 destination: self.outward(remote),
@@ -257,7 +277,6 @@ impl AsyncUdpSocket for PathSocket {
                 src_ip: Some(local),
             }),
             Via::Relay => {
-                let size = transmit.segment_size.unwrap_or(transmit.contents.len()).max(1);
                 self.with_node(|node, now| {
                     for datagram in transmit.contents.chunks(size) {
                         node.send_relayed(remote, datagram, now);

@@ -44,6 +44,8 @@ const LATELY: Duration = Duration::from_secs(10);
 const ASKING: Duration = Duration::from_millis(120);
 /// Checks of the other side's that follow each other this fast show that it has a doubt.
 const THEIR_DOUBT: Duration = Duration::from_millis(250);
+/// The other side has left a direct path when its data has come by a relay alone for so long.
+const GONE: Duration = Duration::from_millis(250);
 /// An answer that came within this needs no other. Longer than [`THEIR_DOUBT`], or two sides that ask
 /// because they are asked would never stop.
 const JUST: Duration = Duration::from_millis(300);
@@ -74,10 +76,19 @@ pub struct AttemptConfig {
 pub struct Traffic {
     /// When the last packet left.
     pub sent: Option<Instant>,
-    /// When the last packet came.
-    pub received: Option<Instant>,
+    /// When the last packet came to the socket.
+    pub by_socket: Option<Instant>,
+    /// When the last packet came through this side's allocation.
+    pub by_relay: Option<Instant>,
     /// What the connection has sent and found lost.
     pub counted: Counters,
+}
+
+impl Traffic {
+    /// When the last packet came, whichever way.
+    pub(crate) fn received(&self) -> Option<Instant> {
+        self.by_socket.max(self.by_relay)
+    }
 }
 
 /// What an attempt has to tell.
@@ -124,6 +135,8 @@ pub(crate) struct Attempt {
     doubts_network: bool,
     /// When data came last, as far as told.
     heard: Option<Instant>,
+    /// The last packet by the socket before the other side was followed to its relay.
+    followed: Option<Instant>,
     /// Since when what this side sends on the path in use has gone unanswered.
     unanswered: Option<Instant>,
     /// Whether any path has answered.
@@ -170,6 +183,7 @@ impl Attempt {
             answered: None,
             doubts_network: false,
             heard: None,
+            followed: None,
             unanswered: None,
             verified: false,
             known_sources: 0,

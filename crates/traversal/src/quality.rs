@@ -5,6 +5,10 @@
 //! loss (Mathis et al., "The Macroscopic Behavior of the TCP Congestion Avoidance Algorithm", 1997).
 //! So the cost of a path is `rtt · √loss`. The loss of a path is only known while it is in use: a
 //! path that is left for its loss is tried again after a while, ever more rarely.
+//!
+//! What a connection loses because it fills the bottleneck's queue is its own doing and speaks for
+//! the path's rate, not against the path: another one would be filled the same way. The queue shows in
+//! the round trip, so losses count only while that stays near the path's own.
 
 use std::time::{Duration, Instant};
 
@@ -18,6 +22,9 @@ const SETTLING: Duration = Duration::from_millis(1_000);
 const MIN_LOSS: f64 = 0.02;
 /// What a path without measured loss is taken to lose.
 const CLEAN: f64 = 0.000_5;
+/// A round trip that has grown by this factor and [`JITTER`] shows that a queue is filled.
+const FILLED: u32 = 2;
+const JITTER: Duration = Duration::from_millis(10);
 /// How much cheaper the relay has to look.
 const MARGIN: f64 = 2.0;
 /// How long a path is left for its loss, the first time and at the most.
@@ -31,6 +38,8 @@ pub struct Counters {
     pub sent: u64,
     /// Found lost.
     pub lost: u64,
+    /// The round trip of the connection's packets at the moment, smoothed; zero where unknown.
+    pub rtt: Duration,
 }
 
 /// See the module.
@@ -39,6 +48,8 @@ pub(crate) struct Quality {
     way: Option<Path>,
     begun: Instant,
     base: Option<Counters>,
+    /// The shortest round trip that was seen on the way.
+    shortest: Option<Duration>,
     counted: Counters,
     left: Option<Left>,
     hold: Duration,
@@ -59,6 +70,7 @@ impl Quality {
             way: None,
             begun: now,
             base: None,
+            shortest: None,
             counted: Counters::default(),
             left: None,
             hold: FIRST_HOLD,
@@ -72,11 +84,23 @@ impl Quality {
             self.way = Some(*way);
             self.begun = now;
             self.base = None;
+            self.shortest = None;
         }
         self.counted = counted;
+        let known = [way.rtt, counted.rtt].into_iter().filter(|rtt| !rtt.is_zero());
+        self.shortest = self.shortest.into_iter().chain(known).min();
+        if self.shortest.is_some_and(|shortest| counted.rtt > FILLED * shortest + JITTER) {
+            self.begun = now;
+            self.base = None;
+        }
         if self.base.is_none() && now.saturating_duration_since(self.begun) >= SETTLING {
             self.base = Some(counted);
         }
+    }
+
+    /// The way in use is left because it is dead: what was lost with it says nothing of its quality.
+    pub(crate) fn forget(&mut self) {
+        self.way = None;
     }
 
     /// Whether the data is better off by the relay than by `way`, which is in use and direct. If so
@@ -200,6 +224,10 @@ mod tests {
     fn a_good_path_few_packets_and_a_slow_relay_change_nothing() {
         let (direct, relay) = (way(PathKind::Direct, 50), way(PathKind::Relay, 90));
         let mut bench = Bench::new();
+        bench.counted.rtt = Duration::from_millis(150);
+        bench.use_way(&direct, 50);
+        assert!(!bench.quality.leave_for(&direct, Some(&relay), bench.now), "its own queue");
+        bench.counted.rtt = Duration::from_millis(55);
         bench.use_way(&direct, 5);
         assert!(!bench.quality.leave_for(&direct, Some(&relay), bench.now), "half a percent");
         bench.use_way(&direct, 50);
@@ -208,7 +236,8 @@ mod tests {
         let far = way(PathKind::Relay, 400);
         assert!(!bench.quality.leave_for(&direct, Some(&far), bench.now), "far away");
         let mut bench = Bench::new();
-        bench.quality.observe(&direct, Counters { sent: 10_000, lost: 9_000 }, bench.now);
+        let counted = Counters { sent: 10_000, lost: 9_000, ..Counters::default() };
+        bench.quality.observe(&direct, counted, bench.now);
         assert!(!bench.quality.leave_for(&direct, Some(&relay), bench.now), "of before");
     }
 }

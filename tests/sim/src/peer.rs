@@ -159,7 +159,12 @@ impl Peer {
             self.unexpected += 1;
             return;
         };
-        connection.traffic.received = Some(now);
+        let traffic = &mut connection.traffic;
+        let last = match leg {
+            Leg::Socket => &mut traffic.by_socket,
+            Leg::Relay => &mut traffic.by_relay,
+        };
+        *last = Some(now);
         connection.received.push(Received { at, leg, payload });
     }
 

@@ -49,12 +49,14 @@ pub struct World {
     overheard: Option<Vec<(SocketAddr, Bytes)>>,
 }
 
-/// Data that both sides of a call send again and again.
+/// Data that a call's sides send again and again.
 struct Talk {
     call: Call,
     every: Duration,
     next: Instant,
     count: u64,
+    /// Where only the caller has something to say: what of it the other side has acknowledged.
+    acknowledged: Option<usize>,
 }
 
 impl World {
@@ -149,7 +151,17 @@ impl World {
     /// From here on both sides send a packet this often.
     pub fn talk(&mut self, call: &Call, every: Duration) {
         let next = self.clock.now();
-        self.talks.push(Talk { call: call.clone(), every, next, count: 0 });
+        let acknowledged = None;
+        self.talks.push(Talk { call: call.clone(), every, next, count: 0, acknowledged });
+    }
+
+    /// From here on the caller sends a packet this often, and the other side only acknowledges what
+    /// has come.
+    pub fn lecture(&mut self, call: &Call, every: Duration) {
+        let next = self.clock.now();
+        let heard = self.side(&call.callee, call).received.len();
+        let acknowledged = Some(heard);
+        self.talks.push(Talk { call: call.clone(), every, next, count: 0, acknowledged });
     }
 
     /// Everybody falls silent.
@@ -189,6 +201,12 @@ impl World {
         let (one, other) = (self.index(one), self.index(other));
         self.network.set_direct_loss(one, other, loss);
         self.network.set_direct_loss(other, one, loss);
+    }
+
+    /// The same for what goes from one peer to the other, and not for what comes back.
+    pub fn set_loss_one_way(&mut self, from: &str, to: &str, loss: f64) {
+        let (from, to) = (self.index(from), self.index(to));
+        self.network.set_direct_loss(from, to, loss);
     }
 
     /// Carries a peer's host into another network, where its NAT is of the same kind. It notices its
@@ -477,9 +495,18 @@ impl World {
             if talk.next <= now {
                 talk.next = now + talk.every;
                 talk.count += 1;
-                for side in [&talk.call.caller, &talk.call.callee] {
+                let answers = talk.acknowledged.is_none();
+                let sides = [Some(&talk.call.caller), Some(&talk.call.callee).filter(|_| answers)];
+                for side in sides.into_iter().flatten() {
                     self.send(side, &talk.call, &format!("{side} {}", talk.count));
                 }
+            }
+            if let Some(acknowledged) = &mut talk.acknowledged {
+                let heard = self.side(&talk.call.callee, &talk.call).received.len();
+                for number in *acknowledged..heard {
+                    self.send(&talk.call.callee, &talk.call, &format!("ack {}", number + 1));
+                }
+                *acknowledged = heard;
             }
         }
         self.talks = talks;

@@ -124,3 +124,55 @@ fn a_cut_under_a_lossy_start_still_finds_the_relay() {
         assert_flows(&mut world, &call, &format!("start {lossy}"));
     }
 }
+
+#[test]
+fn whoever_only_listens_goes_after_the_other_side_to_the_relay_and_comes_back_with_it() {
+    for (alice, bob) in [
+        (Nat::port_restricted(), Nat::port_restricted()),
+        (Nat::full_cone(), Nat::address_restricted()),
+        (Nat::symmetric(), Nat::full_cone()),
+    ] {
+        let context = format!("{alice:?} and {bob:?}");
+        let (mut world, call) = connected(alice, bob);
+        world.hush();
+        world.lecture(&call, TALK);
+        for round in 1..=3 {
+            let context = format!("{context}, round {round}");
+            world.run_for(Duration::from_secs(5));
+            world.cut("alice", "bob");
+            let left = world.run_until(Duration::from_millis(1_500), |world| {
+                !world.has_direct_path("alice", &call)
+            });
+            assert!(left, "{context}: alice is still on the dead path");
+            let followed = world.run_until(Duration::from_millis(350), |world| {
+                world.path("bob", &call).is_some() && !world.has_direct_path("bob", &call)
+            });
+            assert!(followed, "{context}: bob still answers into the void");
+            world.heal("alice", "bob");
+            let back = world.run_until(Duration::from_secs(10), |world| {
+                both(world, |side| world.has_direct_path(side, &call))
+            });
+            let story = SIDES.map(|side| {
+                let paths = world.side(side, &call).paths.iter().rev().take(4).rev();
+                let told = paths.map(|(at, path)| (*at, path.map(|p| (p.via, p.remote))));
+                (side, told.collect::<Vec<_>>())
+            });
+            assert!(back, "{context}: {:?} {story:?}", world.elapsed());
+        }
+    }
+}
+
+#[test]
+fn a_side_that_prefers_the_relay_is_followed_once_and_not_for_ever() {
+    let (mut world, call) = connected(Nat::port_restricted(), Nat::port_restricted());
+    // What alice sends straight is lost now and then; bob's packets all arrive.
+    world.set_loss_one_way("alice", "bob", 0.05);
+    let relayed = world.run_until(Duration::from_secs(30), |world| {
+        world.path("alice", &call).is_some() && !world.has_direct_path("alice", &call)
+    });
+    assert!(relayed, "alice stays where it loses");
+    let before = world.side("bob", &call).paths.len();
+    world.run_for(Duration::from_secs(30));
+    let changes = world.side("bob", &call).paths.len() - before;
+    assert!(changes <= 4, "bob changed its path {changes} times");
+}

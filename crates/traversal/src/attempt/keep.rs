@@ -4,7 +4,7 @@
 use std::net::SocketAddr;
 use std::time::Instant;
 
-use super::{ASKING, Attempt, JUST, THEIR_DOUBT, Traffic};
+use super::{ASKING, Attempt, GONE, JUST, THEIR_DOUBT, Traffic};
 use crate::ice::Pair;
 use crate::liveness::{Finding, SILENCE};
 use crate::path::{Path, PathKind, Usable, Via};
@@ -19,15 +19,39 @@ impl Attempt {
         // counts from the first unanswered packet on, not from the last answer, which may have come
         // before an idle hour.
         let talking = |sent| now.saturating_duration_since(sent) < SILENCE;
-        if traffic.received != self.heard || !traffic.sent.is_some_and(talking) {
-            self.heard = traffic.received;
+        self.follow(&active, traffic, now);
+        let received = traffic.received();
+        if received != self.heard || !traffic.sent.is_some_and(talking) {
+            self.heard = received;
             self.unanswered = None;
-        } else if traffic.sent > traffic.received {
+        } else if traffic.sent > received {
             let since = *self.unanswered.get_or_insert(now);
             if now.saturating_duration_since(since) >= SILENCE.max(3 * active.rtt) {
                 self.leave(active, now);
             }
         }
+    }
+
+    /// Goes after the other side, which has left the direct path and knows why. Whoever mostly
+    /// listens would else go on answering into the void. Where the path is alive after all, the
+    /// next check takes it back, and the other side is not followed a second time.
+    fn follow(&mut self, active: &Path, traffic: Traffic, now: Instant) {
+        let (Some(by_socket), Some(by_relay)) = (traffic.by_socket, traffic.by_relay) else {
+            return;
+        };
+        let quiet = |at: Instant| now.saturating_duration_since(at) >= GONE.max(2 * active.rtt);
+        if active.kind != PathKind::Direct
+            || !quiet(by_socket)
+            || quiet(by_relay)
+            || self.followed == Some(by_socket)
+        {
+            return;
+        }
+        self.followed = Some(by_socket);
+        self.quality.forget();
+        self.suspect_direct(None, now);
+        self.next_round = now;
+        self.search.begin(now);
     }
 
     /// Leaves a direct path for a relayed one where that carries more, and returns where it does not.
@@ -98,20 +122,26 @@ impl Attempt {
         }
         self.doubts_network = true;
         self.left_at = now;
+        self.quality.forget();
         self.abandoned.leave(way, now);
         // What it died of, other direct ways are likely to have died of too. To try them one after
         // the other would take a silence each.
         if way.kind == PathKind::Direct {
-            let lately = now.checked_sub(SILENCE).unwrap_or(now);
-            for pair in self.pairs(now) {
-                let path = self.path(&pair);
-                let heard = self.search.heard(pair.local.address, pair.remote.address);
-                if path.kind == PathKind::Direct && heard.is_none_or(|heard| heard < lately) {
-                    self.abandoned.suspect(path, pair.answers, now);
-                }
-            }
+            self.suspect_direct(now.checked_sub(SILENCE), now);
         }
         self.next_round = now;
         self.search.begin(now);
+    }
+
+    /// Leaves every direct way until its next answer, but those that have given one since `lately`.
+    fn suspect_direct(&mut self, lately: Option<Instant>, now: Instant) {
+        for pair in self.pairs(now) {
+            let path = self.path(&pair);
+            let heard = self.search.heard(pair.local.address, pair.remote.address);
+            let alive = lately.is_some_and(|lately| heard.is_some_and(|heard| heard >= lately));
+            if path.kind == PathKind::Direct && !alive {
+                self.abandoned.suspect(path, pair.answers, now);
+            }
+        }
     }
 }
