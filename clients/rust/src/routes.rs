@@ -10,8 +10,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use p2p_traversal::attempt::Traffic;
 use p2p_traversal::quality::Counters;
+use p2p_traversal::traffic::Traffic;
 use p2p_traversal::{Path, Via};
 use p2p_wire::{AttemptId, PeerKey};
 

@@ -22,10 +22,11 @@ use crate::budget::Budget;
 use crate::ice::{Check, IceAgent, Pair};
 use crate::liveness::{Abandoned, Consent, SILENCE};
 use crate::path::{Path, PathKind, Through, Usable, Via, choose};
-use crate::quality::{Counters, Quality};
+use crate::quality::Quality;
 use crate::schedule;
 use crate::search::Search;
 use crate::stun::{self, Class};
+use crate::traffic::Traffic;
 
 /// Addresses that are learnt from the other side's checks. Two NATs that map by destination and let
 /// anybody in show each other a new address with every check that goes to the last one.
@@ -69,26 +70,6 @@ pub struct AttemptConfig {
     pub remote_nat: Option<NatProfile>,
     /// How long the attempt may take.
     pub timeout: Duration,
-}
-
-/// Traffic on the path in use, as the shell counts it.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Traffic {
-    /// When the last packet left.
-    pub sent: Option<Instant>,
-    /// When the last packet came to the socket.
-    pub by_socket: Option<Instant>,
-    /// When the last packet came through this side's allocation.
-    pub by_relay: Option<Instant>,
-    /// What the connection has sent and found lost.
-    pub counted: Counters,
-}
-
-impl Traffic {
-    /// When the last packet came, whichever way.
-    pub(crate) fn received(&self) -> Option<Instant> {
-        self.by_socket.max(self.by_relay)
-    }
 }
 
 /// What an attempt has to tell.

@@ -35,6 +35,7 @@ mod schedule;
 mod search;
 mod stale;
 mod stun;
+pub mod traffic;
 pub mod transmit;
 
 pub use attempt::AttemptConfig;

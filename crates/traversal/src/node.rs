@@ -9,7 +9,7 @@ use p2p_nat::classify::Behaviour;
 use p2p_wire::{AttemptId, Candidate, CandidateKind, NatProfile, Report};
 use rand::RngCore;
 
-use crate::attempt::{Attempt, AttemptConfig, Change, Traffic};
+use crate::attempt::{Attempt, AttemptConfig, Change};
 use crate::behaviour::Task;
 use crate::demux::{Kind, kind};
 use crate::detect::Detector;
@@ -17,6 +17,7 @@ use crate::path::{Path, Via};
 use crate::relay::{Allocation, FromPeer, RelayConfig, RelayTransport};
 use crate::relays::{Relays, StreamCommand, StreamId};
 use crate::stun::{self, Class, TransactionId};
+use crate::traffic::Traffic;
 use crate::transmit::Transmit;
 
 /// Attempts that may be open at once, their connections included.

@@ -6,9 +6,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use p2p_traversal::attempt::Traffic;
 use p2p_traversal::behaviour::Task;
 use p2p_traversal::relay::Allocation;
+use p2p_traversal::traffic::Traffic;
 use p2p_traversal::{AttemptConfig, Event, Input, Node, Path, PathKind, Via};
 use p2p_wire::{AttemptId, Candidate, NatProfile, Outcome, Report};
 

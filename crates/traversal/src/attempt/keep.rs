@@ -4,11 +4,12 @@
 use std::net::SocketAddr;
 use std::time::Instant;
 
-use super::{ASKING, Attempt, GONE, JUST, THEIR_DOUBT, Traffic};
+use super::{ASKING, Attempt, GONE, JUST, THEIR_DOUBT};
 use crate::ice::Pair;
 use crate::liveness::{Finding, SILENCE};
 use crate::path::{Path, PathKind, Usable, Via};
 use crate::quality::Counters;
+use crate::traffic::Traffic;
 
 impl Attempt {
     /// Leaves the active path if it has fallen silent under traffic.
