@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use p2p_client::netcheck::{NetcheckReport, RelayCheck};
-use p2p_client::{NatProfile, NetcheckConfig, Secret, netcheck};
+use p2p_client::{Mapping, NatProfile, NetcheckConfig, Secret, netcheck};
 
 use crate::failure::Failure;
 use crate::session;
@@ -86,6 +86,7 @@ fn lines(report: &NetcheckReport) -> Vec<(&'static str, String)> {
         lines.push(("signaling", text));
     }
     lines.push(("UDP", udp(report)));
+    lines.push(("TCP", tcp(&report.nat)));
     lines.push((
         "IPv6",
         match (report.ipv6.address, report.ipv6.reachable) {
@@ -125,6 +126,22 @@ fn udp(report: &NetcheckReport) -> String {
         None => "",
     };
     format!("ok   public address {address}{port}")
+}
+
+fn tcp(profile: &NatProfile) -> String {
+    match profile.tcp {
+        None => "?    no STUN server answered over it".to_owned(),
+        Some(tcp) => {
+            let address = tcp.public_address.map_or("unknown".to_owned(), |a| a.to_string());
+            let unknown = match tcp.mapping {
+                Mapping::Unknown => {
+                    ": one address cannot tell whether it depends on the destination"
+                }
+                _ => "",
+            };
+            format!("ok   public address {address}, mapping {}{unknown}", tcp.mapping)
+        }
+    }
 }
 
 fn nat(profile: &NatProfile) -> String {

@@ -34,6 +34,7 @@ use crate::relay_stream::{self, RelayStreams};
 use crate::resolve;
 use crate::signaling::{self, Renewal, SignalEvent, SignalingConfig};
 use crate::socket::{PathSocket, default_ip};
+use crate::tcp_port::{self, TcpPort};
 use crate::tls;
 use crate::trickle;
 
@@ -41,6 +42,8 @@ use crate::trickle;
 const READY_DEADLINE: Duration = Duration::from_secs(3);
 /// How much longer it waits for detection once a relay is there: without UDP that takes a while.
 const DETECTION_GRACE: Duration = Duration::from_millis(500);
+/// How much longer it waits for what is to be known of TCP, which takes a round trip or two more.
+const TCP_GRACE: Duration = Duration::from_millis(300);
 /// Messages for the coordinator that wait while it is away.
 const OUTGOING: usize = 256;
 /// Events that a slow listener may fall behind.
@@ -111,6 +114,7 @@ impl Client {
 
         let local_ips = gather::local_ips(config.allow_loopback, v4_only);
         let (stun_servers, relays) = servers(&config, &welcome).await;
+        let tcp_servers = resolve::tcp_stun_servers(&stun_servers, &relays);
         let node = NodeConfig {
             local_port: port,
             local_ips: local_ips.clone(),
@@ -126,6 +130,7 @@ impl Client {
         let local = default_ip(&local_ips);
         let socket = Arc::new(PathSocket::new(wrapped, v4_only, local, node, streams, now));
         tokio::spawn(relay_stream::run(Arc::clone(&socket), opening, tls, cancel.clone()));
+        measure_tcp(&socket, port, tcp_servers, config.keep_alive, cancel.clone());
         let transport = Arc::new(transport(&config));
         let endpoint = endpoint(&socket, &identity, &transport, runtime)?;
 
@@ -418,6 +423,26 @@ fn endpoint(
         .map_err(Error::internal)
 }
 
+/// Begins to measure how TCP is mapped, and to keep the mapping.
+fn measure_tcp(
+    socket: &Arc<PathSocket>,
+    port: u16,
+    servers: Vec<SocketAddr>,
+    interval: Duration,
+    cancel: CancellationToken,
+) {
+    match TcpPort::bind(port) {
+        Ok(port) => {
+            let socket = Arc::downgrade(socket);
+            tokio::spawn(tcp_port::keep(Arc::new(port), servers, socket, interval, cancel));
+        }
+        Err(error) => {
+            tracing::debug!(%error, "no TCP port; going on without");
+            socket.with_node(|node, now| node.set_tcp(None, now));
+        }
+    }
+}
+
 /// Waits until detection and relay have said how they stand, so that the first attempt starts with
 /// everything there is to offer.
 async fn ready(socket: &Arc<PathSocket>, events: &mut mpsc::Receiver<Event>) {
@@ -445,6 +470,18 @@ async fn ready(socket: &Arc<PathSocket>, events: &mut mpsc::Receiver<Event>) {
     };
     if tokio::time::timeout(READY_DEADLINE, wait).await.is_err() {
         tracing::debug!("detection or relay are silent; going on without");
+    }
+    let tcp = async {
+        while !socket.with_node(|node, _| node.is_tcp_known()) {
+            match events.recv().await {
+                Some(Event::Unmeasured(task)) => behaviour::measure_beside(task, socket),
+                Some(_) => {}
+                None => return,
+            }
+        }
+    };
+    if tokio::time::timeout(TCP_GRACE, tcp).await.is_err() {
+        tracing::debug!("no STUN server has answered over TCP yet; going on without");
     }
 }
 

@@ -43,8 +43,8 @@ pub(crate) async fn run(
             _ = addresses.tick() => {
                 let ips = local_ips();
                 // A host between two networks has none; what it had may come back.
-                if !ips.is_empty() {
-                    socket.with_node(|node, now| node.set_local_ips(ips, now));
+                if !ips.is_empty() && socket.with_node(|node, now| node.set_local_ips(ips, now)) {
+                    socket.moved.notify_one();
                 }
             }
             _ = traffic.tick(), if !socket.routes.is_empty() => {

@@ -40,6 +40,7 @@ mod routes;
 pub mod signaling;
 pub mod socket;
 pub mod stream;
+mod tcp_port;
 mod tls;
 mod trickle;
 
@@ -51,8 +52,8 @@ pub use events::{ClientEvent, ClientStats};
 pub use netcheck::{NetcheckConfig, NetcheckReport, netcheck};
 pub use p2p_traversal::{Path, PathKind, RelayTransport};
 pub use p2p_wire::{
-    AttemptId, IceServer, Meta, Method, NatProfile, Outcome, PeerId, Policy, Report, RoomName,
-    Secret,
+    AttemptId, IceServer, Mapping, Meta, Method, NatProfile, Outcome, PeerId, Policy, Report,
+    RoomName, Secret,
 };
 pub use rustls::pki_types::{CertificateDer, pem};
 pub use stream::Stream;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use futures_util::future::join_all;
 use p2p_traversal::relay::{Allocation, RelayLeg};
 use p2p_traversal::{Event, Node, NodeConfig, RelayConfig, RelayTransport, StreamCommand};
-use p2p_wire::{IceServer, NatProfile, NatType, Secret};
+use p2p_wire::{IceServer, NatProfile, NatType, Secret, TcpProfile};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use rustls::ClientConfig;
@@ -22,6 +22,7 @@ use crate::gather;
 use crate::relay_stream;
 use crate::resolve;
 use crate::signaling;
+use crate::tcp_port::{self, TcpPort};
 use crate::tls;
 
 /// How long a relay has to give an allocation.
@@ -119,12 +120,18 @@ pub async fn netcheck(config: NetcheckConfig) -> Result<NetcheckReport, Error> {
     let stun_v6 = resolve::stun_servers_v6(&config.stun, &offered).await;
     let (socket, local_ips) = socket().await?;
     let started = Instant::now();
+    let ways = resolve::relays(&offered).await;
+    let tcp = tokio::spawn(measure_tcp(
+        socket.local_addr().map_err(Error::internal)?.port(),
+        resolve::tcp_stun_servers(&stun, &ways),
+    ));
     let stun = stun.into_iter().filter(SocketAddr::is_ipv4).collect();
     let (nat, reachable_v6) =
         tokio::join!(detect(&socket, &local_ips, stun), reach_v6(&local_ips, stun_v6));
-    let nat = NatProfile { ipv6: reachable_v6, ..nat? };
+    let mut nat = NatProfile { ipv6: reachable_v6, ..nat? };
     let detect_ms = millis(started.elapsed());
-    let relays = check_relays(&socket, resolve::relays(&offered).await, &tls).await;
+    nat.tcp = tcp.await.map_err(Error::internal)?;
+    let relays = check_relays(&socket, ways, &tls).await;
     let by_stream = relays.iter().find(|relay| relay.ok && relay.transport != "udp");
     let blocked = nat.nat_type == NatType::UdpBlocked;
     let verdict = match by_stream {
@@ -183,6 +190,12 @@ async fn check_signaling(
     }
     check.ms = millis(started.elapsed());
     Ok((check, servers))
+}
+
+/// How TCP is mapped. `None` where no STUN server answers over it.
+async fn measure_tcp(preferred: u16, servers: Vec<SocketAddr>) -> Option<TcpProfile> {
+    let port = TcpPort::bind(preferred).ok()?;
+    tcp_port::measure(&port, &servers).await.map(|measured| measured.profile)
 }
 
 /// Detection is about IPv4's NATs, so the check's socket speaks that.

@@ -53,6 +53,18 @@ pub(crate) async fn relays(servers: &[IceServer]) -> Vec<RelayConfig> {
     ways
 }
 
+/// Where STUN may be answered over TCP: at relays that say so first, then at every STUN server.
+pub(crate) fn tcp_stun_servers(stun: &[SocketAddr], relays: &[RelayConfig]) -> Vec<SocketAddr> {
+    let over_tcp = relays.iter().filter(|relay| relay.transport == RelayTransport::Tcp);
+    let mut servers: Vec<SocketAddr> = Vec::new();
+    for server in over_tcp.map(|relay| relay.server).chain(stun.iter().copied()) {
+        if !servers.contains(&server) {
+            servers.push(server);
+        }
+    }
+    servers
+}
+
 /// The address behind `stun:host:port`, `turn:host:port?transport=udp` or `host:port`. UDP only:
 /// `turns:` and `transport=tcp` have no address here.
 pub(crate) async fn resolve(uri: &str) -> Option<SocketAddr> {

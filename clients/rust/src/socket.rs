@@ -41,6 +41,8 @@ pub struct PathSocket {
     pub(crate) routes: Routes,
     /// Rung when the node has events or another deadline.
     pub(crate) bell: Notify,
+    /// Rung when the host's addresses are others.
+    pub(crate) moved: Arc<Notify>,
 }
 
 impl PathSocket {
@@ -64,6 +66,7 @@ impl PathSocket {
             dropped: AtomicU64::new(0),
             routes: Routes::new(now),
             bell: Notify::new(),
+            moved: Arc::default(),
         }
     }
 

@@ -1,11 +1,14 @@
 //! Connectivity checks of our own (RFC 8445 §7.1.1), for pairs that `rtc-ice` checks no more.
 //!
 //! The other side's agent answers them as it answers any: they carry the attempt's credentials. They
-//! never nominate, so they change nothing there but what it knows of our addresses.
+//! never nominate, so they change nothing there but what it knows of our addresses. Over TCP, which the
+//! agent does not know, both the question and the answer are ours.
+
+use std::net::SocketAddr;
 
 use bytes::Bytes;
 use p2p_wire::IcePair;
-use stun_types::attribute::{AttributeType, RawAttribute, Username};
+use stun_types::attribute::{AttributeType, RawAttribute, Username, XorMappedAddress};
 use stun_types::message::{
     BINDING, IntegrityAlgorithm, Message, MessageClass, MessageIntegrityCredentials, MessageType,
     MessageWrite, MessageWriteExt, MessageWriteVec, ShortTermCredentials,
@@ -24,15 +27,20 @@ const PEER_REFLEXIVE: u32 = (110 << 24) | (0xffff << 8) | 255;
 pub(crate) struct Keys {
     username: String,
     password: MessageIntegrityCredentials,
+    own_username: String,
+    own_password: MessageIntegrityCredentials,
     controlling: bool,
 }
 
 impl Keys {
     pub(crate) fn new(ice: &IcePair, controlling: bool) -> Self {
         let password = ShortTermCredentials::new(ice.remote.pwd.expose().to_owned());
+        let own = ShortTermCredentials::new(ice.local.pwd.expose().to_owned());
         Self {
             username: format!("{}:{}", ice.remote.ufrag, ice.local.ufrag),
             password: MessageIntegrityCredentials::ShortTerm(password),
+            own_username: format!("{}:{}", ice.local.ufrag, ice.remote.ufrag),
+            own_password: MessageIntegrityCredentials::ShortTerm(own),
             controlling,
         }
     }
@@ -52,6 +60,26 @@ impl Keys {
         message.add_message_integrity(&self.password, IntegrityAlgorithm::Sha1).ok()?;
         message.add_fingerprint().ok()?;
         Some(message.finish().into())
+    }
+
+    /// The answer to a check of the other side's that came from `from` (RFC 8445 §7.3); `None` for
+    /// whoever does not know this attempt's credentials.
+    pub(crate) fn respond(&self, request: &[u8], from: SocketAddr) -> Option<Bytes> {
+        let request = Message::from_bytes(request).ok()?;
+        let username = request.attribute::<Username>().ok()?;
+        if request.class() != MessageClass::Request
+            || request.method() != BINDING
+            || username.username() != self.own_username
+        {
+            return None;
+        }
+        request.validate_integrity(&self.own_password).ok()?;
+        let mut response = Message::builder_success(&request, MessageWriteVec::new());
+        let mapped = XorMappedAddress::new(from, request.transaction_id());
+        response.add_attribute(&mapped).ok()?;
+        response.add_message_integrity(&self.own_password, IntegrityAlgorithm::Sha1).ok()?;
+        response.add_fingerprint().ok()?;
+        Some(response.finish().into())
     }
 
     /// Whether this is a success response by whoever has the other side's password.

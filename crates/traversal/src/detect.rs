@@ -241,13 +241,13 @@ impl Detector {
 }
 
 /// Where a server's second address is asked: on both ports, to tell by which the mapping changes.
-fn second_targets(server: SocketAddr, other: SocketAddr) -> [SocketAddr; 2] {
+pub(crate) fn second_targets(server: SocketAddr, other: SocketAddr) -> [SocketAddr; 2] {
     [SocketAddr::new(other.ip(), server.port()), other]
 }
 
 /// Whether a server may send this client to its other address (I9): both parts differ, as RFC 5780
 /// §6.1 has it, and it is no way into a network that the server itself is not in.
-fn is_plausible(server: SocketAddr, other: SocketAddr) -> bool {
+pub(crate) fn is_plausible(server: SocketAddr, other: SocketAddr) -> bool {
     server.is_ipv4() == other.is_ipv4()
         && server.ip() != other.ip()
         && server.port() != other.port()

@@ -22,6 +22,7 @@ mod budget;
 mod check;
 pub mod demux;
 pub mod detect;
+pub mod frames;
 mod framing;
 mod ice;
 pub mod liveness;
@@ -34,7 +35,9 @@ mod renewals;
 mod schedule;
 mod search;
 mod stale;
+pub mod stream_binding;
 mod stun;
+pub mod tcp_mapping;
 pub mod traffic;
 pub mod transmit;
 

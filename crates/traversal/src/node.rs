@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use p2p_nat::classify::Behaviour;
-use p2p_wire::{AttemptId, Candidate, CandidateKind, NatProfile, Report};
+use p2p_wire::{AttemptId, Candidate, CandidateKind, NatProfile, Report, TcpProfile};
 use rand::RngCore;
 
 use crate::attempt::{Attempt, AttemptConfig, Change};
@@ -85,6 +85,8 @@ pub struct Node {
     detector: Detector,
     relays: Relays,
     profile: NatProfile,
+    /// What was measured of TCP; `None` until something was said of it.
+    tcp: Option<Option<TcpProfile>>,
     attempts: HashMap<AttemptId, Attempt>,
     checks: HashMap<TransactionId, (AttemptId, Instant)>,
     transmits: VecDeque<Transmit>,
@@ -110,6 +112,7 @@ impl Node {
             detector,
             relays,
             profile: NatProfile { udp: true, ..NatProfile::default() },
+            tcp: None,
             attempts: HashMap::new(),
             checks: HashMap::new(),
             transmits: VecDeque::new(),
@@ -244,10 +247,10 @@ impl Node {
     }
 
     /// The host has these addresses from here on. What left from others is gone: everything is
-    /// gathered, measured and searched for anew.
-    pub fn set_local_ips(&mut self, ips: Vec<IpAddr>, now: Instant) {
+    /// gathered, measured and searched for anew. `false` where they are the ones it had.
+    pub fn set_local_ips(&mut self, ips: Vec<IpAddr>, now: Instant) -> bool {
         if self.config.local_ips == ips {
-            return;
+            return false;
         }
         self.config.local_ips = ips;
         let servers = std::mem::take(&mut self.config.stun_servers);
@@ -267,12 +270,25 @@ impl Node {
         }
         self.flush_relay(now);
         self.events.push_back(Event::Candidates(self.candidates()));
+        true
     }
 
     /// Takes in what fresh sockets have found out about the network ([`Event::Unmeasured`]).
     pub fn learn(&mut self, behaviour: Behaviour, now: Instant) {
         let profile = self.detector.learn(behaviour);
         self.set_profile(profile, now);
+    }
+
+    /// Says how the NAT maps TCP, or that nobody could tell.
+    pub fn set_tcp(&mut self, tcp: Option<TcpProfile>, now: Instant) {
+        if self.tcp.replace(tcp) != Some(tcp) {
+            self.set_profile(self.profile.clone(), now);
+        }
+    }
+
+    /// Whether [`Node::set_tcp`] has been called.
+    pub fn is_tcp_known(&self) -> bool {
+        self.tcp.is_some()
     }
 
     /// Begins an attempt. Its paths and verdict come as events. `false` when as many are open as
@@ -427,7 +443,8 @@ impl Node {
         self.events.extend(self.detector.take_task().map(Event::Unmeasured));
     }
 
-    fn set_profile(&mut self, profile: NatProfile, now: Instant) {
+    fn set_profile(&mut self, mut profile: NatProfile, now: Instant) {
+        profile.tcp = self.tcp.flatten();
         let moved = profile.public_address != self.profile.public_address;
         self.profile = profile.clone();
         self.events.push_back(Event::Detected(profile));

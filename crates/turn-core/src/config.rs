@@ -113,4 +113,7 @@ pub struct ServerConfig {
     pub lifetimes: Lifetimes,
     /// Which listeners answer for each other (RFC 5780). `None`: CHANGE-REQUEST is refused with 420.
     pub discovery: Option<Discovery>,
+    /// The same over TCP, where answers only name the other address: a connection has one source, so
+    /// CHANGE-REQUEST is refused with 420.
+    pub stream_discovery: Option<Discovery>,
 }

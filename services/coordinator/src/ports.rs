@@ -23,7 +23,7 @@ struct Port {
     purpose: &'static str,
 }
 
-const PORTS: [Port; 7] = [
+const PORTS: [Port; 8] = [
     Port {
         port: "8080",
         protocol: "tcp",
@@ -63,6 +63,14 @@ const PORTS: [Port; 7] = [
         flag: "--alternate-ip",
         open_to: "clients",
         purpose: "NAT discovery: with 3478, on both addresses",
+    },
+    Port {
+        port: "3479",
+        protocol: "tcp",
+        role: "relay",
+        flag: "--alternate-ip",
+        open_to: "clients",
+        purpose: "the same over TCP, where the relay listens on that",
     },
     Port {
         port: "49152-65535",

@@ -121,7 +121,7 @@ pub async fn run(args: &Args, matches: &ArgMatches) -> Result<(), Failure> {
     let mut config = config(args, matches)?;
     let renewal = config.tls.is_some().then(Renewal::new);
     let (capacity, external_ips) = (config.port_range.len(), config.external_ips.clone());
-    let configured = config.listen.len();
+    let (configured, configured_tcp) = (config.listen.len(), config.listen_tcp.len());
     let shutdown = Shutdown::new();
     shutdown.listen().map_err(|error| Failure::bug(format!("no signal handler: {error}")))?;
     let metrics = prometheus::install(VERSION).map_err(|error| Failure::bug(error.to_string()))?;
@@ -156,6 +156,7 @@ pub async fn run(args: &Args, matches: &ArgMatches) -> Result<(), Failure> {
             .listening()
             .iter()
             .filter(|listening| listening.transport == Transport::Tcp)
+            .take(configured_tcp)
             .map(|listening| listening.addr)
             .collect();
         let told = |listeners: &[SocketAddr]| registration::reachable_at(listeners, &external_ips);

@@ -29,7 +29,9 @@ impl Addresses {
         // The alternate address is there for discovery; nobody has said that it may relay.
         let streams = streams.iter().map(|listening| listening.addr);
         let configured = udp.iter().copied().take(config.listen.len());
-        let configured = &configured.chain(streams.clone()).collect::<Vec<_>>()[..];
+        let configured_streams =
+            streams.clone().take(config.listen_tcp.len() + config.listen_tls.len());
+        let configured = &configured.chain(configured_streams).collect::<Vec<_>>()[..];
         let listening: Vec<SocketAddr> = udp.iter().copied().chain(streams).collect();
         let relay_ips = if config.external_ips.is_empty() {
             from_listeners(configured, &interfaces)

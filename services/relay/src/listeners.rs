@@ -27,7 +27,10 @@ pub(crate) struct Listeners {
     /// Of the sockets, in their order: the configured ones first.
     pub(crate) addrs: Vec<SocketAddr>,
     pub(crate) discovery: Option<Discovery>,
-    /// Their numbers follow those of the sockets: TCP first, then TLS.
+    /// The same over TCP.
+    pub(crate) stream_discovery: Option<Discovery>,
+    /// Their numbers follow those of the sockets: TCP first, then TLS, then what the alternate address
+    /// added.
     pub(crate) streams: Vec<StreamListener>,
     /// Of the streams, in their order.
     pub(crate) stream_addrs: Vec<Listening>,
@@ -68,6 +71,10 @@ impl Listeners {
         for &addr in &config.listen_tls {
             listeners.open_stream(addr, Some(certificate.ok_or(RelayError::NoCertificate)?))?;
         }
+        if let Some(alternate) = config.alternate_ip {
+            let discovery = listeners.complete_streams(alternate, &config.external_ips)?;
+            listeners.stream_discovery = discovery;
+        }
         Ok(listeners)
     }
 
@@ -86,14 +93,8 @@ impl Listeners {
             let cause = format!("{primary} already listens on every address");
             return Err(unusable(cause));
         }
-        let next = primary.port().checked_add(1);
-        let next = next.ok_or_else(|| unusable("there is no port above 65535".to_owned()))?;
-        let corners = [
-            primary,
-            SocketAddr::new(primary.ip(), next),
-            SocketAddr::new(other, primary.port()),
-            SocketAddr::new(other, next),
-        ];
+        let corners = corners(primary, other);
+        let corners = corners.ok_or_else(|| unusable("there is no port above 65535".to_owned()))?;
         let advertised = [public(primary.ip(), external_ips), alternate.public];
         let mut known = [(ListenerId(0), primary); 4];
         for (place, addr) in corners.into_iter().enumerate() {
@@ -103,6 +104,42 @@ impl Listeners {
                 (ListenerId(index as u16), SocketAddr::new(advertised[place / 2], addr.port()));
         }
         Discovery::new(known).ok_or_else(|| unusable("it is the primary address".to_owned()))
+    }
+
+    /// The same over TCP, for clients to learn how their NAT maps that. `None` without a TCP listener
+    /// that has one address of the family, or where TLS has one of the ports.
+    fn complete_streams(
+        &mut self,
+        alternate: ExternalIp,
+        external_ips: &[ExternalIp],
+    ) -> Result<Option<Discovery>, RelayError> {
+        let other = alternate.local.unwrap_or(alternate.public);
+        let primary = self.stream_addrs.iter().find(|listening| {
+            listening.transport == Transport::Tcp
+                && listening.addr.is_ipv4() == other.is_ipv4()
+                && !listening.addr.ip().is_unspecified()
+        });
+        let Some(primary) = primary.map(|listening| listening.addr) else { return Ok(None) };
+        let Some(corners) = corners(primary, other) else { return Ok(None) };
+        let speaks_tls = |l: &Listening| l.transport == Transport::Tls && corners.contains(&l.addr);
+        if self.stream_addrs.iter().any(speaks_tls) {
+            return Ok(None);
+        }
+        let advertised = [public(primary.ip(), external_ips), alternate.public];
+        let mut known = [(ListenerId(0), primary); 4];
+        for (place, addr) in corners.into_iter().enumerate() {
+            let bound = self.stream_addrs.iter().position(|listening| listening.addr == addr);
+            let index = match bound {
+                Some(index) => index,
+                None => {
+                    self.open_stream(addr, None)?;
+                    self.streams.len() - 1
+                }
+            };
+            let address = SocketAddr::new(advertised[place / 2], addr.port());
+            known[place] = (self.streams[index].id, address);
+        }
+        Ok(Discovery::new(known))
     }
 
     fn open(&mut self, addr: SocketAddr) -> Result<usize, RelayError> {
@@ -130,6 +167,17 @@ impl Listeners {
     }
 }
 
+/// The primary address with its port and the one above, then the other address with the same ports.
+fn corners(primary: SocketAddr, other: IpAddr) -> Option<[SocketAddr; 4]> {
+    let next = primary.port().checked_add(1)?;
+    Some([
+        primary,
+        SocketAddr::new(primary.ip(), next),
+        SocketAddr::new(other, primary.port()),
+        SocketAddr::new(other, next),
+    ])
+}
+
 /// What clients know a local address by: it may be behind a one-to-one NAT.
 fn public(local: IpAddr, external_ips: &[ExternalIp]) -> IpAddr {
     let same_family = |ip: &&ExternalIp| ip.public.is_ipv4() == local.is_ipv4();
@@ -155,6 +203,30 @@ mod tests {
         let listeners = bind(&[&both[0], &both[1]], "127.0.0.2").unwrap();
         assert_eq!(listeners.addrs, [a, c, b, d]);
         assert!(listeners.discovery.is_some());
+    }
+
+    #[test]
+    fn over_tcp_the_alternate_address_adds_the_same_four_and_leaves_tls_its_port() {
+        let config = |listen: &str| RelayConfig {
+            listen: Vec::new(),
+            listen_tcp: vec![listen.parse().unwrap()],
+            alternate_ip: Some("127.0.0.2".parse().unwrap()),
+            ..RelayConfig::default()
+        };
+        let alone = Listeners::bind(&config("127.0.0.1:0"), None).map(|_| ()).unwrap_err();
+        assert_eq!(alone.code(), "RELAY_BAD_ALTERNATE_IP", "discovery takes UDP first of all");
+        let both = |listen: &str| {
+            let udp = vec!["127.0.0.1:0".parse().unwrap()];
+            Listeners::bind(&RelayConfig { listen: udp, ..config(listen) }, None).unwrap()
+        };
+        let listeners = both("127.0.0.1:0");
+        let addrs: Vec<_> = listeners.stream_addrs.iter().map(|l| l.addr).collect();
+        let [a, b, c, d] = addrs[..] else { panic!("{addrs:?}") };
+        assert_eq!([a.ip(), b.ip()], [ip("127.0.0.1"); 2]);
+        assert_eq!([c.ip(), d.ip()], [ip("127.0.0.2"); 2]);
+        assert_eq!([b.port(), c.port(), d.port()], [a.port() + 1, a.port(), a.port() + 1]);
+        assert!(listeners.stream_discovery.is_some());
+        assert!(both("0.0.0.0:0").stream_discovery.is_none(), "every address is one already");
     }
 
     #[test]

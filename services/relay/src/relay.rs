@@ -44,8 +44,9 @@ impl Relay {
         let certificate = config.tls.clone().filter(|_| !config.listen_tls.is_empty());
         let certificate = certificate.map(Certificate::load).transpose()?;
         let bound = Listeners::bind(&config, certificate.as_ref())?;
-        let Listeners { sockets, addrs: local_addrs, discovery, streams, stream_addrs } = bound;
-        let mut server = server(&config, &local_addrs, &stream_addrs, discovery)?;
+        let Listeners { sockets, addrs: local_addrs, streams, stream_addrs, .. } = bound;
+        let discoveries = (bound.discovery, bound.stream_discovery);
+        let mut server = server(&config, &local_addrs, &stream_addrs, discoveries)?;
         let streams = Streams::new(streams, config.streams.clone(), Shard::FIRST_CONNECTION);
         for listener in streams.listener_ids() {
             server.serve_stream(listener);
@@ -95,7 +96,7 @@ fn server(
     config: &RelayConfig,
     local_addrs: &[SocketAddr],
     streams: &[Listening],
-    discovery: Option<Discovery>,
+    (discovery, stream_discovery): (Option<Discovery>, Option<Discovery>),
 ) -> Result<Server, RelayError> {
     let Addresses { relay_ips, own } = Addresses::of(config, local_addrs, streams);
     for ip in &relay_ips {
@@ -111,6 +112,7 @@ fn server(
         limits: config.limits.clone(),
         lifetimes: Default::default(),
         discovery,
+        stream_discovery,
     };
     let mut rng = os_seeded()?;
     let mut nonce_key = [0; 32];

@@ -137,6 +137,12 @@ impl NatKind {
         }
     }
 
+    /// How the kind maps TCP. The kinds that choose a port for every destination do so with TCP too; the
+    /// others keep the port, and conntrack lets both sides' SYNs cross.
+    pub fn tcp_mapping(self) -> Dependence {
+        self.mapping().unwrap_or(Dependence::EndpointIndependent)
+    }
+
     /// How the kind filters, or `None` where no UDP passes.
     pub fn filtering(self) -> Option<Dependence> {
         match self {

@@ -1,6 +1,6 @@
 //! `p2p netcheck` behind each kind of NAT: does it name what it is behind?
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 
 use crate::cases::Case;
 use crate::nat::NatKind;
@@ -19,6 +19,7 @@ pub fn cases() -> Vec<Case> {
             let alice = Peer::new("alice", &lab, &lab.a, &services, context.programs)?;
             let seen = alice.netcheck()?;
             check(&lab.a, &seen)?;
+            check_tcp(&lab.a, &seen)?;
             let works = kind != NatKind::UdpBlocked;
             let told = |transport: &str, works: bool| {
                 let mut relays = seen.relays.iter().filter(|relay| relay.transport == transport);
@@ -77,11 +78,22 @@ fn check(site: &Site, seen: &Netcheck) -> Result<()> {
     Ok(())
 }
 
+/// The relay answers over TCP on both of its addresses.
+fn check_tcp(site: &Site, seen: &Netcheck) -> Result<()> {
+    let tcp = seen.nat.tcp.as_ref().with_context(|| format!("TCP is unknown: {seen:?}"))?;
+    let built = site.kind.tcp_mapping().to_string();
+    ensure!(tcp.mapping == built, "TCP mapping {:?}, built {built}: {seen:?}", tcp.mapping);
+    let address = tcp.public_address.as_deref().unwrap_or("none");
+    ensure!(address.starts_with(&site.public.to_string()), "TCP address {address}: {seen:?}");
+    Ok(())
+}
+
 fn describe(seen: &Netcheck) -> String {
     let (nat, ms) = (&seen.nat, seen.detect_ms);
     let ports = nat.port_allocation.as_deref().unwrap_or("no");
+    let tcp = nat.tcp.as_ref().map_or("unknown", |tcp| tcp.mapping.as_str());
     format!(
-        "{}: {} mapping, {} filtering, {ports} ports, in {ms} ms",
+        "{}: {} mapping, {} filtering, {ports} ports, in {ms} ms; TCP {tcp}",
         nat.nat_type, nat.mapping, nat.filtering
     )
 }

@@ -240,8 +240,15 @@ pub struct Nat {
     pub public_address: Option<String>,
     pub port_allocation: Option<String>,
     pub hairpin: Option<bool>,
+    pub tcp: Option<Tcp>,
     #[serde(default)]
     pub unknown_because: BTreeMap<String, String>,
+}
+
+#[derive(Debug, Deserialize)]
+pub struct Tcp {
+    pub mapping: String,
+    pub public_address: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]

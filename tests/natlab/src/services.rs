@@ -165,12 +165,10 @@ fn start_relay(lab: &Lab, programs: &Programs, turn_secret: &Path) -> Result<Run
         for port in [STUN_PORT, ALTERNATE_PORT] {
             let address = SocketAddrV4::new(address, port);
             relay.wait_until_bound(Transport::Udp, address, START_LIMIT)?;
+            relay.wait_until_bound(Transport::Tcp, address, START_LIMIT)?;
         }
     }
-    for port in [STUN_PORT, TLS_PORT] {
-        let address = SocketAddrV4::new(SERVER, port);
-        relay.wait_until_bound(Transport::Tcp, address, START_LIMIT)?;
-    }
+    relay.wait_until_bound(Transport::Tcp, SocketAddrV4::new(SERVER, TLS_PORT), START_LIMIT)?;
     Ok(relay)
 }
 

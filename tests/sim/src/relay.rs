@@ -146,6 +146,7 @@ fn server(users: &[String], lifetimes: &Lifetimes, rng: &mut StdRng) -> Server {
         limits: Limits::default(),
         lifetimes: lifetimes.clone(),
         discovery: Discovery::new(corners),
+        stream_discovery: None,
     };
     let user = |name: &String| StaticUser { name: name.clone(), password: PASSWORD.into() };
     let users = users.iter().map(user).collect();

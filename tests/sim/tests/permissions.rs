@@ -191,6 +191,7 @@ fn server() -> Server {
         limits: Limits::default(),
         lifetimes: Lifetimes::default(),
         discovery: None,
+        stream_discovery: None,
     };
     let users = vec![StaticUser { name: "alice".into(), password: "simulated".into() }];
     let own = OwnAddresses {

@@ -4,7 +4,7 @@
 use super::Server;
 use crate::addr::{FiveTuple, Now};
 use crate::counters::Reason;
-use crate::discovery::Origin;
+use crate::discovery::{Discovery, Origin};
 use crate::message::{self, Inbound, Reply};
 
 impl Server {
@@ -22,8 +22,10 @@ impl Server {
     ) {
         let mut unknown = request.unknown_attributes();
         let discovery = self.config.discovery.as_ref();
-        let plain = discovery.and_then(|d| d.origin(tuple.listener, Default::default()));
-        if plain.is_some() {
+        let plain_of = |d: Option<&Discovery>| d?.origin(tuple.listener, Default::default());
+        let over_datagrams = plain_of(discovery);
+        let plain = over_datagrams.or_else(|| plain_of(self.config.stream_discovery.as_ref()));
+        if over_datagrams.is_some() {
             unknown.retain(|&kind| kind != message::CHANGE_REQUEST);
         }
         if !unknown.is_empty() {

@@ -72,6 +72,19 @@ fn a_change_request_is_answered_from_the_address_it_asks_for() {
 }
 
 #[test]
+fn over_tcp_the_other_address_is_named_and_no_answer_comes_from_elsewhere() {
+    let mut world = World::with(|setup| setup.stream_discovery = Some(discovery(CORNERS)));
+    for listener in 0..4 {
+        world.server.serve_stream(ListenerId(listener));
+    }
+    let (from, answer) = ask(&mut world, 0, None).unwrap();
+    assert_eq!((from, address(&answer, OTHER_ADDRESS)), (0, Some(CORNERS[3].parse().unwrap())));
+    let (from, refused) = ask(&mut world, 0, Some(6)).unwrap();
+    assert_eq!(from, 0);
+    assert_eq!(&refused[..2], [0x01, 0x11], "a connection has one source");
+}
+
+#[test]
 fn a_listener_outside_the_four_answers_as_if_there_were_none() {
     let (from, answer) = ask(&mut world(), 4, None).unwrap();
     assert_eq!((from, answer.len()), (4, 32));

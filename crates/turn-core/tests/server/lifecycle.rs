@@ -135,6 +135,7 @@ fn a_configuration_nobody_could_use_is_refused_with_the_reason() {
             limits: Limits::default(),
             lifetimes: Lifetimes::default(),
             discovery: None,
+            stream_discovery: None,
         };
         Server::new(
             config,

@@ -37,6 +37,7 @@ pub(crate) struct Setup {
     pub(crate) secrets: TurnSecrets,
     pub(crate) seed: u64,
     pub(crate) discovery: Option<Discovery>,
+    pub(crate) stream_discovery: Option<Discovery>,
 }
 
 pub(crate) struct World {
@@ -74,6 +75,7 @@ impl World {
             secrets: TurnSecrets::new(vec!["north".into()]),
             seed: 7,
             discovery: None,
+            stream_discovery: None,
         };
         adjust(&mut setup);
         Self {
@@ -233,6 +235,7 @@ fn server(setup: &Setup) -> Server {
         limits: setup.limits.clone(),
         lifetimes: Lifetimes::default(),
         discovery: setup.discovery.clone(),
+        stream_discovery: setup.stream_discovery.clone(),
     };
     let policy = PeerPolicy::new(own, setup.allow.clone(), Vec::new());
     let rng = Box::new(StdRng::seed_from_u64(setup.seed));
