@@ -293,6 +293,7 @@ impl Attempts {
             ice: attempt.ice,
             remote: attempt.peer_candidates,
             remote_nat: attempt.peer_nat,
+            plan: attempt.plan,
             timeout: budget,
         };
         if !self.socket.with_node(|node, now| node.start_attempt(config, now)) {
@@ -496,8 +497,9 @@ impl Attempts {
     }
 
     fn verdict_error(&self, report: &Report) -> Error {
-        let near = self.socket.with_node(|node, _| node.profile().nat_type);
-        if near == p2p_wire::NatType::UdpBlocked && !relay_ready(&self.socket) {
+        let near = self.socket.with_node(|node, _| node.profile().clone());
+        let blocked = near.nat_type == p2p_wire::NatType::UdpBlocked && near.tcp.is_none();
+        if blocked && !relay_ready(&self.socket) {
             return udp_blocked();
         }
         let direct = report.steps.iter().any(|step| {

@@ -30,6 +30,7 @@ use crate::error::{Error, ErrorCode};
 use crate::events::{ClientEvent, ClientStats};
 use crate::gather::{self, Bound};
 use crate::identity::Identity;
+use crate::peer_streams::{self, PeerStreams};
 use crate::relay_stream::{self, RelayStreams};
 use crate::resolve;
 use crate::signaling::{self, Renewal, SignalEvent, SignalingConfig};
@@ -128,9 +129,29 @@ impl Client {
         let wrapped = runtime.wrap_udp_socket(socket).map_err(Error::internal)?;
         let (streams, opening) = RelayStreams::new();
         let local = default_ip(&local_ips);
-        let socket = Arc::new(PathSocket::new(wrapped, v4_only, local, node, streams, now));
+        let (peers, dialling) = PeerStreams::new();
+        let socket = PathSocket::new(wrapped, v4_only, local, node, streams, peers, now);
+        let socket = Arc::new(socket);
         tokio::spawn(relay_stream::run(Arc::clone(&socket), opening, tls, cancel.clone()));
-        measure_tcp(&socket, port, tcp_servers, config.keep_alive, cancel.clone());
+        match TcpPort::bind(port) {
+            Ok(port) => {
+                let port = Arc::new(port);
+                let streams = peer_streams::run(
+                    Arc::clone(&socket),
+                    Arc::clone(&port),
+                    dialling,
+                    cancel.clone(),
+                );
+                tokio::spawn(streams);
+                let (known, interval) = (Arc::downgrade(&socket), config.keep_alive);
+                let keep = tcp_port::keep(port, tcp_servers, known, interval, cancel.clone());
+                tokio::spawn(keep);
+            }
+            Err(error) => {
+                tracing::debug!(%error, "no TCP port; going on without");
+                socket.with_node(|node, now| node.set_tcp(None, now));
+            }
+        }
         let transport = Arc::new(transport(&config));
         let endpoint = endpoint(&socket, &identity, &transport, runtime)?;
 
@@ -224,7 +245,9 @@ impl Client {
     /// Connects to a peer. Tries again up to `max_retries` times where a path was not found, and as
     /// often as it takes where too many attempts were open, within `connect_timeout` in all.
     pub async fn connect(&self, peer: &PeerId, policy: Policy) -> Result<Connection, Error> {
-        if self.nat().nat_type == NatType::UdpBlocked
+        let nat = self.nat();
+        if nat.nat_type == NatType::UdpBlocked
+            && nat.tcp.is_none()
             && (policy == Policy::Direct || !may_relay(&self.inner.socket))
         {
             return Err(udp_blocked());
@@ -421,26 +444,6 @@ fn endpoint(
     let socket = Arc::clone(socket);
     Endpoint::new_with_abstract_socket(config, Some(server), socket, runtime)
         .map_err(Error::internal)
-}
-
-/// Begins to measure how TCP is mapped, and to keep the mapping.
-fn measure_tcp(
-    socket: &Arc<PathSocket>,
-    port: u16,
-    servers: Vec<SocketAddr>,
-    interval: Duration,
-    cancel: CancellationToken,
-) {
-    match TcpPort::bind(port) {
-        Ok(port) => {
-            let socket = Arc::downgrade(socket);
-            tokio::spawn(tcp_port::keep(Arc::new(port), servers, socket, interval, cancel));
-        }
-        Err(error) => {
-            tracing::debug!(%error, "no TCP port; going on without");
-            socket.with_node(|node, now| node.set_tcp(None, now));
-        }
-    }
 }
 
 /// Waits until detection and relay have said how they stand, so that the first attempt starts with

@@ -33,6 +33,7 @@ mod gather;
 mod http;
 mod identity;
 pub mod netcheck;
+mod peer_streams;
 mod ping;
 mod relay_stream;
 mod resolve;

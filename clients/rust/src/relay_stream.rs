@@ -14,7 +14,7 @@ use p2p_traversal::{StreamCommand, StreamId};
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use socket2::SockRef;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, WriteHalf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, WriteHalf};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio_rustls::TlsConnector;
@@ -28,7 +28,7 @@ const CONNECT: Duration = Duration::from_secs(10);
 /// How long what was sent may stay without an answer of the other end's kernel.
 const UNACKNOWLEDGED: Duration = Duration::from_secs(10);
 /// Messages that wait for a stream: more would only come late, and QUIC is to notice.
-const WAITING: usize = 256;
+pub(crate) const WAITING: usize = 256;
 /// Messages that one write takes together.
 const BATCH: usize = 64;
 /// Bytes of one read.
@@ -113,7 +113,7 @@ async fn serve(
             let (mut read, write) = tokio::io::split(stream);
             socket.with_node(|node, now| node.stream_opened(id, now));
             // It goes on for a goodbye after the reader has been cancelled.
-            tokio::spawn(write_all(write, queue));
+            tokio::spawn(write_and_close(write, queue));
             tokio::select! {
                 reason = read_all(&socket, id, &mut read) => reason,
                 () = cancel.cancelled() => return,
@@ -159,7 +159,16 @@ async fn read_all(
     }
 }
 
-async fn write_all(mut stream: WriteHalf<Box<dyn Wire>>, mut queue: mpsc::Receiver<Bytes>) {
+async fn write_and_close(mut stream: WriteHalf<Box<dyn Wire>>, queue: mpsc::Receiver<Bytes>) {
+    write_all(&mut stream, queue).await;
+    let _ = stream.shutdown().await;
+}
+
+/// Writes until the queue ends or the stream does.
+pub(crate) async fn write_all(
+    stream: &mut (impl AsyncWrite + Unpin),
+    mut queue: mpsc::Receiver<Bytes>,
+) {
     let mut messages = Vec::with_capacity(BATCH);
     let mut bytes = BytesMut::new();
     while queue.recv_many(&mut messages, BATCH).await > 0 {
@@ -170,11 +179,10 @@ async fn write_all(mut stream: WriteHalf<Box<dyn Wire>>, mut queue: mpsc::Receiv
             return;
         }
     }
-    let _ = stream.shutdown().await;
 }
 
 /// Packets leave at once, and a dead path is noticed.
-fn tune(stream: &TcpStream) {
+pub(crate) fn tune(stream: &TcpStream) {
     // Without either it still works, later and slower.
     let _ = stream.set_nodelay(true);
     #[cfg(any(target_os = "linux", target_os = "android"))]

@@ -157,6 +157,13 @@ impl Routes {
         table.sources.get(&(leg, source)).cloned()
     }
 
+    /// The route of an attempt's peer.
+    pub(crate) fn of(&self, attempt: &AttemptId) -> Option<Arc<Route>> {
+        let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
+        let peer = table.attempts.get(attempt).and_then(|key| table.peers.get(key))?;
+        table.routes.get(&peer.virtual_addr).cloned()
+    }
+
     /// What an attempt's connection has counted so far.
     pub(crate) fn set_counted(&self, attempt: &AttemptId, counted: Counters) {
         let table = self.table.read().unwrap_or_else(PoisonError::into_inner);

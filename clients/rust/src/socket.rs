@@ -15,16 +15,17 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use futures_util::task::AtomicWaker;
-use p2p_traversal::{Event, Input, Node, StreamId, Via};
+use p2p_traversal::{Event, Input, Node, PeerStreamId, StreamId, Via};
 use quinn::udp::{RecvMeta, Transmit};
 use quinn::{AsyncUdpSocket, UdpPoller};
 use tokio::sync::Notify;
 
+use crate::peer_streams::PeerStreams;
 use crate::relay_stream::RelayStreams;
 use crate::routes::{Leg, Route, Routes};
 
-/// Relayed datagrams that wait for QUIC to read them.
-const MAX_RELAYED: usize = 4096;
+/// Datagrams from relay and TCP that wait for QUIC to read them.
+const MAX_WAITING: usize = 4096;
 
 /// See the module.
 pub struct PathSocket {
@@ -33,10 +34,11 @@ pub struct PathSocket {
     default_ip: IpAddr,
     node: Mutex<Node>,
     events: Mutex<VecDeque<Event>>,
-    relayed: Mutex<VecDeque<(SocketAddr, Bytes)>>,
+    waiting: Mutex<VecDeque<(SocketAddr, Bytes)>>,
     /// QUIC's reader: what a stream brings does not wake it otherwise.
     reader: AtomicWaker,
     pub(crate) streams: RelayStreams,
+    pub(crate) peers: PeerStreams,
     dropped: AtomicU64,
     pub(crate) routes: Routes,
     /// Rung when the node has events or another deadline.
@@ -52,6 +54,7 @@ impl PathSocket {
         default_ip: IpAddr,
         node: Node,
         streams: RelayStreams,
+        peers: PeerStreams,
         now: Instant,
     ) -> Self {
         Self {
@@ -60,9 +63,10 @@ impl PathSocket {
             default_ip,
             node: Mutex::new(node),
             events: Mutex::default(),
-            relayed: Mutex::default(),
+            waiting: Mutex::default(),
             reader: AtomicWaker::new(),
             streams,
+            peers,
             dropped: AtomicU64::new(0),
             routes: Routes::new(now),
             bell: Notify::new(),
@@ -95,12 +99,20 @@ impl PathSocket {
 
     /// Takes in what a stream to the relay has brought.
     pub(crate) fn receive_stream(&self, id: StreamId, bytes: &[u8]) {
-        let inputs = self.with_node(|node, now| node.stream_received(id, bytes, now));
+        self.take_in(self.with_node(|node, now| node.stream_received(id, bytes, now)));
+    }
+
+    /// Takes in what a TCP connection with a peer has brought.
+    pub(crate) fn receive_peer_stream(&self, id: PeerStreamId, bytes: &[u8]) {
+        self.take_in(self.with_node(|node, now| node.peer_stream_received(id, bytes, now)));
+    }
+
+    fn take_in(&self, inputs: Vec<Input>) {
         if inputs.is_empty() {
             return;
         }
         for input in inputs {
-            self.keep_relayed(input);
+            self.keep_for_reader(input);
         }
         self.reader.wake();
     }
@@ -138,6 +150,11 @@ impl PathSocket {
         while let Some(command) = node.poll_stream_command() {
             self.streams.execute(command);
         }
+        while let Some(command) = node.poll_peer_stream_command() {
+            if !self.peers.execute(command) {
+                self.dropped.fetch_add(1, Ordering::Relaxed);
+            }
+        }
         drop(node);
         self.bell.notify_one();
     }
@@ -153,6 +170,10 @@ impl PathSocket {
         match via {
             Via::Socket(local) => self.send(Some(local), remote, &last),
             Via::Relay => node.send_relayed(remote, &last, Instant::now()),
+            // Where TCP has lost something it says it again by itself.
+            Via::Stream(id) => {
+                self.peers.send(id, &last);
+            }
         }
     }
 
@@ -195,7 +216,7 @@ impl PathSocket {
             let data = quic
                 || self.with_node(|node, now| {
                     let input = node.handle_datagram(local, remote, &buffer[start..end], now);
-                    self.keep_relayed(input)
+                    self.keep_for_reader(input)
                 });
             if data {
                 buffer.copy_within(start..end, kept);
@@ -220,32 +241,39 @@ impl PathSocket {
         }
     }
 
-    /// Puts relayed data where QUIC finds it; returns whether the datagram itself is QUIC's.
-    fn keep_relayed(&self, input: Input) -> bool {
-        let (peer, payload) = match input {
+    /// Puts data that did not come straight to the socket where QUIC finds it; returns whether the
+    /// datagram itself is QUIC's.
+    fn keep_for_reader(&self, input: Input) -> bool {
+        let (route, leg, payload) = match input {
             Input::Data => return true,
             Input::Consumed => return false,
-            Input::Relayed { peer, payload } => (peer, payload),
+            Input::Relayed { peer, payload } => {
+                (self.routes.from(Leg::Relay, peer), Leg::Relay, payload)
+            }
+            // It is a direct way like those through the UDP socket.
+            Input::Streamed { attempt, payload } => {
+                (self.routes.of(&attempt), Leg::Socket, payload)
+            }
         };
-        let Some(route) = self.routes.from(Leg::Relay, peer) else {
+        let Some(route) = route else {
             self.dropped.fetch_add(1, Ordering::Relaxed);
             return false;
         };
-        self.routes.note_received(&route, Leg::Relay, Instant::now());
-        let mut relayed = self.relayed.lock().unwrap_or_else(PoisonError::into_inner);
-        if relayed.len() < MAX_RELAYED {
-            relayed.push_back((route.virtual_addr, payload));
+        self.routes.note_received(&route, leg, Instant::now());
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        if waiting.len() < MAX_WAITING {
+            waiting.push_back((route.virtual_addr, payload));
         } else {
             self.dropped.fetch_add(1, Ordering::Relaxed);
         }
         false
     }
 
-    fn take_relayed(&self, bufs: &mut [IoSliceMut<'_>], meta: &mut [RecvMeta]) -> usize {
-        let mut relayed = self.relayed.lock().unwrap_or_else(PoisonError::into_inner);
+    fn take_waiting(&self, bufs: &mut [IoSliceMut<'_>], meta: &mut [RecvMeta]) -> usize {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         let mut count = 0;
         for (buffer, meta) in bufs.iter_mut().zip(meta) {
-            let Some((addr, payload)) = relayed.pop_front() else { break };
+            let Some((addr, payload)) = waiting.pop_front() else { break };
             let len = payload.len().min(buffer.len());
             buffer[..len].copy_from_slice(&payload[..len]);
             *meta = RecvMeta { addr, len, stride: len, ecn: None, dst_ip: None };
@@ -287,6 +315,14 @@ impl AsyncUdpSocket for PathSocket {
                 });
                 Ok(())
             }
+            Via::Stream(id) => {
+                for datagram in transmit.contents.chunks(size) {
+                    if !self.peers.send(id, datagram) {
+                        self.dropped.fetch_add(1, Ordering::Relaxed);
+                    }
+                }
+                Ok(())
+            }
         }
     }
 
@@ -298,7 +334,7 @@ impl AsyncUdpSocket for PathSocket {
     ) -> Poll<io::Result<usize>> {
         self.reader.register(cx.waker());
         loop {
-            let count = self.take_relayed(bufs, meta);
+            let count = self.take_waiting(bufs, meta);
             if count > 0 {
                 return Poll::Ready(Ok(count));
             }

@@ -16,7 +16,7 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio_util::sync::CancellationToken;
 
 use crate::socket::PathSocket;
@@ -28,12 +28,16 @@ const RETRY: Duration = Duration::from_secs(60);
 /// The least time between two measurements.
 const LEAST_GAP: Duration = Duration::from_secs(2);
 
+/// Connections that wait to be taken.
+const BACKLOG: i32 = 64;
+
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct TcpPort {
     port: u16,
-    /// Holds the port as long as this is there.
-    _holder: Socket,
+    v4: TcpListener,
+    /// Where the host has IPv6, and nobody else this port of it.
+    v6: Option<TcpListener>,
 }
 
 impl TcpPort {
@@ -43,10 +47,29 @@ impl TcpPort {
         let any = |port| SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));
         // Who shares a port shares what comes to it: the number must be nobody's.
         let free = TcpSocket::new_v4()?.bind(any(preferred)).is_ok();
-        let holder = bound(any(if free { preferred } else { 0 }))?;
-        let local = holder.local_addr()?.as_socket();
-        let port = local.ok_or_else(|| io::Error::other("a TCP socket without a port"))?.port();
-        Ok(Self { port, _holder: holder })
+        let v4 = listen(any(if free { preferred } else { 0 }))?;
+        let port = v4.local_addr()?.port();
+        let v6 = listen(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port))).ok();
+        Ok(Self { port, v4, v6 })
+    }
+
+    /// The next connection that comes in.
+    pub(crate) async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
+        let v6 = async {
+            match &self.v6 {
+                Some(v6) => v6.accept().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            accepted = self.v4.accept() => accepted,
+            accepted = v6 => accepted,
+        }
+    }
+
+    /// Connects from the port.
+    pub(crate) async fn connect(&self, to: SocketAddr) -> io::Result<TcpStream> {
+        self.socket_to(to)?.connect(to).await
     }
 
     /// A socket that connects to such an address from the port.
@@ -58,6 +81,12 @@ impl TcpPort {
         let socket = bound(from)?;
         Ok(TcpSocket::from_std_stream(socket.into()))
     }
+}
+
+fn listen(local: SocketAddr) -> io::Result<TcpListener> {
+    let socket = bound(local)?;
+    socket.listen(BACKLOG)?;
+    TcpListener::from_std(socket.into())
 }
 
 /// A socket that shares its port with the others of this client's.
@@ -110,7 +139,7 @@ pub(crate) async fn measure(port: &TcpPort, servers: &[SocketAddr]) -> Option<Me
 }
 
 async fn connect_and_ask(port: &TcpPort, server: SocketAddr) -> io::Result<(TcpStream, Seen)> {
-    let mut stream = port.socket_to(server)?.connect(server).await?;
+    let mut stream = port.connect(server).await?;
     // Without a goodbye the addresses are free at once, for the next measurement.
     stream.set_zero_linger()?;
     let seen = ask(&mut stream).await?;
@@ -150,7 +179,8 @@ pub(crate) async fn keep(
             let measured = measure(&port, &servers).await;
             tracing::debug!(tcp = ?measured.as_ref().map(|m| m.profile), "TCP is measured");
             let Some(socket) = socket.upgrade() else { return };
-            socket.with_node(|node, now| node.set_tcp(measured.as_ref().map(|m| m.profile), now));
+            let told = measured.as_ref().map(|measured| (port.port, measured.profile));
+            socket.with_node(|node, now| node.set_tcp(told, now));
             drop(socket);
             let changed = async {
                 match measured {
@@ -196,7 +226,7 @@ mod tests {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let server = listener.local_addr().unwrap();
         let port = TcpPort::bind(0).unwrap();
-        let one = port.socket_to(server).unwrap().connect(server).await.unwrap();
+        let one = port.connect(server).await.unwrap();
         assert_eq!(one.local_addr().unwrap().port(), port.port);
         let other = TcpPort::bind(port.port).unwrap();
         assert_ne!(other.port, port.port);

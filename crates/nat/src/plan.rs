@@ -101,7 +101,8 @@ pub fn plan(pair: &Pair<'_>) -> Vec<PlanStep> {
         // A client that punches TCP tells how its TCP is mapped.
         if caller.tcp.is_some() && callee.tcp.is_some() {
             let fit = fit::tcp_punch(caller, callee);
-            let at_once = udp_chance < LIKELY || fit::port_restricted(caller, callee);
+            let unanswered = fit::udp_is_unanswered(caller) || fit::udp_is_unanswered(callee);
+            let at_once = udp_chance < LIKELY || unanswered || fit::port_restricted(caller, callee);
             let after = if at_once { 0 } else { AFTER_UDP_MS };
             let chance = recorded(Method::TcpHolePunch, fit);
             steps.push(step(Method::TcpHolePunch, fit.tactic, chance, after));

@@ -7,6 +7,7 @@
 
 mod further;
 mod keep;
+mod streams;
 mod verdict;
 
 use std::collections::VecDeque;
@@ -14,19 +15,24 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use p2p_wire::{AttemptId, Candidate, CandidateKind, IcePair, Method, NatProfile, NatType};
-use p2p_wire::{Outcome, PeerId, Policy, Report, limits};
+use p2p_wire::{Outcome, PeerId, PlanStep, Policy, Report, Transport, limits};
 use rand::RngCore;
 use rtc_shared::error::Error;
 
 use crate::budget::Budget;
+use crate::check::Keys;
 use crate::ice::{Check, IceAgent, Pair};
 use crate::liveness::{Abandoned, Consent, SILENCE};
 use crate::path::{Path, PathKind, Through, Usable, Via, choose};
+use crate::peer_streams::PeerStreams;
 use crate::quality::Quality;
 use crate::schedule;
 use crate::search::Search;
 use crate::stun::{self, Class};
+use crate::tcp_punch::TcpPunch;
 use crate::traffic::Traffic;
+
+pub(crate) use streams::StreamWork;
 
 /// Addresses that are learnt from the other side's checks. Two NATs that map by destination and let
 /// anybody in show each other a new address with every check that goes to the last one.
@@ -68,6 +74,9 @@ pub struct AttemptConfig {
     pub remote: Vec<Candidate>,
     /// The other side's network.
     pub remote_nat: Option<NatProfile>,
+    /// What to try. Dialling and punching over UDP go without saying; TCP is punched where there is a
+    /// step for it.
+    pub plan: Vec<PlanStep>,
     /// How long the attempt may take.
     pub timeout: Duration,
 }
@@ -88,6 +97,14 @@ pub(crate) struct Attempt {
     config: AttemptConfig,
     agent: IceAgent,
     search: Search,
+    keys: Keys,
+    punch: Option<TcpPunch>,
+    streams: PeerStreams,
+    stream_work: VecDeque<StreamWork>,
+    /// When the first TCP connection was there.
+    stream_seen: Option<Duration>,
+    /// Where this side takes TCP connections.
+    tcp_hosts: Vec<SocketAddr>,
     /// Checks of the search's that wait to be sent.
     outbox: VecDeque<Check>,
     quality: Quality,
@@ -143,6 +160,12 @@ impl Attempt {
         let mut attempt = Self {
             agent,
             search,
+            keys: Keys::new(&config.ice, config.controlling),
+            punch: streams::punch(&config, now),
+            streams: PeerStreams::default(),
+            stream_work: VecDeque::new(),
+            stream_seen: None,
+            tcp_hosts: Vec::new(),
             outbox: VecDeque::new(),
             quality: Quality::new(now),
             near,
@@ -202,6 +225,10 @@ impl Attempt {
         if !allowed(self.config.policy, relay) {
             return;
         }
+        if candidate.transport == Transport::Tcp {
+            self.tcp_hosts.push(candidate.address);
+            return;
+        }
         if relay {
             self.local_relay = Some(candidate.address);
         }
@@ -222,6 +249,11 @@ impl Attempt {
             || !probeable(candidate.address.ip())
         {
             return false;
+        }
+        if candidate.transport == Transport::Tcp {
+            self.remotes += 1;
+            self.add_tcp_remote(candidate, now);
+            return true;
         }
         if relay {
             self.remote_relay = Some(candidate.address);
@@ -314,7 +346,8 @@ impl Attempt {
             let unreported = self.reported.is_none();
             let deadline = self.started + self.config.timeout;
             let next = self.next_round.min(self.next_opening);
-            let next = self.search.poll_timeout().map_or(next, |search| next.min(search));
+            let others = self.search.poll_timeout().into_iter().chain(self.streams_due());
+            let next = others.fold(next, Instant::min);
             if unreported { next.min(deadline) } else { next }
         })
     }
@@ -329,6 +362,7 @@ impl Attempt {
         if self.search.poll_timeout().is_some_and(|due| due <= now) {
             self.look_further(now, rng);
         }
+        self.work_on_streams(now, rng);
     }
 
     /// Checks every pair that has not settled, or the one in use.
@@ -405,7 +439,9 @@ impl Attempt {
             self.unanswered = None;
             changes.push(Change::Path(path));
         }
+        let had_direct = self.active.is_some_and(|active| !active.is_relayed());
         self.active = path;
+        self.review_punch(had_direct, now);
         self.note(&pairs, now);
         let sources = self.remote_addresses();
         if sources.len() != self.known_sources {
@@ -454,7 +490,8 @@ impl Attempt {
             pairs.map(|p| self.usable_pair(p)).collect()
         };
         let trusted = |usable: &Usable| !self.abandoned.holds(&usable.path);
-        let answered = ways(true);
+        let mut answered = ways(true);
+        answered.extend(self.streams.usable());
         // While a relayed way is silent, one that has answered meanwhile is better, whatever its rank:
         // the relay of a peer that has moved is another now.
         let silent_since = self.unanswered.filter(|_| self.active.is_some_and(|a| a.is_relayed()));
@@ -553,7 +590,9 @@ impl Attempt {
         let Some(path) = self.active else { return };
         let age = now.saturating_duration_since(self.started);
         self.connected.get_or_insert(age);
-        if !self.pair_of(&path, pairs).is_some_and(|pair| pair.answered) {
+        // A TCP connection that is used has proven itself.
+        let stream = matches!(path.via, Via::Stream(_));
+        if !stream && !self.pair_of(&path, pairs).is_some_and(|pair| pair.answered) {
             return;
         }
         self.verified = true;

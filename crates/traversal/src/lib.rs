@@ -13,6 +13,9 @@
 //! Where UDP does not reach the relay the node asks for a stream ([`Node::poll_stream_command`]),
 //! writes to it ([`Node::poll_stream_write`]) and hears from it ([`Node::stream_received`]).
 //!
+//! TCP connections with peers, which cross where UDP does not, are asked for the same way
+//! ([`Node::poll_peer_stream_command`]).
+//!
 //! Nothing here reads a clock, opens a socket or spawns a task.
 #![warn(missing_docs)]
 
@@ -28,6 +31,7 @@ mod ice;
 pub mod liveness;
 pub mod node;
 pub mod path;
+mod peer_streams;
 pub mod quality;
 pub mod relay;
 mod relays;
@@ -38,12 +42,14 @@ mod stale;
 pub mod stream_binding;
 mod stun;
 pub mod tcp_mapping;
+mod tcp_punch;
 pub mod traffic;
 pub mod transmit;
 
 pub use attempt::AttemptConfig;
-pub use node::{Event, Input, Node, NodeConfig};
+pub use node::{Event, Input, Node, NodeConfig, PeerStreamCommand};
 pub use path::{Path, PathKind, Via};
+pub use peer_streams::PeerStreamId;
 pub use relay::{RelayConfig, RelayTransport};
 pub use relays::{StreamCommand, StreamId};
 pub use transmit::Transmit;

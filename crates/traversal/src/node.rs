@@ -1,12 +1,14 @@
 //! Everything that one client's socket takes part in.
 
+mod peer_streams;
+
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use p2p_nat::classify::Behaviour;
-use p2p_wire::{AttemptId, Candidate, CandidateKind, NatProfile, Report, TcpProfile};
+use p2p_wire::{AttemptId, Candidate, CandidateKind, NatProfile, Report, Transport};
 use rand::RngCore;
 
 use crate::attempt::{Attempt, AttemptConfig, Change};
@@ -19,6 +21,9 @@ use crate::relays::{Relays, StreamCommand, StreamId};
 use crate::stun::{self, Class, TransactionId};
 use crate::traffic::Traffic;
 use crate::transmit::Transmit;
+use peer_streams::Tcp;
+
+pub use peer_streams::PeerStreamCommand;
 
 /// Attempts that may be open at once, their connections included.
 pub const MAX_ATTEMPTS: usize = 256;
@@ -56,6 +61,13 @@ pub enum Input {
         /// The data.
         payload: Bytes,
     },
+    /// It carried data of this attempt's peer over a TCP connection.
+    Streamed {
+        /// The attempt.
+        attempt: AttemptId,
+        /// The data.
+        payload: Bytes,
+    },
 }
 
 /// What the node has to tell.
@@ -85,8 +97,7 @@ pub struct Node {
     detector: Detector,
     relays: Relays,
     profile: NatProfile,
-    /// What was measured of TCP; `None` until something was said of it.
-    tcp: Option<Option<TcpProfile>>,
+    tcp: Tcp,
     attempts: HashMap<AttemptId, Attempt>,
     checks: HashMap<TransactionId, (AttemptId, Instant)>,
     transmits: VecDeque<Transmit>,
@@ -112,7 +123,7 @@ impl Node {
             detector,
             relays,
             profile: NatProfile { udp: true, ..NatProfile::default() },
-            tcp: None,
+            tcp: Tcp::default(),
             attempts: HashMap::new(),
             checks: HashMap::new(),
             transmits: VecDeque::new(),
@@ -166,6 +177,7 @@ impl Node {
             }
         }
         self.checks.retain(|_, (_, sent)| now.saturating_duration_since(*sent) < CHECK_LIFETIME);
+        self.expire_strangers(now);
         self.flush_relay(now);
     }
 
@@ -174,7 +186,7 @@ impl Node {
         let detector = self.detector.poll_timeout();
         let relay = self.relays.poll_timeout();
         let attempts = self.attempts.values().filter_map(Attempt::poll_timeout);
-        attempts.chain(relay).fold(detector, Instant::min)
+        attempts.chain(relay).chain(self.tcp.poll_timeout()).fold(detector, Instant::min)
     }
 
     /// The next datagram to send.
@@ -279,18 +291,6 @@ impl Node {
         self.set_profile(profile, now);
     }
 
-    /// Says how the NAT maps TCP, or that nobody could tell.
-    pub fn set_tcp(&mut self, tcp: Option<TcpProfile>, now: Instant) {
-        if self.tcp.replace(tcp) != Some(tcp) {
-            self.set_profile(self.profile.clone(), now);
-        }
-    }
-
-    /// Whether [`Node::set_tcp`] has been called.
-    pub fn is_tcp_known(&self) -> bool {
-        self.tcp.is_some()
-    }
-
     /// Begins an attempt. Its paths and verdict come as events. `false` when as many are open as
     /// may be.
     pub fn start_attempt(&mut self, config: AttemptConfig, now: Instant) -> bool {
@@ -313,6 +313,7 @@ impl Node {
             attempt.handle_timeout(now, &mut *self.rng);
         }
         self.after(&id, now);
+        self.claim_strangers(now);
         self.flush_relay(now);
         true
     }
@@ -325,6 +326,7 @@ impl Node {
             return;
         }
         if attempt.uses_relay()
+            && candidate.transport == Transport::Udp
             && let Some(relay) = self.relays.leg()
         {
             relay.permit(candidate.address, now);
@@ -350,6 +352,7 @@ impl Node {
     /// Forgets an attempt: its connection is closed.
     pub fn end_attempt(&mut self, id: &AttemptId, now: Instant) {
         self.attempts.remove(id);
+        self.close_streams(Some(id));
         self.checks.retain(|_, (owner, _)| owner != id);
         if let Some(relay) = self.relays.leg() {
             let wanted: HashSet<_> =
@@ -406,6 +409,7 @@ impl Node {
         }
         let relayed = self.relays.relayed();
         candidates.extend(relayed.map(|addr| Candidate::udp(CandidateKind::Relay, addr)));
+        candidates.extend(self.tcp_candidates());
         candidates
     }
 
@@ -432,6 +436,7 @@ impl Node {
     /// Gives the allocation back.
     pub fn close(&mut self, now: Instant) {
         self.attempts.clear();
+        self.close_streams(None);
         self.relays.close(now);
         self.flush_transmits();
     }
@@ -444,7 +449,7 @@ impl Node {
     }
 
     fn set_profile(&mut self, mut profile: NatProfile, now: Instant) {
-        profile.tcp = self.tcp.flatten();
+        profile.tcp = self.tcp.profile();
         let moved = profile.public_address != self.profile.public_address;
         self.profile = profile.clone();
         self.events.push_back(Event::Detected(profile));
@@ -504,6 +509,7 @@ impl Node {
         let changes = attempt.review(now);
         let openings = attempt.take_openings(now);
         let doubts = attempt.take_doubt();
+        let work: Vec<_> = std::iter::from_fn(|| attempt.poll_stream()).collect();
         for (via, check) in checks {
             if let Some((Class::Request, transaction)) = stun::peek(&check.payload)
                 && self.checks.len() < MAX_CHECKS
@@ -512,6 +518,7 @@ impl Node {
             }
             self.transmit(via, check.remote, check.payload, now);
         }
+        self.do_stream_work(id, work, now);
         for path in openings {
             self.keep_open(&path, now);
         }
@@ -540,6 +547,8 @@ impl Node {
                     relay.send(remote, &payload, now);
                 }
             }
+            // Checks go over connections as frames, and no mapping of theirs has to be kept open.
+            Via::Stream(_) => {}
         }
     }
 
@@ -548,7 +557,7 @@ impl Node {
             return;
         }
         if let Some(relay) = self.relays.leg() {
-            for candidate in remotes {
+            for candidate in remotes.iter().filter(|c| c.transport == Transport::Udp) {
                 relay.permit(candidate.address, now);
             }
         }

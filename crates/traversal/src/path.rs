@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use p2p_wire::Method;
 
+use crate::peer_streams::PeerStreamId;
+
 /// Whether a relay is on the path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum PathKind {
@@ -21,6 +23,8 @@ pub enum Via {
     Socket(IpAddr),
     /// Through this host's allocation at the relay.
     Relay,
+    /// Over a TCP connection with the peer.
+    Stream(PeerStreamId),
 }
 
 /// A usable way to the peer.

@@ -219,9 +219,18 @@ impl fmt::Display for NatKind {
 /// port-restricted or symmetric by relay, and everything more lenient directly.
 ///
 /// Behind one carrier's NAT both have its one address: they meet where it hairpins.
+///
+/// Where one lets no UDP through there is TCP, which takes a known port on both sides, or a side that
+/// can be dialled.
 pub fn expected_path(one: NatKind, other: NatKind) -> Path {
     if one == other && one.shared_hairpin() == Some(false) {
         return Path::Relay;
+    }
+    if one.mapping().is_none() || other.mapping().is_none() {
+        let known_port = |kind: NatKind| kind.tcp_mapping() == Dependence::EndpointIndependent;
+        let is_open = one == NatKind::Open || other == NatKind::Open;
+        let met = is_open || (known_port(one) && known_port(other));
+        return if met { Path::Direct } else { Path::Relay };
     }
     let unknown_port = |kind: NatKind| kind.mapping() != Some(Dependence::EndpointIndependent);
     let filters_by_port =

@@ -1,5 +1,5 @@
-//! Hosts whose firewall lets no UDP through: they meet everybody by a relay over TCP, and are told so
-//! where that is blocked too.
+//! Hosts whose firewall lets no UDP through: they meet over TCP whoever has a port that is known or can
+//! be dialled, everybody else by a relay over TCP, and are told so where that is blocked too.
 
 use std::io::Write as _;
 
@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result, ensure};
 
 use crate::cases::{self, Case};
 use crate::cell::start_echo;
+use crate::fabric::Weather;
 use crate::nat::{NatKind, Path};
 use crate::peer::{Peer, random_bytes};
 use crate::services::Services;
@@ -20,16 +21,56 @@ const EXIT_RELAYED: i32 = 5;
 const PAYLOAD: usize = 300_000;
 
 pub fn cases() -> Vec<Case> {
-    let pairs = [NatKind::Open, NatKind::Symmetric, NatKind::UdpBlocked].map(|other| {
-        let name = format!("a host without UDP meets one that is {other} by a relay over TCP");
-        Case::new(name, move |context| relayed(context, other, &[]))
+    let over_tcp = [
+        NatKind::Open,
+        NatKind::FullCone,
+        NatKind::AddressRestricted,
+        NatKind::PortRestricted,
+        NatKind::DoubleNat,
+        NatKind::UdpBlocked,
+    ];
+    let over_tcp = over_tcp.map(|other| {
+        let name = format!("a host without UDP meets one that is {other} over TCP");
+        Case::new(name, move |context| direct(context, NatKind::UdpBlocked, other))
     });
+    let called = Case::new("a host without UDP is met over TCP by one that is open", |context| {
+        direct(context, NatKind::Open, NatKind::UdpBlocked)
+    });
+    let relay = NatKind::Symmetric;
+    let name = format!("a host without UDP meets one that is {relay} by a relay over TCP");
+    let pairs = [Case::new(name, move |context| relayed(context, relay, &[]))];
     let only_443 = Case::new("a host without UDP and with TCP 443 alone meets by TLS", |context| {
         relayed(context, NatKind::PortRestricted, &[3478])
     });
     let no_path =
         Case::new("a host without UDP or a relay gets a clear verdict", no_path_and_a_reason);
-    pairs.into_iter().chain([only_443, no_path]).collect()
+    over_tcp.into_iter().chain([called]).chain(pairs).chain([only_443, no_path]).collect()
+}
+
+/// Connected over TCP and not by the relay: by the program's words and by the segment's count.
+fn direct(context: &cases::Context<'_>, caller: NatKind, listener: NatKind) -> Result<String> {
+    let lab = Lab::build_in(Weather::FAR, caller, listener, context.folder)?;
+    let services = Services::start(&lab, context.programs)?;
+    let alice = Peer::new("alice", &lab, &lab.a, &services, context.programs)?;
+    let bob = Peer::new("bob", &lab, &lab.b, &services, context.programs)?;
+    let (_echo, target) = start_echo(&lab, &lab.b, context)?;
+    let _listening = bob.listen(&target)?;
+
+    let ping = alice.ping(bob.id, 100)?;
+    let words = ping.finished.last_words();
+    ensure!(ping.code == 0, "exit code {}: {words}", ping.code);
+    let summary = ping.summary.as_ref().context("no summary")?;
+    ensure!(summary.method == "tcp-hole-punch", "method {}: {words}", summary.method);
+    let took = summary.direct_ms.context("no time to the direct path")?;
+
+    let before = lab.bytes_between_sites()?;
+    let payload = random_bytes(PAYLOAD)?;
+    let (echoed, moved) = alice.pipe(bob.id, |pipe| Ok(pipe.write_all(&payload)?))?;
+    ensure!(echoed == payload, "the echo of {PAYLOAD} bytes differs ({} came)", echoed.len());
+    let direct = lab.bytes_between_sites()? - before;
+    ensure!(direct > PAYLOAD as u64, "{direct} bytes went straight of {PAYLOAD}, there and back");
+    lab.switch.check()?;
+    Ok(format!("direct after {took} ms, {PAYLOAD} bytes there and back in {moved:?}"))
 }
 
 /// Drops what the host sends to these TCP ports, in the host itself.

@@ -151,6 +151,7 @@ impl Coordinator {
                 ice,
                 remote: other.candidates.clone(),
                 remote_nat: other.profile.clone(),
+                plan: Vec::new(),
                 timeout: ATTEMPT_TIMEOUT,
             };
             self.post(

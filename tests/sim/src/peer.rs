@@ -150,7 +150,7 @@ impl Peer {
         now: Instant,
     ) {
         let (leg, from, payload) = match self.node.handle_datagram(local, from, payload, now) {
-            Input::Consumed => return,
+            Input::Consumed | Input::Streamed { .. } => return,
             Input::Data => (Leg::Socket, from, payload.clone()),
             Input::Relayed { peer, payload } => (Leg::Relay, peer, payload),
         };
@@ -183,6 +183,8 @@ impl Peer {
             Via::Socket(local) => {
                 Some((SocketAddr::new(local, PEER_PORT), path.remote, payload.clone()))
             }
+            // Nobody has told of TCP here.
+            Via::Stream(_) => None,
             Via::Relay => {
                 self.node.send_relayed(path.remote, payload, now);
                 None

@@ -28,6 +28,12 @@ pub(super) fn udp(profile: &NatProfile) -> bool {
     }
 }
 
+/// Whether no answer has come over UDP so far, and nobody has given up waiting for one: a network that
+/// blocks UDP looks like this for seconds.
+pub(super) fn udp_is_unanswered(profile: &NatProfile) -> bool {
+    profile.nat_type == NatType::Unknown && profile.public_address.is_none()
+}
+
 /// Dialling: one side has an address that anybody reaches, or both share a network.
 pub(super) fn direct(caller: &NatProfile, callee: &NatProfile) -> Option<Fit> {
     let dialable = |p: &NatProfile| matches!(p.nat_type, NatType::Open | NatType::FullCone);

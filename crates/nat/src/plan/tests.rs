@@ -107,6 +107,7 @@ fn tcp_is_punched_beside_udp_where_udp_is_delicate_or_bad_and_later_elsewhere() 
     assert_eq!(after(PortRestrictedCone, Symmetric), 0);
     assert_eq!(after(UdpBlocked, PortRestrictedCone), 0);
     assert_eq!(after(RestrictedCone, PortRestrictedCone), AFTER_UDP_MS);
+    assert_eq!(after(RestrictedCone, NatType::Unknown), 0, "UDP has not answered yet");
     assert_eq!(after(Open, Symmetric), AFTER_UDP_MS);
 }
 

@@ -17,7 +17,7 @@ impl Attempt {
     pub(crate) fn set_hosts(&mut self, hosts: &[SocketAddr], now: Instant) {
         let gone = |way: &Path| match way.via {
             Via::Socket(ip) => hosts.iter().all(|host| host.ip() != ip),
-            Via::Relay => false,
+            Via::Relay | Via::Stream(_) => false,
         };
         self.abandoned.forget(gone);
         self.active = self.active.filter(|active| !gone(active));
@@ -34,11 +34,20 @@ impl Attempt {
     pub(crate) fn search_anew(&mut self, now: Instant) {
         self.next_round = self.next_round.min(now);
         self.search.begin(now);
+        // A connection over TCP is bound to the address it was made from.
+        self.streams.doubt(true, now);
+        let has_direct = self.active.is_some_and(|active| !active.is_relayed());
+        if let Some(punch) = self.punch.as_mut().filter(|_| !has_direct) {
+            punch.begin(now);
+        }
     }
 
     /// Looks for better ways than the one in use, or after the spare one where there are none.
     pub(super) fn look_further(&mut self, now: Instant, rng: &mut dyn RngCore) {
-        let settled_well = self.active.is_some_and(|active| active.kind == PathKind::Direct);
+        // Over TCP, what is lost holds up what is behind it: UDP would be better.
+        let over_tcp = |active: &Path| matches!(active.via, Via::Stream(_));
+        let settled_well =
+            self.active.is_some_and(|active| active.kind == PathKind::Direct && !over_tcp(&active));
         let seeking = !settled_well || !self.abandoned.is_empty();
         self.search.plan(seeking, self.keep_alive, now);
         // Before the agent has settled it checks everything itself.

@@ -105,6 +105,7 @@ impl Attempt {
             let same_via = match active.via {
                 Via::Socket(ip) => local.ip() == ip,
                 Via::Relay => Some(local) == self.local_relay,
+                Via::Stream(_) => false,
             };
             same_via && active.remote == remote
         })
@@ -113,7 +114,11 @@ impl Attempt {
     /// A path that was left is used again once it has answered after its probation.
     pub(super) fn readmit(&mut self, pairs: &[Pair], now: Instant) {
         let mut abandoned = std::mem::take(&mut self.abandoned);
-        abandoned.readmit(|way| self.pair_of(way, pairs).map_or(0, |pair| pair.answers), now);
+        let answers = |way: &Path| match way.via {
+            Via::Stream(_) => self.streams.answers(way),
+            Via::Socket(_) | Via::Relay => self.pair_of(way, pairs).map_or(0, |pair| pair.answers),
+        };
+        abandoned.readmit(answers, now);
         self.abandoned = abandoned;
     }
 
@@ -144,5 +149,10 @@ impl Attempt {
                 self.abandoned.suspect(path, pair.answers, now);
             }
         }
+        for stream in self.streams.usable() {
+            let answers = self.streams.answers(&stream.path);
+            self.abandoned.suspect(stream.path, answers, now);
+        }
+        self.streams.doubt(true, now);
     }
 }
