@@ -223,7 +223,7 @@ mod tests {
 
     #[tokio::test]
     async fn connections_of_one_client_share_a_port_that_no_other_takes() {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let server = listener.local_addr().unwrap();
         let port = TcpPort::bind(0).unwrap();
         let one = port.connect(server).await.unwrap();
@@ -235,7 +235,7 @@ mod tests {
     #[tokio::test]
     async fn a_server_without_tcp_leaves_nothing_known() {
         let closed = {
-            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             listener.local_addr().unwrap()
         };
         let port = TcpPort::bind(0).unwrap();

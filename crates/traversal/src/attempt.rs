@@ -101,8 +101,6 @@ pub(crate) struct Attempt {
     punch: Option<TcpPunch>,
     streams: PeerStreams,
     stream_work: VecDeque<StreamWork>,
-    /// When the first TCP connection was there.
-    stream_seen: Option<Duration>,
     /// Where this side takes TCP connections.
     tcp_hosts: Vec<SocketAddr>,
     /// Checks of the search's that wait to be sent.
@@ -164,7 +162,6 @@ impl Attempt {
             punch: streams::punch(&config, now),
             streams: PeerStreams::default(),
             stream_work: VecDeque::new(),
-            stream_seen: None,
             tcp_hosts: Vec::new(),
             outbox: VecDeque::new(),
             quality: Quality::new(now),

@@ -36,7 +36,6 @@ pub(crate) struct TcpPunch {
     capacity: f64,
     packets: f64,
     filled: Instant,
-    dials: u64,
     exhausted: Option<Instant>,
 }
 
@@ -60,7 +59,6 @@ impl TcpPunch {
             capacity,
             packets: capacity,
             filled: begins + WINDOW,
-            dials: 0,
             exhausted: None,
         }
     }
@@ -96,7 +94,6 @@ impl TcpPunch {
                 continue;
             }
             self.packets -= PACKETS_PER_DIAL;
-            self.dials += 1;
             target.next = None;
             due.push(target.to);
         }
@@ -131,21 +128,6 @@ impl TcpPunch {
     /// Nobody is dialled any more until something changes: there is a direct path.
     pub(crate) fn stop(&mut self) {
         self.stopped = true;
-    }
-
-    /// Whether this address is one to dial.
-    pub(crate) fn knows(&self, to: SocketAddr) -> bool {
-        self.targets.iter().any(|target| target.to == to)
-    }
-
-    /// Dials so far.
-    pub(crate) fn dials(&self) -> u64 {
-        self.dials
-    }
-
-    /// When the budget was spent for the first time.
-    pub(crate) fn exhausted(&self) -> Option<Instant> {
-        self.exhausted
     }
 
     /// When [`TcpPunch::due`] has something.
@@ -185,7 +167,6 @@ mod tests {
                 punch.failed(to, now + Duration::from_millis(refused_after), &mut rng);
             }
         }
-        assert_eq!(punch.dials(), dials.len() as u64);
         dials
     }
 
@@ -225,7 +206,6 @@ mod tests {
         let mut punch = TcpPunch::new(now, 1_000);
         (0..100).for_each(|port| punch.add(target(port), now));
         assert_eq!(punch.due(now).len(), MAX_TARGETS);
-        assert!(punch.knows(target(99)) && !punch.knows(target(1)));
         punch.stop();
         assert!(punch.due(now).is_empty() && punch.poll_timeout().is_none());
         let mut rng = StdRng::seed_from_u64(7);
@@ -241,7 +221,7 @@ mod tests {
         punch.add(target(1), now);
         punch.add(target(2), now);
         assert_eq!(punch.due(now).len(), 1);
-        assert_eq!(punch.exhausted(), Some(now));
+        assert_eq!(punch.exhausted, Some(now));
         assert!(punch.poll_timeout().unwrap() > now);
     }
 }

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use p2p_wire::{Candidate, Method, NatType, PlanStep, Policy};
+use p2p_wire::{Candidate, Method, PlanStep, Policy};
 use rand::RngCore;
 
 use super::{Attempt, AttemptConfig};
@@ -66,7 +66,6 @@ impl Attempt {
 
     /// A TCP connection is there, with the peer or with somebody who says so: checks will tell.
     pub(crate) fn stream_opened(&mut self, id: PeerStreamId, remote: SocketAddr, now: Instant) {
-        self.stream_seen.get_or_insert(now.saturating_duration_since(self.started));
         if self.given_up || !self.streams.add(id, remote, now) {
             self.stream_work.push_back(StreamWork::Close(id));
         }
@@ -113,13 +112,6 @@ impl Attempt {
         } else if had_direct && !has_direct {
             punch.begin(now);
         }
-    }
-
-    /// Whether one side can be dialled as it is.
-    #[expect(dead_code)]
-    pub(super) fn is_dialled(&self) -> bool {
-        let far = self.config.remote_nat.as_ref().map(|far| far.nat_type);
-        self.near.nat_type == NatType::Open || far == Some(NatType::Open)
     }
 
     fn lose_stream(&mut self, id: PeerStreamId, now: Instant) {

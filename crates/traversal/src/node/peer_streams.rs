@@ -142,7 +142,7 @@ impl Node {
     pub fn peer_stream_opened(&mut self, id: PeerStreamId, now: Instant) {
         let Some(entry) = self.tcp.entries.get(&id) else { return };
         if let Owner::Dialling(attempt) = entry.owner.clone() {
-            self.own_stream(id, attempt, now);
+            self.own_stream(id, &attempt, now);
         }
     }
 
@@ -254,7 +254,7 @@ impl Node {
             return;
         }
         let attempt = attempt.id().clone();
-        self.own_stream(id, attempt.clone(), now);
+        self.own_stream(id, &attempt, now);
         if let Some(open) = self.attempts.get_mut(&attempt) {
             open.handle_stream(id, &check, now);
         }
@@ -341,15 +341,15 @@ impl Node {
         hosts.chain(reflexive).collect()
     }
 
-    fn own_stream(&mut self, id: PeerStreamId, attempt: AttemptId, now: Instant) {
+    fn own_stream(&mut self, id: PeerStreamId, attempt: &AttemptId, now: Instant) {
         let Some(entry) = self.tcp.entries.get_mut(&id) else { return };
-        let Some(open) = self.attempts.get_mut(&attempt) else {
+        let Some(open) = self.attempts.get_mut(attempt) else {
             self.tcp.close(id);
             return;
         };
         entry.owner = Owner::Attempt(attempt.clone());
         open.stream_opened(id, entry.remote, now);
         open.handle_timeout(now, &mut *self.rng);
-        self.after(&attempt, now);
+        self.after(attempt, now);
     }
 }
