@@ -5,17 +5,20 @@
 //! the nominated pair's consent, leaves a path that has fallen silent, and returns to it when it
 //! answers again.
 
+mod config;
 mod further;
 mod keep;
 mod streams;
 mod verdict;
 
 use std::collections::VecDeque;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use p2p_wire::{AttemptId, Candidate, CandidateKind, IcePair, Method, NatProfile, NatType};
-use p2p_wire::{Outcome, PeerId, PlanStep, Policy, Report, Transport, limits};
+use p2p_wire::{
+    AttemptId, Candidate, CandidateKind, Method, NatProfile, NatType, Outcome, Policy, Report,
+    Transport, limits,
+};
 use rand::RngCore;
 use rtc_shared::error::Error;
 
@@ -30,8 +33,9 @@ use crate::schedule;
 use crate::search::Search;
 use crate::stun::{self, Class};
 use crate::tcp_punch::TcpPunch;
-use crate::traffic::Traffic;
 
+pub use config::AttemptConfig;
+use config::{allowed, probeable};
 pub(crate) use streams::StreamWork;
 
 /// Addresses that are learnt from the other side's checks. Two NATs that map by destination and let
@@ -56,30 +60,6 @@ const GONE: Duration = Duration::from_millis(250);
 /// An answer that came within this needs no other. Longer than [`THEIR_DOUBT`], or two sides that ask
 /// because they are asked would never stop.
 const JUST: Duration = Duration::from_millis(300);
-
-/// What the coordinator said about the attempt.
-#[derive(Debug, Clone)]
-pub struct AttemptConfig {
-    /// The attempt.
-    pub id: AttemptId,
-    /// The other peer.
-    pub peer: PeerId,
-    /// Whether this side nominates.
-    pub controlling: bool,
-    /// Which paths are allowed.
-    pub policy: Policy,
-    /// Both sides' credentials.
-    pub ice: IcePair,
-    /// The other side's candidates, as far as known.
-    pub remote: Vec<Candidate>,
-    /// The other side's network.
-    pub remote_nat: Option<NatProfile>,
-    /// What to try. Dialling and punching over UDP go without saying; TCP is punched where there is a
-    /// step for it.
-    pub plan: Vec<PlanStep>,
-    /// How long the attempt may take.
-    pub timeout: Duration,
-}
 
 /// What an attempt has to tell.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -601,20 +581,4 @@ impl Attempt {
 
 fn way(path: Path) -> (Via, SocketAddr) {
     (path.via, path.remote)
-}
-
-fn allowed(policy: Policy, relay: bool) -> bool {
-    match policy {
-        Policy::Auto => true,
-        Policy::Direct => !relay,
-        Policy::Relay => relay,
-    }
-}
-
-/// Addresses that no peer can have: probing them would only serve to aim packets.
-fn probeable(ip: IpAddr) -> bool {
-    match ip.to_canonical() {
-        IpAddr::V4(ip) => !(ip.is_unspecified() || ip.is_multicast() || ip.is_broadcast()),
-        IpAddr::V6(ip) => !(ip.is_unspecified() || ip.is_multicast()),
-    }
 }

@@ -1,5 +1,6 @@
 //! Everything that one client's socket takes part in.
 
+mod candidates;
 mod peer_streams;
 
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -391,26 +392,6 @@ impl Node {
     /// What the last round of detection found.
     pub fn profile(&self) -> &NatProfile {
         &self.profile
-    }
-
-    /// Where peers can reach this client at the moment.
-    pub fn candidates(&self) -> Vec<Candidate> {
-        let port = self.config.local_port;
-        let host = |ip: &IpAddr| Candidate::udp(CandidateKind::Host, SocketAddr::new(*ip, port));
-        let mut candidates: Vec<_> = self.config.local_ips.iter().map(host).collect();
-        if let Some(public) = self.profile.public_address {
-            let reflexive = Candidate {
-                related: self.config.local_ips.first().map(|ip| SocketAddr::new(*ip, port)),
-                ..Candidate::udp(CandidateKind::ServerReflexive, public)
-            };
-            if candidates.iter().all(|c| c.address != public) {
-                candidates.push(reflexive);
-            }
-        }
-        let relayed = self.relays.relayed();
-        candidates.extend(relayed.map(|addr| Candidate::udp(CandidateKind::Relay, addr)));
-        candidates.extend(self.tcp_candidates());
-        candidates
     }
 
     /// The allocation at the relay, if there is a relay.

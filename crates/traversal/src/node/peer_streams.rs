@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use p2p_wire::{AttemptId, Candidate, CandidateKind, TcpProfile, Transport};
+use p2p_wire::{AttemptId, TcpProfile};
 
 use super::{Event, Input, Node};
 use crate::attempt::StreamWork;
@@ -88,7 +88,12 @@ impl Owner {
 
 impl Tcp {
     pub(super) fn profile(&self) -> Option<TcpProfile> {
-        self.told.flatten().map(|(_, profile)| profile)
+        self.port().map(|(_, profile)| profile)
+    }
+
+    /// The port where connections are taken, and what was measured of it.
+    pub(super) fn port(&self) -> Option<(u16, TcpProfile)> {
+        self.told.flatten()
     }
 
     /// When a stranger's time is over.
@@ -321,24 +326,6 @@ impl Node {
                 StreamWork::Close(id) => self.tcp.close(id),
             }
         }
-    }
-
-    /// Where peers can dial this client.
-    pub(super) fn tcp_candidates(&self) -> Vec<Candidate> {
-        let Some((port, profile)) = self.tcp.told.flatten() else { return Vec::new() };
-        let tcp = |kind, address| Candidate {
-            transport: Transport::Tcp,
-            ..Candidate::udp(kind, address)
-        };
-        let hosts: Vec<_> =
-            self.config.local_ips.iter().map(|ip| SocketAddr::new(*ip, port)).collect();
-        let public = profile.public_address.filter(|public| !hosts.contains(public));
-        let reflexive = public.map(|public| Candidate {
-            related: hosts.first().copied(),
-            ..tcp(CandidateKind::ServerReflexive, public)
-        });
-        let hosts = hosts.into_iter().map(|host| tcp(CandidateKind::Host, host));
-        hosts.chain(reflexive).collect()
     }
 
     fn own_stream(&mut self, id: PeerStreamId, attempt: &AttemptId, now: Instant) {
