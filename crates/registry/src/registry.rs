@@ -144,4 +144,10 @@ pub trait Registry: Send + Sync {
     fn trouble(&self) -> Option<String> {
         None
     }
+
+    /// What it keeps things in, for whoever operates it: which kind, and at which nodes while it can
+    /// be used. A registry in memory has no such thing.
+    fn backend(&self) -> Option<String> {
+        None
+    }
 }

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use p2p_redis::AddressError;
+
 /// A fault of the statistics store.
 #[derive(Debug, thiserror::Error)]
 pub enum StatsError {
@@ -53,8 +55,8 @@ pub enum StatsError {
         cause: String,
     },
     /// The address of the Redis with the stream of events is not one.
-    #[error("this is no address of a Redis")]
-    BadStreamUrl,
+    #[error("{0}")]
+    BadStreamUrl(#[source] AddressError),
     /// The Redis with the stream of events does not answer, or refuses.
     #[error("the stream of statistics does not answer: {0}")]
     StreamAway(#[source] redis::RedisError),
@@ -76,7 +78,7 @@ impl StatsError {
             Self::Busy(_) => "stats_busy",
             Self::Database(_) => "stats_database",
             Self::Damaged { .. } => "stats_damaged",
-            Self::BadStreamUrl => "stats_bad_stream_url",
+            Self::BadStreamUrl(_) => "stats_bad_stream_url",
             Self::StreamAway(_) => "stats_stream_away",
             Self::BadCursor(_) => "stats_bad_cursor",
         }
@@ -121,9 +123,7 @@ impl StatsError {
             Self::Damaged { .. } => "the row was written by something else than coordinator: \
                                      delete it, or restore the database from a copy"
                 .to_owned(),
-            Self::BadStreamUrl => {
-                "write redis://HOST:6379 or redis://USER:PASSWORD@HOST:6379/0".to_owned()
-            }
+            Self::BadStreamUrl(error) => error.fix().to_owned(),
             Self::StreamAway(_) => "check that Redis runs, that it has memory left, and that its \
                                     address, user and password are right"
                 .to_owned(),

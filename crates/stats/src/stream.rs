@@ -15,9 +15,9 @@ mod writer;
 use std::sync::Arc;
 use std::time::Duration;
 
+use p2p_redis::{Connection, Patience, Redis};
 use p2p_telemetry::metrics::{STREAM_DEAD_LETTERS, STREAM_ENTRIES};
-use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Client, RedisError, Script};
+use redis::{RedisError, Script};
 use tokio::sync::Mutex;
 
 pub use self::writer::{Writer, WriterSettings};
@@ -74,10 +74,10 @@ impl Default for StreamSettings {
 
 /// A Redis stream of events. It connects when it is first used, and again whenever it has to.
 pub struct Stream {
-    client: Client,
+    redis: Redis,
     settings: StreamSettings,
     keys: Keys,
-    connection: Mutex<Option<MultiplexedConnection>>,
+    connection: Mutex<Option<Connection>>,
     append: Script,
     bury: Script,
 }
@@ -111,13 +111,12 @@ pub struct StreamState {
 }
 
 impl Stream {
-    /// The stream at a Redis such as `redis://user:password@host:6379`.
+    /// The stream at a Redis: one of [`p2p_redis::FORMS`].
     ///
     /// # Errors
-    /// A URL that is none.
+    /// A URL that is none, or names a file that is none.
     pub fn new(url: &str, settings: StreamSettings) -> Result<Arc<Self>, StatsError> {
-        // What is wrong is said without repeating the URL: it may hold a password.
-        let client = Client::open(url).map_err(|_| StatsError::BadStreamUrl)?;
+        let redis = Redis::open(url).map_err(StatsError::BadStreamUrl)?;
         let key = |name: &str| format!("{{{}}}:{name}", settings.prefix);
         let keys = Keys {
             events: key("events"),
@@ -126,7 +125,7 @@ impl Stream {
             buried: key("buried"),
         };
         Ok(Arc::new(Self {
-            client,
+            redis,
             settings,
             keys,
             connection: Mutex::default(),
@@ -198,7 +197,7 @@ impl Stream {
         Ok(done)
     }
 
-    async fn connection(&self) -> Result<MultiplexedConnection, StatsError> {
+    async fn connection(&self) -> Result<Connection, StatsError> {
         let mut connection = self.connection.lock().await;
         if let Some(connection) = &*connection {
             return Ok(connection.clone());
@@ -209,19 +208,15 @@ impl Stream {
     }
 
     /// A connection whose answers may take this long.
-    async fn connect(&self, deadline: Duration) -> Result<MultiplexedConnection, StatsError> {
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(DEADLINE))
-            .set_response_timeout(Some(deadline));
-        let connecting = self.client.get_multiplexed_async_connection_with_config(&config);
-        connecting.await.map_err(StatsError::StreamAway)
+    async fn connect(&self, deadline: Duration) -> Result<Connection, StatsError> {
+        let patience = Patience { connect: DEADLINE, answer: deadline };
+        self.redis.connect(patience).await.map_err(StatsError::StreamAway)
     }
 
     /// The answer; a connection that failed is not used again.
     async fn checked<T>(&self, answer: Result<T, RedisError>) -> Result<T, StatsError> {
-        if let Err(error) = &answer
-            && (error.is_io_error() || error.is_timeout() || error.is_unrecoverable_error())
-        {
+        // Whatever it refuses, another node may be the one to ask by now.
+        if answer.is_err() {
             *self.connection.lock().await = None;
         }
         answer.map_err(StatsError::StreamAway)

@@ -174,3 +174,24 @@ fn set_mode(path: &std::path::Path, mode: u32) {
     use std::os::unix::fs::PermissionsExt as _;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
 }
+
+#[test]
+fn a_url_of_redis_that_is_wrong_is_said_to_be_with_a_fix_and_without_its_password() {
+    let start = |flags: &[&str]| {
+        let common = ["signaling", "--listen", "127.0.0.1:0", "--jwt-secret", SECRET];
+        run(common.iter().chain(flags).copied())
+    };
+    let several = start(&["--redis", "redis://:hunter2@a,b"]);
+    several.failed_with(2, &["it has several hosts", "fix: write redis+sentinel://"]);
+    assert!(!several.stderr.contains("hunter2"), "{}", several.stderr);
+    let flags = ["--redis", "redis+sentinel://a:26379,b:26379"];
+    start(&flags).failed_with(2, &["what the Sentinels call the master", "/SERVICE"]);
+    let flags = ["--redis", "rediss://a", "--redis-ca-file", "/nonexistent/ca.pem"];
+    start(&flags).failed_with(2, &["/nonexistent/ca.pem cannot be read", "fix: "]);
+    let flags = ["--redis", "redis://a", "--redis-ca-file", "/nonexistent/ca.pem"];
+    start(&flags).failed_with(2, &["`ca_file` is for TLS", "begin the URL with rediss"]);
+    let flags = ["--redis", "redis+cluster://a", "--redis-sentinel-password", "hunter2"];
+    start(&flags).failed_with(2, &["is for Sentinels", "redis+sentinel://"]);
+    start(&["--redis-ca-file", "/nonexistent/ca.pem"])
+        .failed_with(2, &["no --redis that it belongs to", "fix: pass --redis"]);
+}

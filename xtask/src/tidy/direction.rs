@@ -11,12 +11,13 @@ const RULE: &str = "dependency direction";
 pub(super) const CORES: [&str; 5] =
     ["crates/wire", "crates/nat", "crates/auth", "crates/turn-core", "crates/traversal"];
 
-const CRATES: [&str; 8] = [
+const CRATES: [&str; 9] = [
     "crates/wire",
     "crates/nat",
     "crates/auth",
     "crates/turn-core",
     "crates/traversal",
+    "crates/redis",
     "crates/registry",
     "crates/stats",
     "crates/telemetry",
@@ -26,14 +27,16 @@ const CRATES: [&str; 8] = [
 fn allowed(folder: &str) -> Option<Vec<&'static str>> {
     let crates = || CRATES.to_vec();
     Some(match folder {
-        "crates/wire" => vec![],
+        "crates/wire" | "crates/redis" => vec![],
         "crates/nat" | "crates/auth" => vec!["crates/wire"],
         "crates/turn-core" | "crates/traversal" => {
             vec!["crates/wire", "crates/nat", "crates/auth"]
         }
         "crates/telemetry" => CORES.to_vec(),
-        // Not on each other, but all may use telemetry.
-        "crates/registry" | "crates/stats" => [&CORES[..], &["crates/telemetry"]].concat(),
+        // Not on each other, but all may use telemetry and connect to Redis.
+        "crates/registry" | "crates/stats" => {
+            [&CORES[..], &["crates/telemetry", "crates/redis"]].concat()
+        }
         "services/relay" | "services/signaling" | "clients/rust" => crates(),
         "clients/cli" => [&CRATES[..], &["clients/rust"]].concat(),
         // Without a server to join, the Node.js package starts a coordinator in its own process.

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use p2p_redis::Connection;
 use p2p_telemetry::metrics::{REDIS_COMMAND_SECONDS, REDIS_COMMANDS};
 use p2p_wire::AppId;
-use redis::aio::MultiplexedConnection;
 use redis::{RedisError, ScriptInvocation, Value};
 use tokio::time::{Instant, timeout};
 use tracing::{debug, warn};
@@ -62,7 +62,7 @@ impl Shared {
     }
 
     /// The connection, where Redis can be used.
-    pub(super) fn connection(&self) -> Result<MultiplexedConnection, RegistryError> {
+    pub(super) fn connection(&self) -> Result<Connection, RegistryError> {
         if let Some(trouble) = &*self.trouble.borrow() {
             return Err(RegistryError::Unavailable(trouble.clone()));
         }
@@ -73,7 +73,7 @@ impl Shared {
 
     pub(super) async fn run(
         &self,
-        connection: MultiplexedConnection,
+        connection: Connection,
         script: &Named,
         app: &AppId,
         arguments: impl FnOnce(&mut ScriptInvocation<'_>),
@@ -87,7 +87,7 @@ impl Shared {
     /// Runs a script over all apps of a shard.
     pub(super) async fn run_in_shard(
         &self,
-        connection: MultiplexedConnection,
+        connection: Connection,
         script: &Named,
         shard: u8,
         arguments: impl FnOnce(&mut ScriptInvocation<'_>),
@@ -100,7 +100,7 @@ impl Shared {
 
     pub(super) async fn invoke(
         &self,
-        mut connection: MultiplexedConnection,
+        mut connection: Connection,
         name: &'static str,
         call: &ScriptInvocation<'_>,
     ) -> Result<Reply, RegistryError> {
@@ -150,7 +150,7 @@ impl Shared {
     }
 
     /// From here on calls fail at once; the supervisor connects again.
-    fn break_off(&self, why: &str) {
+    pub(super) fn break_off(&self, why: &str) {
         debug!(why, "the connection to Redis is broken");
         self.down(why);
         self.broken.notify_one();

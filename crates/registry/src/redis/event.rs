@@ -20,8 +20,10 @@ pub(super) enum Event<'a> {
     Side { app: AppId, peer: PeerId, presence: Presence, attempts: Vec<AttemptId> },
     /// What another instance hands to this one, whatever it is.
     PassedOn(&'a str),
-    /// This instance asks itself whether it hears.
-    Probe(u64),
+    /// Another instance asks whether anybody hears.
+    AreYouThere,
+    /// This instance asks itself whether it hears: which of its channels, and the number.
+    Probe(usize, u64),
 }
 
 /// A message without its number.
@@ -38,7 +40,10 @@ pub(super) struct Mail {
 /// What a text for an instance begins with; the text follows.
 pub(super) const PASSED_ON: &str = "x";
 
-/// What a probe begins with; its number follows.
+/// Whoever hears this has nothing to do.
+pub(super) const ARE_YOU_THERE: &str = "!";
+
+/// What a probe begins with; the channel and the number follow.
 pub(super) const PROBE: &str = "?";
 
 impl<'a> Event<'a> {
@@ -46,7 +51,7 @@ impl<'a> Event<'a> {
     pub(super) fn parse(text: &'a str) -> Option<Self> {
         let mut lines = Lines(text);
         Some(match lines.next()? {
-            PROBE => Self::Probe(lines.parse()?),
+            PROBE => Self::Probe(lines.parse()?, lines.parse()?),
             PASSED_ON => Self::PassedOn(lines.0),
             "f" => {
                 let app = lines.parse()?;
@@ -81,6 +86,7 @@ impl<'a> Event<'a> {
                 let attempts = lines.0.lines().map(str::parse).collect::<Result<_, _>>().ok()?;
                 Self::Side { app, peer, presence, attempts }
             }
+            ARE_YOU_THERE => Self::AreYouThere,
             "e" => {
                 Self::Replaced { app: lines.parse()?, peer: lines.parse()?, epoch: lines.parse()? }
             }

@@ -189,7 +189,7 @@ impl Table {
                 self.push(&key, epoch, frame.into());
             }
             Event::Replaced { app, peer, epoch } => self.replaced(&(app, peer), epoch),
-            Event::Side { .. } | Event::Probe(_) | Event::PassedOn(_) => {}
+            Event::Side { .. } | Event::Probe(..) | Event::AreYouThere | Event::PassedOn(_) => {}
         }
         fetch
     }

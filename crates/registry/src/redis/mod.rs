@@ -30,10 +30,10 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use p2p_redis::{Connection, Kind, Patience, Redis};
 use p2p_wire::limits::{MAX_ROOM_MEMBERS, MAX_ROOMS_PER_PEER};
 use p2p_wire::server::Member;
 use p2p_wire::{AppId, AttemptId, Meta, PeerId, RoomName};
-use redis::aio::MultiplexedConnection;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::Instant;
 use tracing::debug;
@@ -58,7 +58,7 @@ const NOTICES: usize = 4096;
 /// Where Redis is, and how patient to be with it.
 #[derive(Clone)]
 pub struct RedisSettings {
-    /// `redis://user:password@host:port/db` or `redis+unix:///path`.
+    /// One of [`p2p_redis::FORMS`].
     pub url: String,
     /// What all keys and channels begin with. `p2p`.
     pub prefix: String,
@@ -99,22 +99,22 @@ pub struct RedisRegistry {
 struct Shared {
     behaviour: Settings,
     settings: RedisSettings,
-    client: redis::Client,
+    redis: Redis,
     scripts: Scripts,
     names: Names,
     /// Another one at every start: an instance never takes itself for an earlier one.
     instance: String,
     table: Mutex<Table>,
-    connection: Mutex<Option<MultiplexedConnection>>,
+    connection: Mutex<Option<Connection>>,
     /// Why Redis cannot be used; `None` is the good case.
     trouble: watch::Sender<Option<String>>,
     outage: Mutex<Outage>,
     /// A command found the connection broken.
     broken: Notify,
     closed: watch::Sender<bool>,
-    /// The last probe that was sent, and the last that was heard.
+    /// The last probe that was sent, and the last that was heard over each channel.
     probes: AtomicU64,
-    heard: watch::Sender<u64>,
+    heard: watch::Sender<Vec<u64>>,
     suspects: Mutex<HashSet<String>>,
     /// What concerns the instance as a whole. The end to take from is given out once.
     notices: (mpsc::Sender<Notice>, Mutex<Option<mpsc::Receiver<Notice>>>),
@@ -127,16 +127,19 @@ impl RedisRegistry {
     /// # Errors
     /// The address is not one.
     pub fn start(behaviour: Settings, settings: RedisSettings) -> Result<Arc<Self>, RegistryError> {
-        let client = redis::Client::open(settings.url.as_str())
+        let redis = Redis::open(&settings.url)
             .map_err(|error| RegistryError::Unavailable(error.to_string()))?;
+        let names = Names::new(&settings.prefix, *redis.kind() == Kind::Cluster);
+        let instance = Uuid::new_v4().simple().to_string();
+        let channels = names.channels_of(&instance).len();
         let (noticing, noticed) = mpsc::channel(NOTICES);
         let shared = Arc::new(Shared {
             behaviour,
-            names: Names::new(&settings.prefix),
+            names,
             settings,
-            client,
+            redis,
             scripts: Scripts::new(),
-            instance: Uuid::new_v4().simple().to_string(),
+            instance,
             table: Mutex::default(),
             connection: Mutex::default(),
             trouble: watch::Sender::new(Some("connecting".to_owned())),
@@ -144,7 +147,7 @@ impl RedisRegistry {
             broken: Notify::new(),
             closed: watch::Sender::new(false),
             probes: AtomicU64::new(0),
-            heard: watch::Sender::new(0),
+            heard: watch::Sender::new(vec![0; channels]),
             suspects: Mutex::default(),
             notices: (noticing, Mutex::new(Some(noticed))),
         });
@@ -169,6 +172,12 @@ impl RedisRegistry {
 impl Drop for RedisRegistry {
     fn drop(&mut self) {
         self.shared.closed.send_replace(true);
+    }
+}
+
+impl RedisSettings {
+    fn patience(&self) -> Patience {
+        Patience { connect: self.deadline, answer: self.deadline }
     }
 }
 
@@ -446,6 +455,15 @@ impl Registry for RedisRegistry {
 
     fn trouble(&self) -> Option<String> {
         self.shared.trouble.borrow().clone()
+    }
+
+    fn backend(&self) -> Option<String> {
+        let kind = self.shared.redis.kind();
+        let connection = self.shared.connection().ok();
+        Some(match connection {
+            Some(connection) => format!("{kind} at {}", connection.place()),
+            None => format!("{kind}, away"),
+        })
     }
 }
 

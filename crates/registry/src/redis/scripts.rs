@@ -8,7 +8,14 @@ use redis::{Script, ScriptInvocation};
 /// How many hash tags there are. Everything of one app has the same tag, so that its rooms,
 /// inboxes and receipts change together; apps spread over the tags, and with them over the nodes
 /// of a cluster.
-pub(super) const SHARDS: u8 = 16;
+pub(super) const SHARDS: u8 = TAGS.len() as u8;
+
+/// The tags. Their slots lie in the middles of sixteen equal parts of all slots, so that each node
+/// of a cluster has as many of them as any other, or one more: the slots of plain numbers do not.
+const TAGS: [&str; 16] = [
+    "0ax", "1oy", "2cx", "3bx", "4ex", "5zz", "6yz", "7xz", "8wz", "9vz", "10qn", "11pn", "12bl",
+    "13cl", "14un", "15tn",
+];
 
 /// A script and what metrics call it.
 pub(super) struct Named {
@@ -75,7 +82,9 @@ scripts! {
 #[derive(Debug, Clone)]
 pub(super) struct Names {
     prefix: String,
-    /// What a channel's name begins with; the instance's name follows.
+    /// What a channel's name begins with; the instance's name follows. Empty in a cluster, where an
+    /// instance has a sharded channel beside the keys of each shard: a script can publish to that
+    /// one, and learns how many hear it.
     pub(super) channels: String,
     /// When which instance's lease ends.
     pub(super) leases: String,
@@ -85,12 +94,29 @@ pub(super) struct Names {
 pub(super) const KEEP_ATTEMPTS_MS: u64 = 600_000;
 
 impl Names {
-    pub(super) fn new(prefix: &str) -> Self {
+    pub(super) fn new(prefix: &str, in_cluster: bool) -> Self {
         Self {
             prefix: prefix.to_owned(),
-            channels: format!("{prefix}:i:"),
+            channels: if in_cluster { String::new() } else { format!("{prefix}:i:") },
             leases: format!("{prefix}:leases"),
         }
+    }
+
+    /// All channels of an instance. Whatever is for it comes over one of them.
+    pub(super) fn channels_of(&self, instance: &str) -> Vec<String> {
+        if self.channels.is_empty() {
+            (0..SHARDS).map(|shard| format!("{}:i:{instance}", self.shard(shard))).collect()
+        } else {
+            vec![format!("{}{instance}", self.channels)]
+        }
+    }
+
+    /// Publishing over one of those channels.
+    pub(super) fn publish(&self, channel: &str, event: &str) -> redis::Cmd {
+        let in_cluster = self.channels.is_empty();
+        let mut publish = redis::cmd(if in_cluster { "SPUBLISH" } else { "PUBLISH" });
+        publish.arg(channel).arg(event);
+        publish
     }
 
     /// Where it is written which instance goes on with what a dead one was at.
@@ -98,10 +124,11 @@ impl Names {
         format!("{}:heir:{instance}", self.leases)
     }
 
-    /// What the keys of a shard begin with. The tag is a number, so no id can choose its slot.
+    /// What the keys of a shard begin with. No id can choose a slot: the first tag of a key counts.
     pub(super) fn shard(&self, shard: u8) -> String {
         let mut name = self.prefix.clone();
-        write!(name, ":{{{shard}}}").expect("writing to a string succeeds");
+        let tag = TAGS[usize::from(shard)];
+        write!(name, ":{{{tag}}}").expect("writing to a string succeeds");
         name
     }
 
@@ -118,12 +145,39 @@ mod tests {
 
     #[test]
     fn an_app_s_keys_share_a_tag_that_its_name_does_not_choose() {
-        let names = Names::new("p2p");
+        let names = Names::new("p2p", false);
         let (one, other) = (names.of_app("default"), names.of_app("default"));
         assert_eq!(one, other);
         let tags: std::collections::BTreeSet<_> =
             (0..200).map(|n| names.of_app(&format!("app-{n}"))).collect();
         assert_eq!(tags.len(), usize::from(SHARDS));
         assert!(tags.iter().all(|tag| tag.starts_with("p2p:{") && tag.ends_with('}')));
+    }
+
+    #[test]
+    fn shards_spread_evenly_over_the_nodes_of_a_cluster_of_any_size() {
+        let names = Names::new("p2p", true);
+        for nodes in 1..=16_u32 {
+            let mut shards = vec![0; nodes as usize];
+            for shard in 0..SHARDS {
+                let slot = p2p_redis::slot_of(&names.shard(shard));
+                let node = u32::from(slot) * nodes / u32::from(p2p_redis::SLOTS);
+                shards[node as usize] += 1;
+            }
+            let (least, most) = (shards.iter().min(), shards.iter().max());
+            assert!(most.unwrap() - least.unwrap() <= 1, "{nodes} nodes: {shards:?}");
+        }
+    }
+
+    #[test]
+    fn an_instance_s_channel_is_in_the_slot_of_the_shard_s_keys_whatever_ids_are_called() {
+        let names = Names::new("p2p", true);
+        for (shard, channel) in (0..).zip(names.channels_of("instance")) {
+            let slot = p2p_redis::slot_of(&names.shard(shard));
+            assert_eq!(p2p_redis::slot_of(&channel), slot);
+            let key = format!("{}:p:app/{{steering}}", names.shard(shard));
+            assert_eq!(p2p_redis::slot_of(&key), slot, "the tag of the shard is the first");
+        }
+        assert_eq!(Names::new("p2p", false).channels_of("i"), ["p2p:i:i"]);
     }
 }

@@ -5,18 +5,16 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use futures_util::StreamExt as _;
 use futures_util::future::try_join_all;
+use p2p_redis::Connection;
 use p2p_telemetry::metrics::{REGISTRY_REAPED, REGISTRY_REASSERTED};
 use p2p_wire::server::ReceiptStatus;
 use p2p_wire::{AppId, PeerId};
-use redis::AsyncConnectionConfig;
-use redis::aio::MultiplexedConnection;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 use tracing::{debug, info};
 
 use super::Shared;
-use super::event::{Event, PROBE};
+use super::event::{ARE_YOU_THERE, Event, PROBE};
 use super::reply::{Reply, number, parsed, text, written_role};
 use super::scripts::SHARDS;
 use super::{to_json, write_published};
@@ -74,20 +72,17 @@ impl Shared {
     }
 
     async fn try_connect_and_keep(self: &Arc<Self>) -> Result<(), RegistryError> {
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(self.settings.deadline))
-            .set_response_timeout(Some(self.settings.deadline));
-        let connecting = self.client.get_multiplexed_async_connection_with_config(&config);
-        let connection = self.in_time(connecting).await?;
-        let mut subscription = self.in_time(self.client.get_async_pubsub()).await?;
-        self.in_time(subscription.subscribe(self.channel())).await?;
+        let patience = self.settings.patience();
+        let connection = self.in_time(self.redis.connect(patience)).await?;
+        let channels = self.names.channels_of(&self.instance);
+        let subscribing = self.redis.subscribe(&connection, &channels, patience);
+        let mut events = self.in_time(subscribing).await?;
         // What an earlier connection found out about itself.
         let _ = timeout(Duration::ZERO, self.broken.notified()).await;
 
-        let mut events = subscription.into_on_message();
         let listening = async {
-            while let Some(message) = events.next().await {
-                self.on_event(message.get_payload_bytes());
+            while let Some(heard) = events.next().await {
+                self.on_event(heard.payload());
             }
         };
         tokio::select! {
@@ -99,10 +94,7 @@ impl Shared {
         }
     }
 
-    async fn keep(
-        self: &Arc<Self>,
-        connection: &MultiplexedConnection,
-    ) -> Result<(), RegistryError> {
+    async fn keep(self: &Arc<Self>, connection: &Connection) -> Result<(), RegistryError> {
         self.renew(connection).await?;
         self.say_again(connection).await?;
         self.heed_heir(connection).await?;
@@ -128,6 +120,10 @@ impl Shared {
                 for instance in ended {
                     self.reap(connection, &instance).await?;
                 }
+                if !self.redis.is_still_master(connection, self.settings.deadline).await {
+                    let why = format!("{} is not master any more", connection.place());
+                    return Err(RegistryError::Unavailable(why));
+                }
             }
             if probed.elapsed() >= PROBE_EVERY {
                 probed = Instant::now();
@@ -142,8 +138,12 @@ impl Shared {
             debug!("an event that no script of this version writes");
             return;
         };
-        if let Event::Probe(number) = event {
-            self.heard.send_replace(number);
+        if let Event::Probe(channel, number) = event {
+            self.heard.send_modify(|heard| {
+                if let Some(last) = heard.get_mut(channel) {
+                    *last = number.max(*last);
+                }
+            });
         }
         let event = match event {
             Event::PassedOn(text) => return self.notice(Notice::PassedOn(text.into())),
@@ -196,32 +196,28 @@ impl Shared {
 
     /// Whether the subscription still hears what is published. What was published to it before has
     /// been taken in when this returns.
-    pub(super) async fn probe(
-        &self,
-        connection: &MultiplexedConnection,
-    ) -> Result<(), RegistryError> {
+    pub(super) async fn probe(&self, connection: &Connection) -> Result<(), RegistryError> {
         let number = self.probes.fetch_add(1, Relaxed) + 1;
+        let deaf = || RegistryError::Unavailable("the subscription does not hear".to_owned());
         let mut heard = self.heard.subscribe();
-        let mut publish = redis::cmd("PUBLISH");
-        publish.arg(self.channel()).arg(format!("{PROBE}\n{number}"));
-        let mut connection = connection.clone();
-        let _: u64 = self.in_time(publish.query_async(&mut connection)).await?;
-        let answered = heard.wait_for(|heard| *heard >= number);
+        let channels = self.names.channels_of(&self.instance);
+        let probing = channels.iter().enumerate().map(|(at, channel)| {
+            let publish = self.names.publish(channel, &format!("{PROBE}\n{at}\n{number}"));
+            let mut connection = connection.clone();
+            async move { self.in_time(publish.query_async::<u64>(&mut connection)).await }
+        });
+        if try_join_all(probing).await?.contains(&0) {
+            return Err(deaf());
+        }
+        let answered = heard.wait_for(|heard| heard.iter().all(|last| *last >= number));
         match timeout(self.settings.deadline, answered).await {
             Ok(_) => Ok(()),
-            Err(_) => Err(RegistryError::Unavailable("the subscription does not hear".to_owned())),
+            Err(_) => Err(deaf()),
         }
     }
 
-    fn channel(&self) -> String {
-        format!("{}{}", self.names.channels, self.instance)
-    }
-
     /// Renews the lease. Whether there was one, and whose have ended.
-    async fn renew(
-        &self,
-        connection: &MultiplexedConnection,
-    ) -> Result<(bool, Vec<String>), RegistryError> {
+    async fn renew(&self, connection: &Connection) -> Result<(bool, Vec<String>), RegistryError> {
         let mut call = self.scripts.renew.key(&self.names.leases);
         call.arg(&self.instance).arg(self.settings.lease.as_millis() as u64);
         let renewing = self.invoke(connection.clone(), self.scripts.renew.name, &call);
@@ -233,7 +229,7 @@ impl Shared {
 
     async fn do_what_is_due(
         self: &Arc<Self>,
-        connection: &MultiplexedConnection,
+        connection: &Connection,
     ) -> Result<(), RegistryError> {
         let patience = self.behaviour.receipt_patience.as_millis() as u64;
         let shards = (0..SHARDS).map(|shard| {
@@ -253,7 +249,12 @@ impl Shared {
     pub(super) fn suspect(self: &Arc<Self>, reply: &Reply) {
         for suspect in &reply.suspects {
             let mut suspects = self.suspects.lock().expect("a set is changed without panic");
-            if *suspect == self.instance || !suspects.insert(suspect.clone()) {
+            if *suspect == self.instance {
+                // It is connected, and its channel is somewhere else.
+                self.break_off("the instance's own channel is not heard");
+                continue;
+            }
+            if !suspects.insert(suspect.clone()) {
                 continue;
             }
             let (shared, suspect) = (self.clone(), suspect.clone());
@@ -268,11 +269,15 @@ impl Shared {
     }
 
     pub(super) async fn check(self: &Arc<Self>, suspect: &str) -> Result<(), RegistryError> {
-        let mut connection = self.connection()?;
-        let mut ask = redis::cmd("PUBSUB");
-        ask.arg("NUMSUB").arg(format!("{}{suspect}", self.names.channels));
-        let (_, listeners): (String, u64) = self.in_time(ask.query_async(&mut connection)).await?;
-        if listeners == 0 {
+        let connection = self.connection()?;
+        // One that has lost a node of a cluster still hears the others.
+        let channels = self.names.channels_of(suspect);
+        let asking = channels.iter().map(|channel| {
+            let publish = self.names.publish(channel, ARE_YOU_THERE);
+            let mut connection = connection.clone();
+            async move { self.in_time(publish.query_async::<u64>(&mut connection)).await }
+        });
+        if try_join_all(asking).await?.iter().all(|listeners| *listeners == 0) {
             self.reap(&connection, suspect).await?;
         }
         Ok(())
@@ -282,7 +287,7 @@ impl Shared {
     /// it does this is followed by the next.
     async fn reap(
         self: &Arc<Self>,
-        connection: &MultiplexedConnection,
+        connection: &Connection,
         instance: &str,
     ) -> Result<(), RegistryError> {
         let mut take = redis::cmd("SET");
@@ -317,7 +322,7 @@ impl Shared {
 
     /// From here on calls go to Redis. What changed while sessions were said again is said before,
     /// and nothing passes Redis by after it was.
-    async fn up(self: &Arc<Self>, connection: &MultiplexedConnection) -> Result<(), RegistryError> {
+    async fn up(self: &Arc<Self>, connection: &Connection) -> Result<(), RegistryError> {
         for _ in 0..TRIES {
             let unsaid = {
                 let mut table = self.table();
@@ -347,10 +352,7 @@ impl Shared {
     }
 
     /// Says again what is served here, and takes back what is not.
-    async fn say_again(
-        self: &Arc<Self>,
-        connection: &MultiplexedConnection,
-    ) -> Result<(), RegistryError> {
+    async fn say_again(self: &Arc<Self>, connection: &Connection) -> Result<(), RegistryError> {
         let owners: Vec<Ownership> =
             self.table().sessions.values().map(|local| local.owner.clone()).collect();
         for some in owners.chunks(BATCH) {
@@ -365,7 +367,7 @@ impl Shared {
     /// Says one peer again. A newer owner wins.
     pub(super) async fn reassert(
         self: &Arc<Self>,
-        connection: MultiplexedConnection,
+        connection: Connection,
         owner: &Ownership,
     ) -> Result<(), RegistryError> {
         for _ in 0..TRIES {
@@ -454,7 +456,7 @@ impl Shared {
     /// claims failed, while Redis did not answer.
     async fn take_back(
         self: &Arc<Self>,
-        connection: &MultiplexedConnection,
+        connection: &Connection,
         shard: u8,
     ) -> Result<(), RegistryError> {
         let owned = self.run_in_shard(connection.clone(), &self.scripts.owned, shard, |call| {
@@ -484,10 +486,7 @@ impl Shared {
     }
 
     /// Tells Redis what was acknowledged while it was away.
-    async fn flush_acks(
-        self: &Arc<Self>,
-        connection: &MultiplexedConnection,
-    ) -> Result<(), RegistryError> {
+    async fn flush_acks(self: &Arc<Self>, connection: &Connection) -> Result<(), RegistryError> {
         let waiting: Vec<(Ownership, u64)> = self
             .table()
             .sessions

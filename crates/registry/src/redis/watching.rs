@@ -7,9 +7,9 @@
 
 use std::sync::Arc;
 
+use p2p_redis::Connection;
 use p2p_telemetry::metrics::REGISTRY_INBOX_DROPPED;
 use p2p_wire::{AppId, AttemptId, PeerId};
-use redis::aio::MultiplexedConnection;
 use tokio::time::sleep;
 
 use super::Shared;
@@ -104,9 +104,9 @@ impl Shared {
 
     async fn pass_on_to(&self, instance: &str, text: &str) -> Result<bool, RegistryError> {
         let mut connection = self.connection()?;
-        let mut publish = redis::cmd("PUBLISH");
-        publish.arg(format!("{}{instance}", self.names.channels));
-        publish.arg(format!("{PASSED_ON}\n{text}"));
+        // Over one of its channels, always the same: texts stay in order.
+        let channel = &self.names.channels_of(instance)[0];
+        let publish = self.names.publish(channel, &format!("{PASSED_ON}\n{text}"));
         let listeners: u64 = self.in_time(publish.query_async(&mut connection)).await?;
         Ok(listeners > 0)
     }
@@ -120,7 +120,7 @@ impl Shared {
 
     pub(super) async fn become_heir(
         &self,
-        connection: &MultiplexedConnection,
+        connection: &Connection,
         instance: &str,
     ) -> Result<(), RegistryError> {
         let mut set = redis::cmd("SET");
@@ -132,7 +132,7 @@ impl Shared {
     /// Goes on with what a dead instance watched in a shard, whose peers have been put away.
     pub(super) async fn inherit(
         self: &Arc<Self>,
-        connection: &MultiplexedConnection,
+        connection: &Connection,
         instance: &str,
         shard: u8,
     ) -> Result<(), RegistryError> {
@@ -146,10 +146,7 @@ impl Shared {
     }
 
     /// Gives up what another instance goes on with, which took this one for dead.
-    pub(super) async fn heed_heir(
-        &self,
-        connection: &MultiplexedConnection,
-    ) -> Result<(), RegistryError> {
+    pub(super) async fn heed_heir(&self, connection: &Connection) -> Result<(), RegistryError> {
         let mut take = redis::cmd("GETDEL");
         take.arg(self.names.heir_of(&self.instance));
         let heir: Option<String> = self.in_time(take.query_async(&mut connection.clone())).await?;

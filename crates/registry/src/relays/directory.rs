@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use p2p_redis::Redis;
 use redis::Script;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -38,10 +39,9 @@ impl RelayDirectory {
     /// # Errors
     /// The address is not one.
     pub fn start(settings: RedisSettings) -> Result<Arc<Self>, RegistryError> {
-        let client =
-            redis::Client::open(settings.url.as_str()).map_err(|error| unavailable(&error))?;
+        let redis = Redis::open(&settings.url).map_err(|error| unavailable(&error))?;
         let (found, relays) = watch::channel(Arc::from([]));
-        let task = tokio::spawn(follow(settings, client, found));
+        let task = tokio::spawn(follow(settings, redis, found));
         Ok(Arc::new(Self { relays, task: Some(task) }))
     }
 
@@ -70,17 +70,13 @@ impl Drop for RelayDirectory {
     }
 }
 
-async fn follow(
-    settings: RedisSettings,
-    client: redis::Client,
-    found: watch::Sender<Arc<[RelayRecord]>>,
-) {
+async fn follow(settings: RedisSettings, redis: Redis, found: watch::Sender<Arc<[RelayRecord]>>) {
     let (list, mut connection) = (Script::new(LIST), None);
     let [records, until] = keys(&settings.prefix);
     loop {
         let mut call = list.prepare_invoke();
         call.key(&records).key(&until);
-        match invoke::<Vec<String>>(&client, &mut connection, &settings, &call).await {
+        match invoke::<Vec<String>>(&redis, &mut connection, &settings, &call).await {
             Ok(written) => {
                 let relays = read(&written);
                 found.send_if_modified(|known| {

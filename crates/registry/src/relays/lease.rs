@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use p2p_redis::{Connection, Patience, Redis};
 use redis::Script;
-use redis::aio::MultiplexedConnection;
 use tokio::time::timeout;
 
 use super::{MAX_RELAYS, RelayRecord};
@@ -42,8 +42,8 @@ return 'ok'";
 /// What a relay keeps in Redis while it runs.
 pub struct RelayLease {
     settings: RedisSettings,
-    client: redis::Client,
-    connection: Option<MultiplexedConnection>,
+    redis: Redis,
+    connection: Option<Connection>,
     renew: Script,
     withdraw: Script,
 }
@@ -57,11 +57,10 @@ impl RelayLease {
     /// # Errors
     /// The address is not one.
     pub fn new(settings: RedisSettings) -> Result<Self, RegistryError> {
-        let client =
-            redis::Client::open(settings.url.as_str()).map_err(|error| unavailable(&error))?;
+        let redis = Redis::open(&settings.url).map_err(|error| unavailable(&error))?;
         Ok(Self {
             settings,
-            client,
+            redis,
             connection: None,
             renew: Script::new(RENEW),
             withdraw: Script::new(WITHDRAW),
@@ -79,8 +78,7 @@ impl RelayLease {
         let [records, until] = keys(&self.settings.prefix);
         call.key(records).key(until).arg(&record.id).arg(written);
         call.arg(LEASE.as_millis() as u64).arg(MAX_RELAYS);
-        let said: String =
-            invoke(&self.client, &mut self.connection, &self.settings, &call).await?;
+        let said: String = invoke(&self.redis, &mut self.connection, &self.settings, &call).await?;
         match said.as_str() {
             "full" => Err(RegistryError::Full(MAX_RELAYS)),
             _ => Ok(()),
@@ -96,15 +94,15 @@ impl RelayLease {
         let [records, until] = keys(&self.settings.prefix);
         call.key(records).key(until).arg(id);
         let withdrawn: Result<String, _> =
-            invoke(&self.client, &mut self.connection, &self.settings, &call).await;
+            invoke(&self.redis, &mut self.connection, &self.settings, &call).await;
         withdrawn.map(drop)
     }
 }
 
 /// Runs a script over a connection that is made where there is none, and forgotten where it fails.
 pub(super) async fn invoke<T>(
-    client: &redis::Client,
-    connection: &mut Option<MultiplexedConnection>,
+    redis: &Redis,
+    connection: &mut Option<Connection>,
     settings: &RedisSettings,
     call: &redis::ScriptInvocation<'_>,
 ) -> Result<T, RegistryError>
@@ -114,7 +112,10 @@ where
     let asked = async {
         let mut open = match connection.take() {
             Some(open) => open,
-            None => client.get_multiplexed_async_connection().await?,
+            None => {
+                let patience = Patience { connect: settings.deadline, answer: settings.deadline };
+                redis.connect(patience).await?
+            }
         };
         let answer = call.invoke_async(&mut open).await;
         if answer.is_ok() {
@@ -131,6 +132,6 @@ where
     }
 }
 
-pub(super) fn unavailable(error: &redis::RedisError) -> RegistryError {
+pub(super) fn unavailable(error: &impl std::fmt::Display) -> RegistryError {
     RegistryError::Unavailable(error.to_string())
 }

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use p2p_redis::Connection;
 use p2p_telemetry::metrics::RECORDER_WRITTEN;
-use redis::aio::MultiplexedConnection;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
@@ -141,7 +141,7 @@ impl Work {
     }
 
     /// Makes the group, and the stream where there is none: Redis may have lost both.
-    async fn found(&self, connection: &mut MultiplexedConnection) -> Result<(), StatsError> {
+    async fn found(&self, connection: &mut Connection) -> Result<(), StatsError> {
         let made = redis::cmd("XGROUP")
             .arg("CREATE")
             .arg(&self.stream.keys.events)
@@ -158,7 +158,7 @@ impl Work {
 
     async fn read(
         &self,
-        connection: &mut MultiplexedConnection,
+        connection: &mut Connection,
         from: &str,
     ) -> Result<Vec<Entry>, StatsError> {
         let read = redis::cmd("XREADGROUP")
@@ -179,10 +179,7 @@ impl Work {
     }
 
     /// Entries of writers that have been silent for too long. Those without any are forgotten.
-    async fn take_over(
-        &self,
-        connection: &mut MultiplexedConnection,
-    ) -> Result<Vec<Entry>, StatsError> {
+    async fn take_over(&self, connection: &mut Connection) -> Result<Vec<Entry>, StatsError> {
         let idle = u64::try_from(self.settings.take_over_after.as_millis()).unwrap_or(u64::MAX);
         let claimed = redis::cmd("XAUTOCLAIM")
             .arg(&self.stream.keys.events)
@@ -203,7 +200,7 @@ impl Work {
     /// that one still writes is in the group's list of entries, which is empty for it.
     async fn forget_others(
         &self,
-        connection: &mut MultiplexedConnection,
+        connection: &mut Connection,
         idle: u64,
     ) -> Result<(), StatsError> {
         let consumers = redis::cmd("XINFO")
@@ -228,11 +225,7 @@ impl Work {
         Ok(())
     }
 
-    async fn forget(
-        &self,
-        connection: &mut MultiplexedConnection,
-        name: &[u8],
-    ) -> Result<(), StatsError> {
+    async fn forget(&self, connection: &mut Connection, name: &[u8]) -> Result<(), StatsError> {
         redis::cmd("XGROUP")
             .arg("DELCONSUMER")
             .arg(&self.stream.keys.events)

@@ -15,7 +15,7 @@ use crate::output::say;
 const MAX_FILE_BYTES: u64 = 64 * 1024;
 
 /// Flags whose values are masked wherever they are shown.
-const SECRETS: [&str; 7] = [
+const SECRETS: [&str; 8] = [
     "jwt-secret",
     "turn-secret",
     "user",
@@ -23,6 +23,7 @@ const SECRETS: [&str; 7] = [
     "database-password",
     "redis",
     "redis-password",
+    "redis-sentinel-password",
 ];
 
 /// Whether a flag's value must not be shown.

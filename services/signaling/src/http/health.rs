@@ -39,7 +39,9 @@ pub(super) async fn ready(
         Ok(Err(_)) | Err(_) => "degraded",
     };
     let registry = if instance.registry.trouble().is_none() { "ok" } else { "degraded" };
-    Ok(format!("ready\ndatabase: {database}\nregistry: {registry}\n"))
+    let redis = instance.registry.backend().map(|redis| format!("redis: {redis}\n"));
+    let redis = redis.unwrap_or_default();
+    Ok(format!("ready\ndatabase: {database}\nregistry: {registry}\n{redis}"))
 }
 
 /// The metrics in the Prometheus text format.

@@ -15,6 +15,8 @@
 --   <base>:at:<instance>    HASH    app/attempt -> what the instance knows of it
 --   <base>:rebuilding       STRING  there for a while after an instance found its peers lost
 --
+--   <base>:i:<instance>     CHANNEL in a cluster: sharded, so that it is at the node of the keys
+--
 -- Ids have neither `/` nor braces nor control characters (p2p-wire checks them).
 local base, app = KEYS[1], ARGV[1]
 local channel_prefix = ARGV[2]
@@ -54,7 +56,13 @@ end
 local suspects = {}
 
 local function publish(inst, event)
-  if call('PUBLISH', channel_prefix .. inst, event) == 0 then
+  local heard
+  if channel_prefix == '' then
+    heard = call('SPUBLISH', base .. ':i:' .. inst, event)
+  else
+    heard = call('PUBLISH', channel_prefix .. inst, event)
+  end
+  if heard == 0 then
     suspects[inst] = true
   end
 end
