@@ -1,4 +1,4 @@
-//! Signaling instances as processes, and one Redis that they share.
+//! Signaling instances as processes, and one Redis that they share, of whichever kind.
 #![allow(clippy::unwrap_used, clippy::needless_pass_by_value, reason = "tests panic")]
 
 mod attempts;
@@ -6,6 +6,7 @@ mod client;
 mod collector;
 mod crash;
 mod instance;
+mod kinds;
 mod messages;
 mod metrics;
 mod outage;

@@ -1,5 +1,5 @@
 //! The registry in Redis does what every registry does: the suite of `crates/registry`, over one
-//! instance and over two that share a Redis.
+//! instance and over two that share a Redis, and over every kind of Redis that there is.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 // The suite is written for the crate that it is part of.
@@ -10,6 +10,7 @@ pub(crate) use p2p_registry::{
 
 #[path = "../../../../crates/registry/src/conformance.rs"]
 mod conformance;
+mod kinds;
 mod model;
 mod race;
 mod several;
@@ -37,7 +38,7 @@ macro_rules! conforms {
             $(#[tokio::test]
             async fn $name() {
                 let redis = Redis::start().await.unwrap();
-                conformance::$name(&Several::start(1, &redis).await, &settings()).await;
+                conformance::$name(&Several::start(1, redis.settings()).await, &settings()).await;
             })*
         }
 
@@ -46,7 +47,7 @@ macro_rules! conforms {
             $(#[tokio::test]
             async fn $name() {
                 let redis = Redis::start_restricted().await.unwrap();
-                conformance::$name(&Several::start(1, &redis).await, &settings()).await;
+                conformance::$name(&Several::start(1, redis.settings()).await, &settings()).await;
             })*
         }
 
@@ -55,7 +56,7 @@ macro_rules! conforms {
             $(#[tokio::test]
             async fn $name() {
                 let redis = Redis::start().await.unwrap();
-                conformance::$name(&Several::start(2, &redis).await, &settings()).await;
+                conformance::$name(&Several::start(2, redis.settings()).await, &settings()).await;
             })*
         }
     };
@@ -67,7 +68,7 @@ conformance::suite!(conforms);
 async fn with_the_rejecting_policy_the_older_connection_keeps_the_id_at_every_instance() {
     let redis = Redis::start().await.unwrap();
     let rejecting = Settings { conflict: ConflictPolicy::Reject, ..settings() };
-    let registry = Several::start_with(2, &redis, &rejecting).await;
+    let registry = Several::start_with(2, redis.settings(), &rejecting).await;
     let first = conformance::Session::begin(&registry, "alice").await;
     let refused = conformance::claim(&registry, "alice").await.unwrap_err();
     assert_eq!(refused, RegistryError::PeerTaken);

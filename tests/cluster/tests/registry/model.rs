@@ -60,7 +60,7 @@ async fn the_scripts_do_what_the_model_does_in_any_order_of_acts() {
     for seed in 0..SEEDS {
         // Each seed has keys of its own.
         let prefix = format!("seed-{seed}");
-        let real = Several::start_under(2, &redis, &settings, &prefix).await;
+        let real = Several::start_under(2, redis.settings(), &settings, &prefix).await;
         let model = MemoryRegistry::start(settings.clone());
         agree(&real, &*model, seed).await;
     }

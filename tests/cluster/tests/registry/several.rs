@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 
-use p2p_cluster::Redis;
 use p2p_registry::{
     Answer, Counts, Listing, PeerView, RedisRegistry, RedisSettings, Registry, RoomSummary,
     RoomView,
@@ -23,24 +22,28 @@ pub(crate) struct Several {
 }
 
 impl Several {
-    pub(crate) async fn start(count: usize, redis: &Redis) -> Self {
+    pub(crate) async fn start(count: usize, redis: RedisSettings) -> Self {
         Self::start_with(count, redis, &crate::settings()).await
     }
 
-    pub(crate) async fn start_with(count: usize, redis: &Redis, settings: &Settings) -> Self {
+    pub(crate) async fn start_with(
+        count: usize,
+        redis: RedisSettings,
+        settings: &Settings,
+    ) -> Self {
         Self::start_under(count, redis, settings, "p2p").await
     }
 
     /// Instances whose keys begin with this.
     pub(crate) async fn start_under(
         count: usize,
-        redis: &Redis,
+        redis: RedisSettings,
         settings: &Settings,
         prefix: &str,
     ) -> Self {
         let mut instances = Vec::new();
         for _ in 0..count {
-            let there = RedisSettings { prefix: prefix.to_owned(), ..redis.settings() };
+            let there = RedisSettings { prefix: prefix.to_owned(), ..redis.clone() };
             let instance = RedisRegistry::start(settings.clone(), there).unwrap();
             instance.connected().await;
             instances.push(instance);
