@@ -1,6 +1,8 @@
 //! The attempts of one client, from the request to the connection: one task that hears the
 //! coordinator, the node, QUIC and the user, and is the only one to decide what follows.
 
+mod ending;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,19 +14,19 @@ use p2p_traversal::{AttemptConfig, Event, Path};
 use p2p_wire::client::{Connect, Nat, Trickle};
 use p2p_wire::server::EndReason;
 use p2p_wire::{
-    Attempt, AttemptId, Candidate, ClientMessage, Code, Outcome, PeerId, PeerKey, Policy, Report,
-    RequestId, ServerMessage,
+    Attempt, AttemptId, Candidate, ClientMessage, Code, PeerId, PeerKey, Policy, Report, RequestId,
+    ServerMessage,
 };
 use quinn::{ClientConfig, Endpoint, TransportConfig};
-use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tokio::sync::{Notify, broadcast, mpsc, oneshot, watch};
 
 use crate::accept::Arrival;
 use crate::behaviour;
-use crate::client::relay_ready;
 use crate::config::Config;
 use crate::connection::{Connection, cause};
 use crate::error::{Error, ErrorCode};
 use crate::events::ClientEvent;
+use crate::history::{Counted, History};
 use crate::identity::Identity;
 use crate::ping::{self, Pings};
 use crate::resolve;
@@ -42,12 +44,18 @@ const SWEEP: Duration = Duration::from_secs(5);
 /// begins there meanwhile knows nothing of it.
 const PUBLISHING: Duration = Duration::from_secs(2);
 
+/// Who has sent something for so long is not silent.
+const HEARD: Duration = Duration::from_millis(500);
+
 /// How often a connection's losses are counted.
 const COUNTING: Duration = Duration::from_millis(500);
 
 /// How long a closed connection keeps its route: QUIC says goodbye after it has told that it is
 /// closed, and again to whoever has not heard it (RFC 9000 §10.2: three probe timeouts).
 const LINGER: Duration = Duration::from_secs(2);
+
+use self::ending::timed_out;
+pub(crate) use self::ending::udp_blocked;
 
 pub(crate) type Reply = oneshot::Sender<Result<Connection, Error>>;
 
@@ -64,6 +72,8 @@ pub(crate) struct Counters {
     pub(crate) direct: AtomicU64,
     pub(crate) relayed: AtomicU64,
     pub(crate) failed: AtomicU64,
+    /// Rings when a connection has ended and that is told.
+    pub(crate) ended: Notify,
 }
 
 /// Everything the task needs.
@@ -104,6 +114,7 @@ pub(crate) struct Entry {
     reply: Option<Reply>,
     path: watch::Sender<Option<Path>>,
     report: watch::Sender<Option<Report>>,
+    history: History,
 }
 
 /// What became of a handshake that this side began.
@@ -155,6 +166,12 @@ impl Attempts {
             self.entries.iter().filter(|(_, e)| late(e)).map(|(id, _)| id.clone()).collect();
         for attempt in late {
             self.fail(&attempt, timed_out("a path was found, but the peer did not shake hands"));
+        }
+        let now = Instant::now();
+        for entry in self.entries.values_mut().filter(|entry| entry.history.is_due(now)) {
+            if let Some(report) = entry.told(now) {
+                let _ = self.signaling.try_send(ClientMessage::Report(report));
+            }
         }
     }
 
@@ -282,6 +299,7 @@ impl Attempts {
             reply,
             path: watch::Sender::new(None),
             report: watch::Sender::new(None),
+            history: History::default(),
         };
         self.entries.insert(attempt.attempt.clone(), entry);
         let id = attempt.attempt.clone();
@@ -370,6 +388,11 @@ impl Attempts {
 
     fn on_path(&mut self, attempt: &AttemptId, path: Option<Path>) {
         let Some(entry) = self.entries.get_mut(attempt) else { return };
+        let before = *entry.path.borrow();
+        let heard = before.and_then(|before| self.socket.routes.heard(attempt, &before));
+        let heard = heard.is_some_and(|at| at.elapsed() < HEARD);
+        let counted = Counted::of(entry.quic.as_ref());
+        entry.history.path(entry.started.elapsed(), path, counted, heard);
         entry.path.send_replace(path);
         let peer = entry.peer.clone();
         if path.is_some() && entry.controlling && !entry.dialling {
@@ -468,92 +491,6 @@ impl Attempts {
         }
     }
 
-    fn on_verdict(&mut self, report: Report) {
-        let Some(entry) = self.entries.get(&report.attempt) else { return };
-        let upgraded = entry.report.borrow().is_some();
-        entry.report.send_replace(Some(report.clone()));
-        let peer = entry.peer.clone();
-        self.count(report.outcome, upgraded);
-        let _ = self.signaling.try_send(ClientMessage::Report(report.clone()));
-        if report.outcome == Outcome::Failed {
-            let error = self.verdict_error(&report);
-            self.end(&report.attempt, Some(error));
-        } else {
-            self.hand_out(&report.attempt);
-        }
-        self.tell(ClientEvent::Verdict { peer, report });
-    }
-
-    fn count(&self, outcome: Outcome, upgraded: bool) {
-        let counters = &self.counters;
-        match outcome {
-            Outcome::Direct => counters.direct.fetch_add(1, Ordering::Relaxed),
-            Outcome::Relay => counters.relayed.fetch_add(1, Ordering::Relaxed),
-            Outcome::Failed => counters.failed.fetch_add(1, Ordering::Relaxed),
-        };
-        if upgraded && outcome == Outcome::Direct {
-            counters.relayed.fetch_sub(1, Ordering::Relaxed);
-        }
-    }
-
-    fn verdict_error(&self, report: &Report) -> Error {
-        let near = self.socket.with_node(|node, _| node.profile().clone());
-        let blocked = near.nat_type == p2p_wire::NatType::UdpBlocked && near.tcp.is_none();
-        if blocked && !relay_ready(&self.socket) {
-            return udp_blocked();
-        }
-        let direct = report.steps.iter().any(|step| {
-            step.method == p2p_wire::Method::Relay && step.result == p2p_wire::StepResult::Skipped
-        });
-        if direct {
-            let fix = "allow the relay with the policy `auto`";
-            return Error::new(ErrorCode::DirectRequired, report.verdict.clone(), fix);
-        }
-        timed_out(&report.verdict)
-    }
-
-    /// The attempt has failed for a reason that the node does not know.
-    fn fail(&mut self, attempt: &AttemptId, error: Error) {
-        let Some(entry) = self.entries.get(attempt) else { return };
-        if entry.report.borrow().as_ref().is_none_or(|r| r.outcome != Outcome::Failed) {
-            let upgraded = entry.report.borrow().is_some();
-            let report = Report {
-                attempt: attempt.clone(),
-                outcome: Outcome::Failed,
-                method: None,
-                ms: u64::try_from(entry.started.elapsed().as_millis()).unwrap_or(u64::MAX),
-                direct_ms: None,
-                steps: Vec::new(),
-                verdict: format!("failed: {}", error.cause),
-            };
-            self.count(Outcome::Failed, upgraded);
-            let _ = self.signaling.try_send(ClientMessage::Report(report));
-        }
-        self.end(attempt, Some(error));
-    }
-
-    fn on_ended(&mut self, attempt: &AttemptId, cause: String) {
-        let Some(entry) = self.entries.remove(attempt) else { return };
-        self.counters.active.fetch_sub(1, Ordering::Relaxed);
-        self.socket.with_node(|node, now| node.end_attempt(attempt, now));
-        let (socket, id) = (Arc::clone(&self.socket), attempt.clone());
-        tokio::spawn(async move {
-            tokio::time::sleep(LINGER).await;
-            socket.routes.remove_attempt(&id);
-        });
-        let peer = entry.peer;
-        self.tell(ClientEvent::Disconnected { attempt: attempt.clone(), peer, cause });
-    }
-
-    fn end(&mut self, attempt: &AttemptId, error: Option<Error>) {
-        self.socket.with_node(|node, now| node.end_attempt(attempt, now));
-        self.socket.routes.remove_attempt(attempt);
-        let reply = self.entries.remove(attempt).and_then(|entry| entry.reply);
-        if let (Some(reply), Some(error)) = (reply, error) {
-            let _ = reply.send(Err(error));
-        }
-    }
-
     fn tell(&self, event: ClientEvent) {
         // Nobody may be listening, which is fine.
         let _ = self.news.send(event);
@@ -579,21 +516,4 @@ async fn watch_over(
             }
         }
     }
-}
-
-/// No UDP leaves this network, and no relay is reached otherwise.
-pub(crate) fn udp_blocked() -> Error {
-    Error::new(
-        ErrorCode::UdpBlocked,
-        "UDP is blocked on this network: no STUN server answered, and no relay over TCP or TLS either",
-        "let UDP out to the relay's port 3478, or TCP to one that listens on it (`p2p netcheck` lists them), or try another network",
-    )
-}
-
-fn timed_out(cause: &str) -> Error {
-    Error::new(
-        ErrorCode::Timeout,
-        cause,
-        "see `p2p netcheck` on both sides for what their networks allow",
-    )
 }

@@ -354,6 +354,18 @@ impl Client {
         self.inner.endpoint.close(quinn::VarInt::from_u32(0), b"shut down");
         // The last packets tell the other sides; a peer that is gone does not hold this up.
         let _ = tokio::time::timeout(Duration::from_secs(1), self.inner.endpoint.wait_idle()).await;
+        // What they used is told before the goodbye to the coordinator.
+        let counters = &self.inner.counters;
+        let told = async {
+            loop {
+                let ended = counters.ended.notified();
+                if counters.active.load(Ordering::Relaxed) == 0 {
+                    return;
+                }
+                ended.await;
+            }
+        };
+        let _ = tokio::time::timeout(Duration::from_secs(1), told).await;
         self.inner.socket.with_node(|node, now| node.close(now));
         self.inner.cancel.cancel();
         if let Some(signaling) = self.inner.signaling.lock().await.take() {

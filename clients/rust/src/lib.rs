@@ -30,6 +30,7 @@ mod driver;
 pub mod error;
 pub mod events;
 mod gather;
+mod history;
 mod http;
 mod identity;
 pub mod netcheck;

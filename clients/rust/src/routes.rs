@@ -173,6 +173,15 @@ impl Routes {
         }
     }
 
+    /// When something last came from an attempt's peer the way that this path goes.
+    pub(crate) fn heard(&self, attempt: &AttemptId, path: &Path) -> Option<Instant> {
+        let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
+        let peer = table.attempts.get(attempt).and_then(|key| table.peers.get(key))?;
+        let route = table.routes.get(&peer.virtual_addr)?;
+        let leg = if path.via == Via::Relay { Leg::Relay } else { Leg::Socket };
+        self.instant(route.received.of(leg).load(Ordering::Relaxed))
+    }
+
     /// Whether there is no peer to have traffic with.
     pub(crate) fn is_empty(&self) -> bool {
         self.table.read().unwrap_or_else(PoisonError::into_inner).peers.is_empty()

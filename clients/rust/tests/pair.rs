@@ -5,7 +5,10 @@ mod support;
 
 use std::time::Duration;
 
-use p2p_client::{Client, ClientEvent, Config, Connection, ErrorCode, Outcome, PathKind, Policy};
+use p2p_client::{
+    Client, ClientEvent, Config, Connection, ErrorCode, Method, Outcome, PathKind, Policy,
+};
+use p2p_wire::PathReason;
 use support::{Coordinator, token};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -80,7 +83,16 @@ async fn i11_both_sides_report_one_verdict() {
     assert!(verdict.verdict.starts_with("direct"), "{}", verdict.verdict);
     alice.shutdown().await;
     bob.shutdown().await;
-    assert_eq!(coordinator.reports().len(), 2);
+    // One of each side, and one more of each when the connection has ended.
+    let reports = coordinator.reports();
+    assert_eq!(reports.len(), 4);
+    assert!(reports.iter().all(|report| report.outcome == Outcome::Direct), "{reports:?}");
+    for ended in &reports[2..] {
+        let (first, last) = (&ended.paths[0], ended.paths.last().unwrap());
+        assert_eq!((first.method, first.reason), (Some(Method::Direct), PathReason::First));
+        assert!(first.sent_bytes > 0 && first.received_bytes > 0, "{first:?}");
+        assert_eq!((last.method, last.reason), (None, PathReason::Closed));
+    }
 }
 
 #[tokio::test]

@@ -1,14 +1,15 @@
 //! One connection attempt as the store keeps it.
 
 use p2p_wire::{
-    AppId, AttemptId, Filtering, Mapping, Method, NatProfile, NatType, Outcome, PeerId, PlanStep,
-    Policy, Report, Step,
+    AppId, AttemptId, Filtering, Mapping, Method, NatProfile, NatType, Outcome, PathUse, PeerId,
+    PlanStep, Policy, Report, Step,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::merge;
 use crate::network::{self, AddressDetail, Network};
+use crate::story::Story;
 
 /// Which of the two peers of an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -95,6 +96,9 @@ pub struct AttemptRecord {
     /// Why it failed, as a short code such as `no_report`, `timeout` or `peer_gone`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// Where both could be reached and what their connection used, as far as it is told.
+    #[serde(default, skip_serializing_if = "Story::is_empty")]
+    pub story: Story,
 }
 
 impl AttemptRecord {
@@ -125,6 +129,7 @@ impl AttemptRecord {
             callee_steps: Vec::new(),
             verdict: String::new(),
             reason: Some("no_report".to_owned()),
+            story: Story::default(),
         }
     }
 
@@ -143,9 +148,23 @@ impl AttemptRecord {
             Side::Caller => self.caller_steps.clone_from(&report.steps),
             Side::Callee => self.callee_steps.clone_from(&report.steps),
         }
+        match side {
+            Side::Caller => told.story.caller_paths.clone_from(&report.paths),
+            Side::Callee => told.story.callee_paths.clone_from(&report.paths),
+        }
         told.caller_steps.clone_from(&self.caller_steps);
         told.callee_steps.clone_from(&self.callee_steps);
         *self = merge::merge(self.clone(), told);
+    }
+
+    /// Takes in what a connection used, as one peer tells it, and nothing else.
+    pub fn used(&mut self, side: Side, paths: Vec<PathUse>) {
+        let mut told = Story::default();
+        match side {
+            Side::Caller => told.caller_paths = paths,
+            Side::Callee => told.callee_paths = paths,
+        }
+        self.story = std::mem::take(&mut self.story).merged(told);
     }
 
     /// The record with every address in free text cut down to its network.
@@ -163,6 +182,7 @@ impl AttemptRecord {
         for step in self.caller_steps.iter_mut().chain(&mut self.callee_steps) {
             step.detail = cut(&step.detail);
         }
+        self.story = self.story.with_addresses(detail);
         if detail == AddressDetail::Nothing {
             for nat in [&mut self.caller_nat, &mut self.callee_nat].into_iter().flatten() {
                 nat.network = None;
@@ -197,6 +217,7 @@ mod tests {
             direct_ms: None,
             steps: vec![],
             verdict: format!("said {}", outcome.as_str()),
+            paths: vec![],
         }
     }
 

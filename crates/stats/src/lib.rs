@@ -21,6 +21,7 @@ pub mod recorder;
 mod row;
 pub mod sqlite;
 pub mod store;
+pub mod story;
 pub mod stream;
 pub mod usage;
 
@@ -36,5 +37,6 @@ pub use query::{
 pub use recorder::Recorder;
 pub use sqlite::{Retention, SqliteStore};
 pub use store::{Store, StoreFuture};
+pub use story::{CandidateSummary, Story};
 pub use stream::{Appended, Stream, StreamSettings, StreamState, Writer, WriterSettings};
 pub use usage::{Carried, RelayRecord, RelayTotals, SessionRecord, SessionTotals, Usage};

@@ -11,6 +11,7 @@
 //! - The times are the earliest told, so a relayed attempt that turns direct keeps the time of its
 //!   first connection.
 //! - Steps are kept per peer: the list with more successes, then the longer, then the later one.
+//! - Candidates are kept per peer, all of them; of what the connection used, the later word.
 
 use std::cmp::{Ordering, Reverse};
 
@@ -35,6 +36,7 @@ pub fn merge(stored: AttemptRecord, new: AttemptRecord) -> AttemptRecord {
         callee_nat: better_known(stored.callee_nat, new.callee_nat),
         caller_steps: fuller(stored.caller_steps, new.caller_steps),
         callee_steps: fuller(stored.callee_steps, new.callee_steps),
+        story: stored.story.merged(new.story),
         attempt: stored.attempt,
         app: stored.app,
         caller: stored.caller,
@@ -95,10 +97,11 @@ fn fuller(a: Vec<Step>, b: Vec<Step>) -> Vec<Step> {
 
 #[cfg(test)]
 mod tests {
-    use p2p_wire::{AppId, AttemptId, Method, PeerId};
+    use p2p_wire::{AppId, AttemptId, CandidateKind, Method, PathReason, PathUse, PeerId};
     use proptest::prelude::*;
 
     use super::*;
+    use crate::story::{CandidateSummary, Story};
 
     fn begun() -> AttemptRecord {
         AttemptRecord::begun(
@@ -107,6 +110,31 @@ mod tests {
             PeerId::new("alice").unwrap(),
             PeerId::new("bob").unwrap(),
             0,
+        )
+    }
+
+    fn story() -> impl Strategy<Value = Story> {
+        let candidate =
+            (prop::sample::select(vec![CandidateKind::Host, CandidateKind::Relay]), any::<bool>())
+                .prop_map(|(kind, tcp)| CandidateSummary { kind, tcp, network: None });
+        let used =
+            (0..3u64, prop::sample::select(vec![PathReason::First, PathReason::Closed]), 0..2u64)
+                .prop_map(|(at_ms, reason, sent_bytes)| PathUse {
+                    at_ms,
+                    method: None,
+                    reason,
+                    sent_bytes,
+                    received_bytes: 1,
+                });
+        let candidates = prop::collection::btree_set(candidate, 0..3);
+        let paths = prop::collection::vec(used, 0..3);
+        (candidates.clone(), candidates, paths.clone(), paths).prop_map(
+            |(caller_candidates, callee_candidates, caller_paths, callee_paths)| Story {
+                caller_candidates,
+                callee_candidates,
+                caller_paths,
+                callee_paths,
+            },
         )
     }
 
@@ -133,8 +161,8 @@ mod tests {
         let methods = prop::option::of(prop::sample::select(Method::ALL.to_vec()));
         let ms = || prop::option::of(0..3u64);
         let verdict = (prop::sample::select(outcomes), methods, "[ab]{0,2}", "[ab]?");
-        (verdict, ms(), ms(), nats(), nats(), steps(), steps()).prop_map(
-            |(verdict, connected_ms, direct_ms, caller_nat, callee_nat, caller, callee)| {
+        (verdict, ms(), ms(), nats(), nats(), steps(), steps(), story()).prop_map(
+            |(verdict, connected_ms, direct_ms, caller_nat, callee_nat, caller, callee, story)| {
                 let (outcome, method, verdict, reason) = verdict;
                 AttemptRecord {
                     outcome,
@@ -147,6 +175,7 @@ mod tests {
                     callee_nat,
                     caller_steps: caller,
                     callee_steps: callee,
+                    story,
                     ..begun()
                 }
             },

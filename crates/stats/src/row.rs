@@ -8,12 +8,14 @@ use sqlx::{ColumnIndex, Database, Decode, Row, Type};
 
 use crate::attempt::{AttemptRecord, NatSummary};
 use crate::error::StatsError;
+use crate::story::Story;
 
 /// Every column that [`record`] reads, for use in a `SELECT`.
 macro_rules! columns {
     () => {
         "attempt, app, caller, callee, caller_nat, callee_nat, policy, plan, started_unix_ms, \
-         outcome, method, connected_ms, direct_ms, caller_steps, callee_steps, verdict, reason"
+         outcome, method, connected_ms, direct_ms, caller_steps, callee_steps, verdict, reason, \
+         story"
     };
 }
 pub(crate) use columns;
@@ -32,6 +34,7 @@ where
     Json<NatSummary>: Column<'r, R::Database>,
     Json<Vec<PlanStep>>: Column<'r, R::Database>,
     Json<Vec<Step>>: Column<'r, R::Database>,
+    Json<Story>: Column<'r, R::Database>,
 {
     let id: String = row.try_get("attempt")?;
     let read = || -> Result<AttemptRecord, Unreadable> {
@@ -57,6 +60,10 @@ where
             callee_steps: row.try_get::<Json<Vec<Step>>, _>("callee_steps")?.0,
             verdict: row.try_get("verdict")?,
             reason: row.try_get("reason")?,
+            story: row
+                .try_get::<Option<Json<Story>>, _>("story")?
+                .map(|it| it.0)
+                .unwrap_or_default(),
         })
     };
     read().map_err(|error| StatsError::Damaged { attempt: id.clone(), cause: error.to_string() })

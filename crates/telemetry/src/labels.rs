@@ -86,7 +86,7 @@ pub(crate) const ROUTE: Label = label(
 pub(crate) const STATUS_CLASS: Label = label("status", &["1xx", "2xx", "3xx", "4xx", "5xx"]);
 pub(crate) const INBOX_DROP: Label = label("reason", &["full", "expired", "closed"]);
 pub(crate) const RECORD_DROP: Label =
-    label("reason", &["no_writer", "queue_full", "store", "stopped", "stream_full"]);
+    label("reason", &["late", "no_writer", "queue_full", "store", "stopped", "stream_full"]);
 pub(crate) const DIRECTION: Label = label("direction", &["to_peer", "to_client"]);
 pub(crate) const TRANSPORT: Label = label("transport", &["udp", "tcp", "tls"]);
 pub(crate) const STUN_METHOD: Label =

@@ -6,7 +6,9 @@ use serde::{Deserialize, Serialize};
 use crate::attempt::Policy;
 use crate::candidate::Candidate;
 use crate::ids::{AttemptId, PeerId, PeerKey, RequestId, RoomName, SessionId};
-use crate::limits::{MAX_CANDIDATES, MAX_KIND_BYTES, MAX_MESSAGE_BYTES, MAX_REPORT_STEPS};
+use crate::limits::{
+    MAX_CANDIDATES, MAX_KIND_BYTES, MAX_MESSAGE_BYTES, MAX_REPORT_PATHS, MAX_REPORT_STEPS,
+};
 use crate::limits::{MAX_REPORT_TEXT_BYTES, MAX_ROLE_BYTES};
 use crate::nat::NatProfile;
 use crate::payload::{Meta, Payload};
@@ -231,6 +233,7 @@ impl ClientMessage {
             }
             Self::Report(report) => {
                 bounded("`steps`", report.steps.len(), MAX_REPORT_STEPS)?;
+                bounded("`paths`", report.paths.len(), MAX_REPORT_PATHS)?;
                 bounded("`verdict` in bytes", report.verdict.len(), MAX_REPORT_TEXT_BYTES)?;
                 report.steps.iter().try_for_each(|s| {
                     bounded("`detail` in bytes", s.detail.len(), MAX_REPORT_TEXT_BYTES)

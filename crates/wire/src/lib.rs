@@ -34,7 +34,7 @@ pub use nat::{Filtering, Mapping, NatProfile, NatType, PortAllocation, TcpProfil
 pub use payload::{Meta, Payload};
 pub use plan::{Method, PlanStep, Tactic};
 pub use problem::{Code, Problem};
-pub use report::{Outcome, Report, Step, StepResult};
+pub use report::{Outcome, PathReason, PathUse, Report, Step, StepResult};
 pub use secret::{Redacted, Secret};
 pub use server::ServerMessage;
 pub use trace::{InvalidTraceParent, TraceParent};

@@ -27,6 +27,8 @@ pub const MAX_OPEN_ATTEMPTS: usize = 64;
 pub const MAX_INBOX_MESSAGES: usize = 256;
 /// Steps in a report.
 pub const MAX_REPORT_STEPS: usize = 32;
+/// Paths in a report.
+pub const MAX_REPORT_PATHS: usize = 32;
 /// Bytes in each free text of a report.
 pub const MAX_REPORT_TEXT_BYTES: usize = 512;
 /// Milliseconds that a new WebSocket has to say hello.

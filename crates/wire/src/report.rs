@@ -55,8 +55,47 @@ pub struct Step {
     pub detail: String,
 }
 
+/// Why a connection came to use a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum PathReason {
+    /// It was the first that answered.
+    First,
+    /// It is better than the one before.
+    Better,
+    /// The one before had fallen silent.
+    Silent,
+    /// The one before lost packets.
+    Lossy,
+    /// As good as the one before, at another address: a network or a NAT has changed.
+    Moved,
+    /// None is used any more: the connection is closed.
+    Closed,
+    /// A reason that this version does not know.
+    #[serde(other)]
+    Other,
+}
+
+/// What a connection used from one moment to the next, as one peer saw it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct PathUse {
+    /// Milliseconds from the attempt's start until it came into use.
+    pub at_ms: u64,
+    /// The method of the path; absent while there was none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub method: Option<Method>,
+    /// Why it came into use.
+    pub reason: PathReason,
+    /// Bytes that this peer sent meanwhile, in datagrams.
+    #[serde(default)]
+    pub sent_bytes: u64,
+    /// Bytes that this peer received meanwhile.
+    #[serde(default)]
+    pub received_bytes: u64,
+}
+
 /// One peer's report on one attempt. A later report of the same peer replaces its earlier one: a
-/// relayed attempt that turns direct is reported twice.
+/// relayed attempt that turns direct is reported twice, and a connection again when it has ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Report {
     /// The attempt.
@@ -77,4 +116,7 @@ pub struct Report {
     /// The verdict in one sentence.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub verdict: String,
+    /// What the connection used so far, in order; the last one ends it where its reason is `closed`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub paths: Vec<PathUse>,
 }

@@ -1,13 +1,18 @@
 //! `coordinator attempts [ID]`: the attempts of late, or the whole story of one.
 
-use p2p_stats::{AttemptRecord, NatSummary, Page};
-use p2p_wire::{AttemptId, Outcome, PlanStep, Policy, Step, StepResult};
+use std::collections::BTreeSet;
+
+use p2p_stats::{AttemptRecord, CandidateSummary, NatSummary, Page};
+use p2p_wire::{
+    AttemptId, CandidateKind, Method, Outcome, PathReason, PathUse, PlanStep, Policy, Step,
+    StepResult,
+};
 
 use crate::api::{Api, ServerArgs};
 use crate::failure::Failure;
 use crate::output::{data, say};
 use crate::stats::{Period, read};
-use crate::table::{Cell, Sheet, Side, Tone, ms, percent, utc};
+use crate::table::{Cell, Sheet, Side, Tone, bytes, ms, percent, utc};
 
 /// List connection attempts, or tell one's whole story
 #[derive(Debug, clap::Args)]
@@ -126,9 +131,78 @@ fn tell_one(one: &AttemptRecord, sheet: &mut Sheet) {
     sheet.field("policy", policy);
     sheet.field("caller", &network(one.caller.as_str(), one.caller_nat.as_ref()));
     sheet.field("callee", &network(one.callee.as_str(), one.callee_nat.as_ref()));
+    candidates("caller reachable", &one.story.caller_candidates, sheet);
+    candidates("callee reachable", &one.story.callee_candidates, sheet);
     plan(&one.plan, sheet);
     steps(&format!("What {} (caller) tells", one.caller), &one.caller_steps, sheet);
     steps(&format!("What {} (callee) tells", one.callee), &one.callee_steps, sheet);
+    paths(
+        &format!("What the connection used, as {} tells", one.caller),
+        &one.story.caller_paths,
+        sheet,
+    );
+    paths(
+        &format!("What the connection used, as {} tells", one.callee),
+        &one.story.callee_paths,
+        sheet,
+    );
+}
+
+fn candidates(label: &str, candidates: &BTreeSet<CandidateSummary>, sheet: &mut Sheet) {
+    let told = candidates.iter().map(|candidate| {
+        let kind = match candidate.kind {
+            CandidateKind::Host => "host",
+            CandidateKind::ServerReflexive => "behind the NAT",
+            CandidateKind::PeerReflexive => "as the peer sees it",
+            CandidateKind::Relay => "relay",
+        };
+        let tcp = if candidate.tcp { " over TCP" } else { "" };
+        let at = candidate.network.map(|network| format!(" {network}")).unwrap_or_default();
+        format!("{kind}{at}{tcp}")
+    });
+    let told = told.collect::<Vec<_>>().join(", ");
+    sheet.field(label, if told.is_empty() { "nowhere that was told" } else { &told });
+}
+
+fn paths(heading: &str, paths: &[PathUse], sheet: &mut Sheet) {
+    if paths.is_empty() {
+        return;
+    }
+    sheet.heading(heading);
+    let rows: Vec<[Cell; 5]> = paths
+        .iter()
+        .map(|path| {
+            let because = match path.reason {
+                PathReason::First => "the first that answered",
+                PathReason::Better => "better than before",
+                PathReason::Silent => "the one before fell silent",
+                PathReason::Lossy => "the one before lost packets",
+                PathReason::Moved => "another address",
+                PathReason::Closed => "the connection was closed",
+                PathReason::Other => "another reason",
+            };
+            let tone = match path.method {
+                Some(Method::Relay) => Tone::Fair,
+                Some(_) => Tone::Good,
+                None => Tone::Plain,
+            };
+            [
+                format!("{} ms", path.at_ms).into(),
+                Cell::toned(path.method.map_or("none", |method| method.as_str()), tone),
+                bytes(path.sent_bytes).into(),
+                bytes(path.received_bytes).into(),
+                Cell::whole(because),
+            ]
+        })
+        .collect();
+    let columns = [
+        ("from", Side::Right),
+        ("path", Side::Left),
+        ("sent", Side::Right),
+        ("received", Side::Right),
+        ("because", Side::Left),
+    ];
+    sheet.table(columns, &rows);
 }
 
 fn plan(plan: &[PlanStep], sheet: &mut Sheet) {

@@ -94,6 +94,7 @@ impl Instance {
                 registry.clone(),
                 recorder.clone(),
                 Learned::follow(store.clone()),
+                store.clone(),
             ),
             tickets: Tickets::new(config.limits.tickets, config.timing.ticket),
             keys: Keys::new(config.verifier.clone(), config.jwks.clone()),

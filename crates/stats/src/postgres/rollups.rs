@@ -96,6 +96,9 @@ const DAY_METHODS: &str = "INSERT INTO rollup_methods \
 /// Marks the hours and days of these times as stale, for as long as the transaction that writes
 /// them is open under locks that keep rollups out.
 pub(super) async fn mark(transaction: &mut PgConnection, times: &[i64]) -> Result<(), StatsError> {
+    if times.is_empty() {
+        return Ok(());
+    }
     let spans: BTreeSet<Span> =
         times.iter().flat_map(|time| [Span::hour_of(*time), Span::day_of(*time)]).collect();
     let locks: Vec<i64> = spans.iter().map(|span| span.lock()).collect();

@@ -18,6 +18,7 @@ use crate::attempt::{AttemptRecord, NatSummary};
 use crate::error::StatsError;
 use crate::merge::merge;
 use crate::row::{columns, name_of, nat_type_of, record, signed};
+use crate::story::Story;
 use p2p_wire::{PlanStep, Step};
 
 /// Ordered by start as well: the oldest row is the attempt's, should there be two.
@@ -33,7 +34,7 @@ macro_rules! typed_columns {
         "attempt text, app text, caller text, callee text, caller_nat jsonb, callee_nat jsonb, \
          policy text, plan jsonb, started_unix_ms bigint, outcome text, method text, \
          connected_ms bigint, direct_ms bigint, caller_steps jsonb, callee_steps jsonb, \
-         verdict text, reason text, caller_nat_type text, callee_nat_type text"
+         verdict text, reason text, story jsonb, caller_nat_type text, callee_nat_type text"
     };
 }
 
@@ -55,7 +56,7 @@ const UPDATE: &str = concat!(
         outcome = new.outcome, method = new.method, \
         connected_ms = new.connected_ms, direct_ms = new.direct_ms, \
         caller_steps = new.caller_steps, callee_steps = new.callee_steps, \
-        verdict = new.verdict, reason = new.reason \
+        verdict = new.verdict, reason = new.reason, story = new.story \
      FROM jsonb_to_recordset($1) AS new(",
     typed_columns!(),
     ") WHERE stored.attempt = new.attempt AND stored.started_unix_ms = new.started_unix_ms"
@@ -85,6 +86,7 @@ struct NewRow<'a> {
     callee_steps: &'a [Step],
     verdict: &'a str,
     reason: Option<&'a str>,
+    story: Option<&'a Story>,
     caller_nat_type: String,
     callee_nat_type: String,
 }
@@ -109,6 +111,7 @@ impl<'a> From<&'a AttemptRecord> for NewRow<'a> {
             callee_steps: &record.callee_steps,
             verdict: &record.verdict,
             reason: record.reason.as_deref(),
+            story: Some(&record.story).filter(|story| !story.is_empty()),
             caller_nat_type: nat_type_of(record.caller_nat.as_ref()),
             callee_nat_type: nat_type_of(record.callee_nat.as_ref()),
         }
@@ -157,21 +160,24 @@ impl Inner {
 async fn merge_stored(transaction: &mut PgConnection, batch: &mut Batch) -> Result<(), StatsError> {
     let ids: Vec<&str> = batch.keys().map(String::as_str).collect();
     let rows = sqlx::query(STORED).bind(&ids).fetch_all(&mut *transaction).await?;
-    let mut changed = Vec::new();
+    let (mut changed, mut recounted) = (Vec::new(), Vec::new());
     for row in &rows {
         let stored = record(row)?;
         let Some(new) = batch.remove(stored.attempt.as_str()) else { continue };
         let merged = merge(stored.clone(), new);
         // What was delivered twice costs no write.
         if merged != stored {
+            // A story that goes on changes no count: its hour is not rolled up again for it.
+            if (AttemptRecord { story: stored.story.clone(), ..merged.clone() }) != stored {
+                recounted.push(merged.started_unix_ms);
+            }
             changed.push(merged);
         }
     }
     if changed.is_empty() {
         return Ok(());
     }
-    let starts: Vec<i64> = changed.iter().map(|record| record.started_unix_ms).collect();
-    rollups::mark(transaction, &starts).await?;
+    rollups::mark(transaction, &recounted).await?;
     let rows: Vec<NewRow<'_>> = changed.iter().map(NewRow::from).collect();
     sqlx::query(UPDATE).bind(Json(rows)).execute(transaction).await?;
     Ok(())

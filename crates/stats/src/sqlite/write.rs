@@ -19,14 +19,14 @@ const UPSERT: &str = concat!(
     "INSERT INTO attempts (",
     columns!(),
     ", caller_nat_type, callee_nat_type) \
-     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19) \
+     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20) \
      ON CONFLICT (attempt) DO UPDATE SET \
         caller_nat = excluded.caller_nat, callee_nat = excluded.callee_nat, \
         caller_nat_type = excluded.caller_nat_type, callee_nat_type = excluded.callee_nat_type, \
         outcome = excluded.outcome, method = excluded.method, \
         connected_ms = excluded.connected_ms, direct_ms = excluded.direct_ms, \
         caller_steps = excluded.caller_steps, callee_steps = excluded.callee_steps, \
-        verdict = excluded.verdict, reason = excluded.reason"
+        verdict = excluded.verdict, reason = excluded.reason, story = excluded.story"
 );
 
 const TRIM_OLD: [&str; 3] = [
@@ -129,6 +129,7 @@ async fn upsert(connection: &mut SqliteConnection, new: &AttemptRecord) -> Resul
         .bind(Json(&attempt.callee_steps))
         .bind(&attempt.verdict)
         .bind(&attempt.reason)
+        .bind(Some(&attempt.story).filter(|story| !story.is_empty()).map(Json))
         .bind(nat_type_of(attempt.caller_nat.as_ref()))
         .bind(nat_type_of(attempt.callee_nat.as_ref()))
         .execute(connection)

@@ -219,7 +219,10 @@ async fn every_earlier_version_is_brought_up_to_date_with_what_it_holds() {
         let mut connection = old.acquire().await.unwrap();
         let migrations = &p2p_stats::sqlite::MIGRATIONS;
         migrations.run_direct(Some(version), &mut *connection, false).await.unwrap();
-        let written = "INSERT INTO attempts VALUES ('old', 'default', 'alice', 'bob', 'Open', \
+        let written = "INSERT INTO attempts (attempt, app, caller, callee, caller_nat_type, \
+             callee_nat_type, caller_nat, callee_nat, policy, plan, started_unix_ms, outcome, \
+             method, connected_ms, direct_ms, caller_steps, callee_steps, verdict, reason) \
+             VALUES ('old', 'default', 'alice', 'bob', 'Open', \
              'Symmetric', NULL, NULL, 'auto', '[]', 3600000, 'relay', 'relay', 7, NULL, \
              '[{\"method\":\"udp-hole-punch\",\"result\":\"failed\",\"ms\":1,\"detail\":\"\"}]', \
              '[]', 'on the relay', NULL)";

@@ -54,6 +54,7 @@ impl Attempt {
             direct_ms: self.direct.map(|(at, _)| millis(at)),
             steps: self.steps(outcome, method, age),
             verdict,
+            paths: Vec::new(),
         }
     }
 

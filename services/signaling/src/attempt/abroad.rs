@@ -75,7 +75,9 @@ impl Attempts {
         match self.elsewhere(&report.attempt) {
             Some(instance) => {
                 let what = What::Report(report.clone());
-                self.pass_on(&report.attempt, &instance, app, from, what).await
+                let passed = self.pass_on(&report.attempt, &instance, app, from, what).await;
+                // With its instance gone, what it tells finds the record all the same.
+                passed.or_else(|problem| self.late.take(app, from, report, problem))
             }
             None => self.report_here(app, from, report).await,
         }

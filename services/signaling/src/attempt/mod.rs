@@ -9,9 +9,11 @@
 //! 4. [`takeover`] says how sides at other instances are noticed, and who goes on with the attempts
 //!    of an instance that dies.
 //! 5. The verdict goes to the recorder, which never makes anybody wait (invariant I7).
+//! 6. [`late`] takes what is told of a connection when its attempt is long forgotten here.
 
 mod abroad;
 mod candidates;
+mod late;
 pub(crate) mod spans;
 mod table;
 mod takeover;
@@ -21,7 +23,7 @@ use std::time::SystemTime;
 
 use p2p_nat::plan::{self, Pair, Recorded, RelayLegs, Tally};
 use p2p_registry::{Ownership, PeerView, Registry};
-use p2p_stats::{AttemptRecord, Learned, NatSummary, Outcomes, Recorder};
+use p2p_stats::{AttemptRecord, CandidateSummary, Learned, NatSummary, Outcomes, Recorder, Store};
 use p2p_telemetry::metrics::{
     ATTEMPTS, ATTEMPTS_BY_NAT, TIME_TO_CONNECT_SECONDS, TIME_TO_DIRECT_SECONDS,
 };
@@ -36,6 +38,7 @@ use tokio::time::{Instant, sleep_until};
 use tracing::{debug, info};
 
 pub(crate) use self::candidates::AddressPolicy;
+use self::late::Late;
 use self::table::{Effect, Table};
 use crate::clock;
 use crate::config::SignalingConfig;
@@ -49,6 +52,7 @@ pub(crate) struct Attempts {
     registry: Arc<dyn Registry>,
     recorder: Recorder,
     learned: Arc<Learned>,
+    late: Late,
     addresses: AddressPolicy,
     timeout_ms: u64,
     /// Wakes the watch when a deadline may have come to be the next one.
@@ -61,10 +65,12 @@ impl Attempts {
         registry: Arc<dyn Registry>,
         recorder: Recorder,
         learned: Arc<Learned>,
+        store: Arc<dyn Store>,
     ) -> Self {
         Self {
             table: Mutex::new(Table::new(config.limits.attempts, &config.timing)),
             registry,
+            late: Late::start(store, recorder.clone()),
             recorder,
             learned,
             addresses: AddressPolicy { allow_loopback: config.allow_loopback_candidates },
@@ -163,6 +169,11 @@ impl Attempts {
         record.callee_nat = far_nat.map(NatSummary::from);
         record.policy = connect.policy;
         record.plan = plan;
+        let summaries = |view: &PeerView| {
+            view.published.candidates.iter().map(CandidateSummary::from).collect()
+        };
+        record.story.caller_candidates = summaries(&near);
+        record.story.callee_candidates = summaries(&far);
         // In the table first: the callee may answer before this call goes on.
         let given = [near.published.candidates.len(), far.published.candidates.len()];
         self.lock().insert(record, given, Instant::now());
@@ -193,7 +204,8 @@ impl Attempts {
         trickle: Trickle,
     ) -> Result<(), Problem> {
         self.addresses.check(&trickle.candidate)?;
-        let (to, policy) = self.lock().candidate(app, from, &trickle.attempt)?;
+        let (to, policy) =
+            self.lock().candidate(app, from, &trickle.attempt, &trickle.candidate)?;
         if !candidates::is_visible(&trickle.candidate, policy) {
             debug!(attempt = %trickle.attempt, "a candidate is kept back by the relay policy");
             return Ok(());
@@ -212,7 +224,11 @@ impl Attempts {
         from: &PeerId,
         report: &Report,
     ) -> Result<(), Problem> {
-        let effects = self.lock().report(app, from, report, Instant::now())?;
+        let reported = self.lock().report(app, from, report, Instant::now());
+        let effects = match reported {
+            Err(problem) => return self.late.take(app, from, report, problem),
+            Ok(effects) => effects,
+        };
         spans::reported(from, report);
         self.perform(effects).await;
         self.earlier.notify_one();

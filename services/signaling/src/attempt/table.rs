@@ -16,7 +16,7 @@ use p2p_registry::Presence;
 use p2p_stats::{AttemptRecord, Side};
 use p2p_wire::limits::{MAX_CANDIDATES, MAX_OPEN_ATTEMPTS};
 use p2p_wire::server::{EndReason, Ended};
-use p2p_wire::{AppId, AttemptId, Code, Outcome, PeerId, Policy, Problem, Report};
+use p2p_wire::{AppId, AttemptId, Candidate, Code, Outcome, PeerId, Policy, Problem, Report};
 use tokio::time::Instant;
 
 use super::takeover::Standing;
@@ -224,6 +224,7 @@ impl Table {
         app: &AppId,
         from: &PeerId,
         id: &AttemptId,
+        candidate: &Candidate,
     ) -> Result<(PeerId, Policy), Problem> {
         let (entry, side) = self.of(app, from, id)?;
         let spent = &mut entry.sides[index(side)].candidates;
@@ -236,6 +237,11 @@ impl Table {
             ));
         }
         *spent += 1;
+        let story = &mut entry.record.story;
+        match side {
+            Side::Caller => story.caller_candidates.insert(candidate.into()),
+            Side::Callee => story.callee_candidates.insert(candidate.into()),
+        };
         Ok((entry.peer(other(side)).clone(), entry.record.policy))
     }
 

@@ -13,5 +13,6 @@ mod logs;
 mod messages;
 mod rooms;
 mod sessions;
+mod story;
 mod support;
 mod trouble;

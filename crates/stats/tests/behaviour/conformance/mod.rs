@@ -19,6 +19,7 @@ macro_rules! promises {
                 a_relayed_attempt_that_turns_direct_becomes_direct,
                 a_later_worse_record_changes_no_verdict,
                 records_of_one_attempt_in_one_batch_are_merged,
+                a_story_that_goes_on_is_added_and_changes_no_count,
                 i10_no_full_address_reaches_the_store,
                 times_at_the_edges_are_kept,
             },

@@ -56,6 +56,24 @@ pub(crate) async fn records_of_one_attempt_in_one_batch_are_merged(store: &dyn S
     assert_eq!(store.summary(&Filter::default()).await.unwrap().attempts, 2);
 }
 
+/// Candidates come with the attempt, what the connection used comes when it has ended.
+pub(crate) async fn a_story_that_goes_on_is_added_and_changes_no_count(store: &dyn Store) {
+    let whole = full("a");
+    let mut begun = whole.clone();
+    begun.story.caller_paths.truncate(1);
+    begun.story.callee_paths.clear();
+    let mut rest = whole.clone();
+    rest.story.caller_candidates.clear();
+    rest.story.callee_candidates.clear();
+    store.record_attempt(&begun).await.unwrap();
+    let before = store.summary(&Filter::default()).await.unwrap();
+    for record in [&rest, &begun, &rest] {
+        store.record_attempt(record).await.unwrap();
+    }
+    assert_eq!(store.attempt(&id("a")).await.unwrap(), Some(whole));
+    assert_eq!(store.summary(&Filter::default()).await.unwrap(), before);
+}
+
 pub(crate) async fn i10_no_full_address_reaches_the_store(store: &dyn Store) {
     let told = AttemptRecord {
         verdict: "punched to 198.51.100.77:4000".to_owned(),

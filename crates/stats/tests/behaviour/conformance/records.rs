@@ -1,9 +1,9 @@
 //! Records to test with.
 
-use p2p_stats::{AttemptRecord, NatSummary, Network};
+use p2p_stats::{AttemptRecord, CandidateSummary, NatSummary, Network, Story};
 use p2p_wire::{
-    AppId, AttemptId, Filtering, Mapping, Method, NatType, Outcome, PeerId, PlanStep, Policy, Step,
-    StepResult,
+    AppId, AttemptId, CandidateKind, Filtering, Mapping, Method, NatType, Outcome, PathReason,
+    PathUse, PeerId, PlanStep, Policy, Step, StepResult,
 };
 
 /// An attempt that nobody has reported on, in the default app.
@@ -92,6 +92,28 @@ pub(crate) fn full(id: &str) -> AttemptRecord {
         ],
         callee_steps: vec![step(Method::TcpHolePunch, StepResult::Skipped, 0)],
         reason: Some("because".to_owned()),
+        story: story(),
         ..between(NatType::Symmetric, NatType::FullCone, direct(id, -5, 40, 80))
+    }
+}
+
+fn story() -> Story {
+    let candidate = |kind, network| CandidateSummary { kind, tcp: false, network };
+    let network = Some(Network::of("2001:db8:5:6::7".parse().unwrap()));
+    let path = |at_ms, method, reason| PathUse {
+        at_ms,
+        method,
+        reason,
+        sent_bytes: u64::MAX,
+        received_bytes: 5,
+    };
+    Story {
+        caller_candidates: [candidate(CandidateKind::Host, None)].into(),
+        callee_candidates: [candidate(CandidateKind::Relay, network)].into(),
+        caller_paths: vec![
+            path(40, Some(Method::Relay), PathReason::First),
+            path(900, None, PathReason::Closed),
+        ],
+        callee_paths: vec![path(80, Some(Method::UdpHolePunch), PathReason::First)],
     }
 }

@@ -92,18 +92,25 @@ fn i8_a_reported_path_outlives_its_peer_s_session() {
     assert_eq!(decided(&effects), Some((Outcome::Direct, None)));
 }
 
+fn candidate() -> Candidate {
+    Candidate::udp(p2p_wire::CandidateKind::Host, "192.0.2.1:9".parse().unwrap())
+}
+
 #[test]
 fn i9_a_side_has_a_budget_of_candidates() {
     let (mut table, now) = table();
     begin(&mut table, "a1", "alice", "bob", now);
     let id = "a1".parse().unwrap();
     for _ in 0..MAX_CANDIDATES {
-        let (to, _) = table.candidate(&app(), &peer("alice"), &id).unwrap();
+        let (to, _) = table.candidate(&app(), &peer("alice"), &id, &candidate()).unwrap();
         assert_eq!(to, peer("bob"));
     }
-    let refused = table.candidate(&app(), &peer("alice"), &id).unwrap_err();
+    let refused = table.candidate(&app(), &peer("alice"), &id, &candidate()).unwrap_err();
     assert_eq!(refused.code, Code::LimitReached);
-    assert!(table.candidate(&app(), &peer("bob"), &id).is_ok(), "the other has its own");
+    assert!(
+        table.candidate(&app(), &peer("bob"), &id, &candidate()).is_ok(),
+        "the other has its own"
+    );
 }
 
 #[test]
@@ -112,7 +119,7 @@ fn strangers_have_no_part_in_an_attempt() {
     begin(&mut table, "a1", "alice", "bob", now);
     let id = "a1".parse().unwrap();
     for (app, who) in [(app(), "mallory"), ("other".parse().unwrap(), "alice")] {
-        let refused = table.candidate(&app, &peer(who), &id).unwrap_err();
+        let refused = table.candidate(&app, &peer(who), &id, &candidate()).unwrap_err();
         assert_eq!(refused.code, Code::AttemptNotFound);
     }
 }
@@ -227,6 +234,7 @@ fn report(table: &mut Table, who: &str, id: &str, outcome: Outcome, now: Instant
         direct_ms: None,
         steps: Vec::new(),
         verdict: String::new(),
+        paths: Vec::new(),
     };
     table.report(&app(), &peer(who), &report, now).unwrap()
 }

@@ -1,0 +1,136 @@
+//! How attempts and connections end, and who is told: the user, and the coordinator for its
+//! statistics.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use p2p_wire::{AttemptId, ClientMessage, Outcome, Report};
+
+use super::{Attempts, Entry, LINGER};
+use crate::client::relay_ready;
+use crate::error::{Error, ErrorCode};
+use crate::events::ClientEvent;
+use crate::history::Counted;
+
+impl Attempts {
+    pub(super) fn on_verdict(&mut self, report: Report) {
+        let Some(entry) = self.entries.get_mut(&report.attempt) else { return };
+        let upgraded = entry.report.borrow().is_some();
+        entry.report.send_replace(Some(report.clone()));
+        let (peer, told) = (entry.peer.clone(), entry.told(Instant::now()));
+        self.count(report.outcome, upgraded);
+        if let Some(told) = told {
+            let _ = self.signaling.try_send(ClientMessage::Report(told));
+        }
+        if report.outcome == Outcome::Failed {
+            let error = self.verdict_error(&report);
+            self.end(&report.attempt, Some(error));
+        } else {
+            self.hand_out(&report.attempt);
+        }
+        self.tell(ClientEvent::Verdict { peer, report });
+    }
+
+    fn count(&self, outcome: Outcome, upgraded: bool) {
+        let counters = &self.counters;
+        match outcome {
+            Outcome::Direct => counters.direct.fetch_add(1, Ordering::Relaxed),
+            Outcome::Relay => counters.relayed.fetch_add(1, Ordering::Relaxed),
+            Outcome::Failed => counters.failed.fetch_add(1, Ordering::Relaxed),
+        };
+        if upgraded && outcome == Outcome::Direct {
+            counters.relayed.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    fn verdict_error(&self, report: &Report) -> Error {
+        let near = self.socket.with_node(|node, _| node.profile().clone());
+        let blocked = near.nat_type == p2p_wire::NatType::UdpBlocked && near.tcp.is_none();
+        if blocked && !relay_ready(&self.socket) {
+            return udp_blocked();
+        }
+        let direct = report.steps.iter().any(|step| {
+            step.method == p2p_wire::Method::Relay && step.result == p2p_wire::StepResult::Skipped
+        });
+        if direct {
+            let fix = "allow the relay with the policy `auto`";
+            return Error::new(ErrorCode::DirectRequired, report.verdict.clone(), fix);
+        }
+        timed_out(&report.verdict)
+    }
+
+    /// The attempt has failed for a reason that the node does not know.
+    pub(super) fn fail(&mut self, attempt: &AttemptId, error: Error) {
+        let Some(entry) = self.entries.get(attempt) else { return };
+        if entry.report.borrow().as_ref().is_none_or(|r| r.outcome != Outcome::Failed) {
+            let upgraded = entry.report.borrow().is_some();
+            let report = Report {
+                attempt: attempt.clone(),
+                outcome: Outcome::Failed,
+                method: None,
+                ms: u64::try_from(entry.started.elapsed().as_millis()).unwrap_or(u64::MAX),
+                direct_ms: None,
+                steps: Vec::new(),
+                verdict: format!("failed: {}", error.cause),
+                paths: Vec::new(),
+            };
+            self.count(Outcome::Failed, upgraded);
+            let _ = self.signaling.try_send(ClientMessage::Report(report));
+        }
+        self.end(attempt, Some(error));
+    }
+
+    pub(super) fn on_ended(&mut self, attempt: &AttemptId, cause: String) {
+        let Some(mut entry) = self.entries.remove(attempt) else { return };
+        entry.history.close(entry.started.elapsed(), Counted::of(entry.quic.as_ref()));
+        if let Some(report) = entry.told(Instant::now()) {
+            let _ = self.signaling.try_send(ClientMessage::Report(report));
+        }
+        self.counters.active.fetch_sub(1, Ordering::Relaxed);
+        self.counters.ended.notify_waiters();
+        self.socket.with_node(|node, now| node.end_attempt(attempt, now));
+        let (socket, id) = (Arc::clone(&self.socket), attempt.clone());
+        tokio::spawn(async move {
+            tokio::time::sleep(LINGER).await;
+            socket.routes.remove_attempt(&id);
+        });
+        let peer = entry.peer;
+        self.tell(ClientEvent::Disconnected { attempt: attempt.clone(), peer, cause });
+    }
+
+    pub(super) fn end(&mut self, attempt: &AttemptId, error: Option<Error>) {
+        self.socket.with_node(|node, now| node.end_attempt(attempt, now));
+        self.socket.routes.remove_attempt(attempt);
+        let reply = self.entries.remove(attempt).and_then(|entry| entry.reply);
+        if let (Some(reply), Some(error)) = (reply, error) {
+            let _ = reply.send(Err(error));
+        }
+    }
+}
+
+impl Entry {
+    /// The verdict, where there is one, with what the connection used by now.
+    pub(super) fn told(&mut self, now: Instant) -> Option<Report> {
+        let mut report = self.report.borrow().clone()?;
+        report.paths = self.history.tell(Counted::of(self.quic.as_ref()), now);
+        Some(report)
+    }
+}
+
+/// No UDP leaves this network, and no relay is reached otherwise.
+pub(crate) fn udp_blocked() -> Error {
+    Error::new(
+        ErrorCode::UdpBlocked,
+        "UDP is blocked on this network: no STUN server answered, and no relay over TCP or TLS either",
+        "let UDP out to the relay's port 3478, or TCP to one that listens on it (`p2p netcheck` lists them), or try another network",
+    )
+}
+
+pub(super) fn timed_out(cause: &str) -> Error {
+    Error::new(
+        ErrorCode::Timeout,
+        cause,
+        "see `p2p netcheck` on both sides for what their networks allow",
+    )
+}
