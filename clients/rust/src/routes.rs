@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use p2p_traversal::quality::Counters;
-use p2p_traversal::traffic::Traffic;
+use p2p_traversal::traffic::{Leg, Traffic};
 use p2p_traversal::{Path, Via};
 use p2p_wire::{AttemptId, PeerKey};
 
@@ -19,13 +19,6 @@ use p2p_wire::{AttemptId, PeerKey};
 const PREFIX: [u16; 4] = [0xfd70, 0x3270, 0x636f, 0x6f72];
 /// Addresses that packets of one peer may come from.
 const MAX_SOURCES_PER_PEER: usize = 128;
-
-/// How a packet came in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) enum Leg {
-    Socket,
-    Relay,
-}
 
 /// The table. Cheap to read from the packet path.
 #[derive(Debug)]
@@ -73,6 +66,7 @@ pub(crate) struct Route {
     /// Milliseconds since the table's epoch, plus one; zero is never.
     sent: AtomicU64,
     received: ByLeg,
+    latest: Mutex<Option<(Leg, SocketAddr)>>,
     /// Packets that the connection has sent and found lost.
     counted: Mutex<Counters>,
     /// The datagram that left last: the one to say again where the way it took may have lost it.
@@ -197,6 +191,7 @@ impl Routes {
                 sent: self.instant(route.sent.load(Ordering::Relaxed)),
                 by_socket: self.instant(route.received.socket.load(Ordering::Relaxed)),
                 by_relay: self.instant(route.received.relay.load(Ordering::Relaxed)),
+                latest: *route.latest.lock().unwrap_or_else(PoisonError::into_inner),
                 counted: *route.counted.lock().unwrap_or_else(PoisonError::into_inner),
             };
             all.extend(peer.attempts.keys().map(|id| (id.clone(), traffic)));
@@ -208,7 +203,15 @@ impl Routes {
         route.sent.store(self.stamp(now), Ordering::Relaxed);
     }
 
-    pub(crate) fn note_received(&self, route: &Route, leg: Leg, now: Instant) {
+    pub(crate) fn note_received(
+        &self,
+        route: &Route,
+        leg: Leg,
+        source: Option<SocketAddr>,
+        now: Instant,
+    ) {
+        let latest = source.map(|source| (leg, source));
+        *route.latest.lock().unwrap_or_else(PoisonError::into_inner) = latest;
         route.received.of(leg).store(self.stamp(now), Ordering::Relaxed);
     }
 
@@ -229,6 +232,7 @@ impl Route {
             path: Mutex::new(None),
             sent: AtomicU64::new(0),
             received: ByLeg::default(),
+            latest: Mutex::default(),
             counted: Mutex::default(),
             last: Mutex::default(),
         }

@@ -15,6 +15,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use futures_util::task::AtomicWaker;
+use p2p_traversal::traffic::Leg;
 use p2p_traversal::{Event, Input, Node, PeerStreamId, StreamId, Via};
 use quinn::udp::{RecvMeta, Transmit};
 use quinn::{AsyncUdpSocket, UdpPoller};
@@ -22,7 +23,7 @@ use tokio::sync::Notify;
 
 use crate::peer_streams::PeerStreams;
 use crate::relay_stream::RelayStreams;
-use crate::routes::{Leg, Route, Routes};
+use crate::routes::{Route, Routes};
 
 /// Datagrams from relay and TCP that wait for QUIC to read them.
 const MAX_WAITING: usize = 4096;
@@ -230,7 +231,7 @@ impl PathSocket {
         }
         match self.routes.from(Leg::Socket, remote) {
             Some(route) => {
-                self.routes.note_received(&route, Leg::Socket, Instant::now());
+                self.routes.note_received(&route, Leg::Socket, Some(remote), Instant::now());
                 meta.addr = route.virtual_addr;
                 meta.dst_ip = None;
             }
@@ -244,22 +245,22 @@ impl PathSocket {
     /// Puts data that did not come straight to the socket where QUIC finds it; returns whether the
     /// datagram itself is QUIC's.
     fn keep_for_reader(&self, input: Input) -> bool {
-        let (route, leg, payload) = match input {
+        let (route, leg, source, payload) = match input {
             Input::Data => return true,
             Input::Consumed => return false,
             Input::Relayed { peer, payload } => {
-                (self.routes.from(Leg::Relay, peer), Leg::Relay, payload)
+                (self.routes.from(Leg::Relay, peer), Leg::Relay, Some(peer), payload)
             }
             // It is a direct way like those through the UDP socket.
             Input::Streamed { attempt, payload } => {
-                (self.routes.of(&attempt), Leg::Socket, payload)
+                (self.routes.of(&attempt), Leg::Socket, None, payload)
             }
         };
         let Some(route) = route else {
             self.dropped.fetch_add(1, Ordering::Relaxed);
             return false;
         };
-        self.routes.note_received(&route, leg, Instant::now());
+        self.routes.note_received(&route, leg, source, Instant::now());
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         if waiting.len() < MAX_WAITING {
             waiting.push_back((route.virtual_addr, payload));

@@ -8,6 +8,7 @@
 mod config;
 mod further;
 mod keep;
+mod learnt;
 mod streams;
 mod verdict;
 
@@ -38,9 +39,6 @@ pub use config::AttemptConfig;
 use config::{allowed, probeable};
 pub(crate) use streams::StreamWork;
 
-/// Addresses that are learnt from the other side's checks. Two NATs that map by destination and let
-/// anybody in show each other a new address with every check that goes to the last one.
-const MAX_LEARNT: usize = 6;
 /// The least time between rounds while a pair is being settled: long round trips would else fill with
 /// nominations.
 const SETTLING: Duration = Duration::from_millis(25);
@@ -55,8 +53,6 @@ const LATELY: Duration = Duration::from_secs(10);
 const ASKING: Duration = Duration::from_millis(120);
 /// Checks of the other side's that follow each other this fast show that it has a doubt.
 const THEIR_DOUBT: Duration = Duration::from_millis(250);
-/// The other side has left a direct path when its data has come by a relay alone for so long.
-const GONE: Duration = Duration::from_millis(250);
 /// An answer that came within this needs no other. Longer than [`THEIR_DOUBT`], or two sides that ask
 /// because they are asked would never stop.
 const JUST: Duration = Duration::from_millis(300);
@@ -111,6 +107,12 @@ pub(crate) struct Attempt {
     doubts_network: bool,
     /// When data came last, as far as told.
     heard: Option<Instant>,
+    /// When the last address was learnt from a check.
+    learnt_at: Instant,
+    /// Where data comes from, if not from where it goes.
+    stray: Option<SocketAddr>,
+    /// The silence that the path in use has been asked about.
+    asked_about: Option<Instant>,
     /// The last packet by the socket before the other side was followed to its relay.
     followed: Option<Instant>,
     /// Since when what this side sends on the path in use has gone unanswered.
@@ -164,6 +166,9 @@ impl Attempt {
             answered: None,
             doubts_network: false,
             heard: None,
+            learnt_at: now,
+            stray: None,
+            asked_about: None,
             followed: None,
             unanswered: None,
             verified: false,
@@ -259,14 +264,17 @@ impl Attempt {
             }
             return;
         }
-        if self.too_many_addresses(remote) {
+        if !self.may_learn(remote, now) {
             return;
         }
         let known = self.agent.remotes().count();
         self.agent.handle(local, remote, datagram, now);
-        if self.agent.remotes().count() > known && self.agent.settled() {
-            // The other side has come to another address: the way back is worth a search.
-            self.search.begin(now);
+        if self.agent.remotes().count() > known {
+            self.learnt_at = now;
+            if self.agent.settled() {
+                // The other side has come to another address: the way back is worth a search.
+                self.search.begin(now);
+            }
         }
         match stun::peek(datagram) {
             Some((Class::Response, _)) if self.agent.settled() => {
@@ -287,18 +295,6 @@ impl Attempt {
             }
             Some(_) | None => {}
         }
-    }
-
-    /// Whether a check from this address would add one too many to those of the other side's (I9).
-    fn too_many_addresses(&self, remote: SocketAddr) -> bool {
-        let mut learnt = 0;
-        for known in self.agent.remotes() {
-            if known.address == remote {
-                return false;
-            }
-            learnt += usize::from(known.kind == CandidateKind::PeerReflexive);
-        }
-        learnt >= MAX_LEARNT
     }
 
     /// The next check or answer to send, within the budget of its target (I9).

@@ -11,6 +11,12 @@ use crate::path::Path;
 /// A way with traffic out and none in, or with checks out and no answers in, is left after this. The
 /// traffic is looked at every tenth of a second, so data moves within 1.5 s.
 pub const SILENCE: Duration = Duration::from_millis(1_000);
+/// Traffic out and none in for so long is worth a question.
+pub(crate) const QUIET: Duration = Duration::from_millis(200);
+/// The other side has left a direct path when its data has come by a relay alone for so long.
+pub(crate) const GONE: Duration = Duration::from_millis(250);
+/// How long past two round trips a check may take, where data comes from elsewhere meanwhile.
+const LATE: Duration = Duration::from_millis(50);
 /// How long checks have to go unanswered. The other side may have left the way for a reason that
 /// only its direction has, and its data goes on coming, by another way.
 const PATIENCE: Duration = Duration::from_millis(500);
@@ -45,6 +51,12 @@ impl Consent {
     /// Whether a check is out.
     pub(crate) fn doubts(&self) -> bool {
         self.doubted.is_some()
+    }
+
+    /// Whether a check of this way is overdue.
+    pub(crate) fn is_overdue(&self, way: &Path, now: Instant) -> bool {
+        let asked = self.doubted.filter(|_| self.way.is_some_and(|known| known.same_way(way)));
+        asked.is_some_and(|at| now.saturating_duration_since(at) >= 2 * way.rtt + LATE)
     }
 
     /// Takes note of how many checks the way has seen and how many of them were answered.

@@ -98,7 +98,7 @@ impl Quality {
         }
     }
 
-    /// The way in use is left because it is dead: what was lost with it says nothing of its quality.
+    /// The way in use is dead, or was for a moment: what was lost then says nothing of its quality.
     pub(crate) fn forget(&mut self) {
         self.way = None;
     }

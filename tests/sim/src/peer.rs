@@ -8,20 +8,12 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use p2p_traversal::behaviour::Task;
 use p2p_traversal::relay::Allocation;
+pub use p2p_traversal::traffic::Leg;
 use p2p_traversal::traffic::Traffic;
 use p2p_traversal::{AttemptConfig, Event, Input, Node, Path, PathKind, Via};
 use p2p_wire::{AttemptId, Candidate, NatProfile, Outcome, Report};
 
 use crate::network::PEER_PORT;
-
-/// How a datagram came in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Leg {
-    /// Straight to the socket.
-    Socket,
-    /// Through this peer's allocation.
-    Relay,
-}
 
 /// Data that arrived.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -165,6 +157,7 @@ impl Peer {
             Leg::Relay => &mut traffic.by_relay,
         };
         *last = Some(now);
+        traffic.latest = Some((leg, from));
         connection.received.push(Received { at, leg, payload });
     }
 

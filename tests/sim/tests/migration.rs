@@ -68,7 +68,8 @@ fn data_stalls_less_than_two_seconds_when_a_nat_starts_again_and_goes_direct_aga
                 world.restart_nat("alice");
                 let stall = longest_stall(&mut world, &call, 5 * SECOND);
                 assert!(stall < 2 * SECOND, "{context}: {stall:?}{}", story(&world, &call));
-                assert!(world.run_until(15 * SECOND, |w| direct(w, &call)), "{context}");
+                let again = world.run_until(15 * SECOND, |w| direct(w, &call));
+                assert!(again, "{context}: {}", story(&world, &call));
                 world.run_for(5 * SECOND);
             }
         }

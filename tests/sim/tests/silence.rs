@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use p2p_sim::seed::seed;
 use p2p_sim::{Call, Host, Nat, World};
+use p2p_traversal::Path;
 use p2p_wire::Outcome;
 
 const SIDES: [&str; 2] = ["alice", "bob"];
@@ -21,6 +22,18 @@ fn connected(alice: impl Into<Host>, bob: impl Into<Host>) -> (World, Call) {
 
 fn both(_: &World, so: impl Fn(&str) -> bool) -> bool {
     SIDES.into_iter().all(so)
+}
+
+/// The latest paths of both sides, for whoever reads a failure.
+fn story(world: &World, call: &Call) -> String {
+    let of = |side: &str| {
+        let paths = world.side(side, call).paths.iter().rev().take(4).rev();
+        let path = |path: Option<Path>| path.map(|p| format!("{:?} {}", p.via, p.remote));
+        let told =
+            paths.map(|(at, p)| format!("\n  {side} {at:?} {}", path(*p).unwrap_or_default()));
+        told.collect::<String>()
+    };
+    format!(" at {:?}{}", world.elapsed(), SIDES.map(of).concat())
 }
 
 /// Packets that each side gets within two seconds, of a hundred sent.
@@ -152,12 +165,7 @@ fn whoever_only_listens_goes_after_the_other_side_to_the_relay_and_comes_back_wi
             let back = world.run_until(Duration::from_secs(10), |world| {
                 both(world, |side| world.has_direct_path(side, &call))
             });
-            let story = SIDES.map(|side| {
-                let paths = world.side(side, &call).paths.iter().rev().take(4).rev();
-                let told = paths.map(|(at, path)| (*at, path.map(|p| (p.via, p.remote))));
-                (side, told.collect::<Vec<_>>())
-            });
-            assert!(back, "{context}: {:?} {story:?}", world.elapsed());
+            assert!(back, "{context}{}", story(&world, &call));
         }
     }
 }
@@ -175,4 +183,23 @@ fn a_side_that_prefers_the_relay_is_followed_once_and_not_for_ever() {
     world.run_for(Duration::from_secs(30));
     let changes = world.side("bob", &call).paths.len() - before;
     assert!(changes <= 4, "bob changed its path {changes} times");
+}
+
+#[test]
+fn a_nat_that_maps_anew_under_a_lecture_is_answered_at_its_new_address_within_a_second() {
+    for (number, bob) in [Nat::full_cone(), Nat::address_restricted()].into_iter().enumerate() {
+        let (mut world, call) = connected(Nat::symmetric(), bob);
+        world.hush();
+        world.lecture(&call, TALK);
+        for round in 1..=12 {
+            let context = format!("{number}, round {round}");
+            world.run_for(Duration::from_secs(5));
+            let heard = |world: &World| world.side("alice", &call).received.len();
+            world.restart_nat("alice");
+            world.run_for(Duration::from_millis(200));
+            let before = heard(&world);
+            let answered = world.run_until(Duration::from_millis(900), |w| heard(w) > before + 5);
+            assert!(answered, "{context}{}", story(&world, &call));
+        }
+    }
 }

@@ -64,7 +64,7 @@ impl Attempt {
         let hosts = self.local_hosts.iter().map(|addr| Candidate::udp(CandidateKind::Host, *addr));
         let locals: Vec<_> = hosts.chain(relay).collect();
         let mut ways = Vec::new();
-        for remote in self.agent.remotes().filter(|remote| !self.is_superseded(remote)) {
+        for remote in self.worth_checking().filter(|remote| !self.is_superseded(remote)) {
             for local in &locals {
                 let pair = Pair::unknown(*local, remote);
                 let relayed = self.path(&pair).kind == PathKind::Relay;

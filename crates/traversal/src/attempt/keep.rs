@@ -4,12 +4,12 @@
 use std::net::SocketAddr;
 use std::time::Instant;
 
-use super::{ASKING, Attempt, GONE, JUST, THEIR_DOUBT};
+use super::{ASKING, Attempt, JUST, THEIR_DOUBT};
 use crate::ice::Pair;
-use crate::liveness::{Finding, SILENCE};
+use crate::liveness::{Finding, GONE, QUIET, SILENCE};
 use crate::path::{Path, PathKind, Usable, Via};
 use crate::quality::Counters;
-use crate::traffic::Traffic;
+use crate::traffic::{Leg, Traffic};
 
 impl Attempt {
     /// Leaves the active path if it has fallen silent under traffic.
@@ -21,16 +21,31 @@ impl Attempt {
         // before an idle hour.
         let talking = |sent| now.saturating_duration_since(sent) < SILENCE;
         self.follow(&active, traffic, now);
+        self.look_at_strays(&active, traffic, now);
         let received = traffic.received();
         if received != self.heard || !traffic.sent.is_some_and(talking) {
             self.heard = received;
             self.unanswered = None;
         } else if traffic.sent > received {
             let since = *self.unanswered.get_or_insert(now);
-            if now.saturating_duration_since(since) >= SILENCE.max(3 * active.rtt) {
+            let silent = now.saturating_duration_since(since);
+            if silent >= SILENCE.max(3 * active.rtt) {
                 self.leave(active, now);
+            } else if silent >= QUIET.max(2 * active.rtt) && self.asked_about != Some(since) {
+                // A NAT that has forgotten gives the question a new mapping, which the other side
+                // learns from it; a relay that has forgotten says so.
+                self.asked_about = Some(since);
+                self.ask(now);
             }
         }
+    }
+
+    /// Checks the path in use, and whether the network is still the one that was measured.
+    fn ask(&mut self, now: Instant) {
+        self.quality.forget();
+        self.doubts_network = true;
+        self.next_round = now;
+        self.next_consent = now;
     }
 
     /// Goes after the other side, which has left the direct path and knows why. Whoever mostly
@@ -53,6 +68,33 @@ impl Attempt {
         self.suspect_direct(None, now);
         self.next_round = now;
         self.search.begin(now);
+    }
+
+    /// Data from another address of the other side's than the one it is sent to: its NAT may have
+    /// begun anew, and nothing gets in at the old address. If that one does not answer and the other
+    /// one does, the data goes there.
+    fn look_at_strays(&mut self, active: &Path, traffic: Traffic, now: Instant) {
+        let from_socket = traffic.latest.filter(|(leg, _)| *leg == Leg::Socket);
+        let stray = from_socket.map(|(_, source)| source).filter(|source| *source != active.remote);
+        let Some(stray) = stray.filter(|_| active.kind == PathKind::Direct) else {
+            self.stray = None;
+            return;
+        };
+        if self.stray.replace(stray) != Some(stray) {
+            self.ask(now);
+            return;
+        }
+        let pairs = self.pairs(now);
+        let answers = |pair: &&Pair| {
+            pair.remote.address == stray
+                && pair.answered
+                && self.path(pair).kind == PathKind::Direct
+        };
+        if self.consent.is_overdue(active, now) && pairs.iter().any(|pair| answers(&pair)) {
+            let answers = self.pair_of(active, &pairs).map_or(0, |pair| pair.answers);
+            self.abandoned.suspect(*active, answers, now);
+            self.quality.forget();
+        }
     }
 
     /// Leaves a direct path for a relayed one where that carries more, and returns where it does not.
