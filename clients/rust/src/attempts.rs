@@ -108,7 +108,6 @@ pub(crate) struct Entry {
     /// What the other side has been told of.
     told: Vec<Candidate>,
     quic: Option<quinn::Connection>,
-    dialling: bool,
     connected: bool,
     ready: Option<Connection>,
     reply: Option<Reply>,
@@ -293,7 +292,6 @@ impl Attempts {
             policy: attempt.policy,
             told: Vec::new(),
             quic: None,
-            dialling: false,
             connected: false,
             ready: None,
             reply,
@@ -314,6 +312,10 @@ impl Attempts {
             plan: attempt.plan,
             timeout: budget,
         };
+        // The handshake begins with the checks: its first datagram waits for the first way.
+        if config.controlling {
+            self.dial(&id);
+        }
         if !self.socket.with_node(|node, now| node.start_attempt(config, now)) {
             let fix = "close connections that are not needed";
             self.fail(&id, Error::new(ErrorCode::Usage, "too many attempts are open", fix));
@@ -338,7 +340,7 @@ impl Attempts {
                 let ready = matches!(allocation, Allocation::Ready(_));
                 self.tell(ClientEvent::Relay { ready });
             }
-            Event::Sources(..) => {}
+            Event::Sources(..) | Event::Early(..) => {}
             Event::Path(attempt, path) => self.on_path(&attempt, path),
             Event::Verdict(report) => self.on_verdict(report),
         }
@@ -395,10 +397,6 @@ impl Attempts {
         entry.history.path(entry.started.elapsed(), path, counted, heard);
         entry.path.send_replace(path);
         let peer = entry.peer.clone();
-        if path.is_some() && entry.controlling && !entry.dialling {
-            entry.dialling = true;
-            self.dial(attempt);
-        }
         self.tell(ClientEvent::PathChanged { attempt: attempt.clone(), peer, path });
     }
 
@@ -412,11 +410,13 @@ impl Attempts {
                 .connect_with(config, virtual_addr, attempt.as_str())
                 .map_err(Error::internal)
         });
-        let (attempt, dialled, budget) = (attempt.clone(), self.dialled.clone(), entry.budget);
+        // Without a path, the attempt's own end comes first and has more to say.
+        let (attempt, dialled, limit) =
+            (attempt.clone(), self.dialled.clone(), entry.budget + SWEEP);
         tokio::spawn(async move {
             let result = match connecting {
                 Err(error) => Err(error),
-                Ok(connecting) => match tokio::time::timeout(budget, connecting).await {
+                Ok(connecting) => match tokio::time::timeout(limit, connecting).await {
                     Ok(Ok(quic)) => Ok(quic),
                     Ok(Err(error)) => Err(timed_out(&cause(&error))),
                     Err(_) => Err(timed_out("the handshake did not complete in time")),

@@ -245,6 +245,7 @@ async fn detect(
                 | Event::Relay(_)
                 | Event::Path(..)
                 | Event::Sources(..)
+                | Event::Early(..)
                 | Event::Verdict(_) => {}
             }
         }

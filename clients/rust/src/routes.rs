@@ -4,7 +4,7 @@
 //! One peer has one virtual address, whatever number of connections there are to it: two attempts
 //! with the same peer use the same pair of sockets, so their packets could not be told apart.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::net::{Ipv6Addr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -17,6 +17,8 @@ use p2p_wire::{AttemptId, PeerKey};
 
 /// The prefix of virtual addresses: unique local (RFC 4193), never on a wire.
 const PREFIX: [u16; 4] = [0xfd70, 0x3270, 0x636f, 0x6f72];
+/// Datagrams that wait for a peer's first path: the flight of a handshake.
+const MAX_KEPT: usize = 4;
 /// Addresses that packets of one peer may come from.
 const MAX_SOURCES_PER_PEER: usize = 128;
 
@@ -69,8 +71,11 @@ pub(crate) struct Route {
     latest: Mutex<Option<(Leg, SocketAddr)>>,
     /// Packets that the connection has sent and found lost.
     counted: Mutex<Counters>,
-    /// The datagram that left last: the one to say again where the way it took may have lost it.
-    last: Mutex<Vec<u8>>,
+    /// What is to be said when there is another way: the datagram that left last, which the way it
+    /// took may have lost, or the first ones, which wait for a way.
+    kept: Mutex<VecDeque<Vec<u8>>>,
+    /// Ways that may become paths, until there is one.
+    early: Mutex<Vec<(Via, SocketAddr)>>,
 }
 
 impl Routes {
@@ -124,6 +129,18 @@ impl Routes {
         let before = route.hop();
         route.set_path(path);
         (route.hop() != before).then(|| Arc::clone(route))
+    }
+
+    /// Names the ways for what an attempt has to say before it has a path. Returns the route, unless
+    /// there is a path.
+    pub(crate) fn set_early(
+        &self,
+        attempt: &AttemptId,
+        ways: &[(Via, SocketAddr)],
+    ) -> Option<Arc<Route>> {
+        let route = self.of(attempt).filter(|route| route.path().is_none())?;
+        *route.early.lock().unwrap_or_else(PoisonError::into_inner) = ways.to_vec();
+        Some(route)
     }
 
     /// Takes packets from these addresses for the attempt's peer.
@@ -234,7 +251,8 @@ impl Route {
             received: ByLeg::default(),
             latest: Mutex::default(),
             counted: Mutex::default(),
-            last: Mutex::default(),
+            kept: Mutex::default(),
+            early: Mutex::default(),
         }
     }
 
@@ -248,20 +266,40 @@ impl Route {
         self.path().map(|path| (path.via, path.remote))
     }
 
-    /// Keeps a copy of the datagram that leaves now.
-    pub(crate) fn keep(&self, datagram: &[u8]) {
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Keeps a copy of the datagram that leaves now, and of no other.
+    pub(crate) fn keep_last(&self, datagram: &[u8]) {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.truncate(1);
+        let mut last = kept.pop_front().unwrap_or_default();
         last.clear();
         last.extend_from_slice(datagram);
+        kept.push_back(last);
     }
 
-    /// The datagram that left last.
-    pub(crate) fn last(&self) -> Vec<u8> {
-        self.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    /// Keeps a datagram that has no way to go, beside those before it.
+    pub(crate) fn keep_for_path(&self, datagram: &[u8]) {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.len() >= MAX_KEPT {
+            kept.pop_front();
+        }
+        kept.push_back(datagram.to_vec());
+    }
+
+    /// What is to be said when there is another way, in order.
+    pub(crate) fn kept(&self) -> Vec<Vec<u8>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+    }
+
+    /// The ways for what has no path.
+    pub(crate) fn early(&self) -> Vec<(Via, SocketAddr)> {
+        self.early.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn set_path(&self, path: Option<Path>) {
         *self.path.lock().unwrap_or_else(PoisonError::into_inner) = path;
+        if path.is_some() {
+            self.early.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        }
     }
 }
 

@@ -17,6 +17,7 @@ use bytes::Bytes;
 use futures_util::task::AtomicWaker;
 use p2p_traversal::traffic::Leg;
 use p2p_traversal::{Event, Input, Node, PeerStreamId, StreamId, Via};
+use p2p_wire::AttemptId;
 use quinn::udp::{RecvMeta, Transmit};
 use quinn::{AsyncUdpSocket, UdpPoller};
 use tokio::sync::Notify;
@@ -127,6 +128,7 @@ impl PathSocket {
             match &event {
                 Event::Path(attempt, path) => moved.extend(self.routes.set_path(attempt, *path)),
                 Event::Sources(attempt, sources) => self.routes.set_sources(attempt, sources),
+                Event::Early(attempt, ways) => self.begin_early(attempt, ways),
                 Event::Detected(_)
                 | Event::Unmeasured(_)
                 | Event::Candidates(_)
@@ -164,16 +166,31 @@ impl PathSocket {
     /// to it ever longer (RFC 9002 §6.2.1). Over the new way, the answer comes at once and names all
     /// that is missing. A peer that has it already discards the copy (RFC 9000 §12.3).
     fn say_again(&self, route: &Route, node: &mut Node) {
-        let (Some((via, remote)), last) = (route.hop(), route.last()) else { return };
-        if last.is_empty() {
-            return;
+        let Some((via, remote)) = route.hop() else { return };
+        for datagram in route.kept() {
+            match via {
+                Via::Socket(local) => self.send(Some(local), remote, &datagram),
+                Via::Relay => node.send_relayed(remote, &datagram, Instant::now()),
+                // Where TCP has lost something it says it again by itself.
+                Via::Stream(id) => {
+                    self.peers.send(id, &datagram);
+                }
+            }
         }
-        match via {
-            Via::Socket(local) => self.send(Some(local), remote, &last),
-            Via::Relay => node.send_relayed(remote, &last, Instant::now()),
-            // Where TCP has lost something it says it again by itself.
-            Via::Stream(id) => {
-                self.peers.send(id, &last);
+    }
+
+    /// Sends what waits for a path the ways that are likely to become one.
+    fn begin_early(&self, attempt: &AttemptId, ways: &[(Via, SocketAddr)]) {
+        let Some(route) = self.routes.set_early(attempt, ways) else { return };
+        for datagram in route.kept() {
+            self.send_early(ways, &datagram);
+        }
+    }
+
+    fn send_early(&self, ways: &[(Via, SocketAddr)], datagram: &[u8]) {
+        for (via, remote) in ways {
+            if let Via::Socket(local) = via {
+                self.send(Some(*local), *remote, datagram);
             }
         }
     }
@@ -291,15 +308,22 @@ impl AsyncUdpSocket for PathSocket {
 
     fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
         let route = self.routes.to(transmit.destination);
-        let hop = route.as_ref().and_then(|route| route.hop());
-        let (Some(route), Some((via, remote))) = (route, hop) else {
+        let Some(route) = route else {
             // QUIC retransmits; an error would end the endpoint.
             self.dropped.fetch_add(1, Ordering::Relaxed);
             return Ok(());
         };
-        self.routes.note_sent(&route, Instant::now());
         let size = transmit.segment_size.unwrap_or(transmit.contents.len()).max(1);
-        route.keep(transmit.contents.chunks(size).next_back().unwrap_or_default());
+        let Some((via, remote)) = route.hop() else {
+            let early = route.early();
+            for datagram in transmit.contents.chunks(size) {
+                route.keep_for_path(datagram);
+                self.send_early(&early, datagram);
+            }
+            return Ok(());
+        };
+        self.routes.note_sent(&route, Instant::now());
+        route.keep_last(transmit.contents.chunks(size).next_back().unwrap_or_default());
         match via {
             Via::Socket(local) => self.inner.try_send(&Transmit {
                 destination: self.outward(remote),

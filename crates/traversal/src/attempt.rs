@@ -6,6 +6,7 @@
 //! answers again.
 
 mod config;
+mod early;
 mod further;
 mod keep;
 mod learnt;
@@ -37,6 +38,7 @@ use crate::tcp_punch::TcpPunch;
 
 pub use config::AttemptConfig;
 use config::{allowed, probeable};
+use early::Early;
 pub(crate) use streams::StreamWork;
 
 /// The least time between rounds while a pair is being settled: long round trips would else fill with
@@ -64,6 +66,8 @@ pub(crate) enum Change {
     Path(Option<Path>),
     /// Packets may come from further addresses.
     Sources(Vec<SocketAddr>),
+    /// There is no path yet, and a first datagram may go these ways meanwhile.
+    Early(Vec<(Via, SocketAddr)>),
     /// The verdict is known or has become better.
     Verdict(Report),
 }
@@ -107,6 +111,7 @@ pub(crate) struct Attempt {
     doubts_network: bool,
     /// When data came last, as far as told.
     heard: Option<Instant>,
+    early: Early,
     /// When the last address was learnt from a check.
     learnt_at: Instant,
     /// Where data comes from, if not from where it goes.
@@ -166,6 +171,7 @@ impl Attempt {
             answered: None,
             doubts_network: false,
             heard: None,
+            early: Early::default(),
             learnt_at: now,
             stray: None,
             asked_about: None,
@@ -320,6 +326,7 @@ impl Attempt {
             let deadline = self.started + self.config.timeout;
             let next = self.next_round.min(self.next_opening);
             let others = self.search.poll_timeout().into_iter().chain(self.streams_due());
+            let others = others.chain(self.early_due());
             let next = others.fold(next, Instant::min);
             if unreported { next.min(deadline) } else { next }
         })
@@ -425,6 +432,7 @@ impl Attempt {
         if self.given_up && self.active.take().is_some() {
             changes.push(Change::Path(None));
         }
+        changes.extend(self.name_early(now));
         changes.extend(verdict.map(Change::Verdict));
         changes
     }

@@ -87,6 +87,8 @@ pub enum Event {
     Path(AttemptId, Option<Path>),
     /// A connection's packets may come from these addresses, through socket or relay.
     Sources(AttemptId, Vec<SocketAddr>),
+    /// A connection without a path may send the first datagrams of its handshake these ways.
+    Early(AttemptId, Vec<(Via, SocketAddr)>),
     /// An attempt has ended, or ended better than reported before.
     Verdict(Report),
 }
@@ -513,6 +515,7 @@ impl Node {
             self.events.push_back(match change {
                 Change::Path(path) => Event::Path(id.clone(), path),
                 Change::Sources(sources) => Event::Sources(id.clone(), sources),
+                Change::Early(ways) => Event::Early(id.clone(), ways),
                 Change::Verdict(report) => Event::Verdict(report),
             });
         }

@@ -35,6 +35,8 @@ pub struct Connection {
     pub paths: Vec<(Duration, Option<Path>)>,
     /// Every report, in order.
     pub reports: Vec<Report>,
+    /// Ways that were named before there was a path, and when.
+    pub early: Vec<(Duration, Vec<(Via, SocketAddr)>)>,
     /// Data of the other side's.
     pub received: Vec<Received>,
     sources: Vec<SocketAddr>,
@@ -209,6 +211,7 @@ impl Peer {
                 Event::Unmeasured(task) => news.push(News::Unmeasured(task)),
                 Event::Relay(allocation) => self.allocations.push(allocation),
                 Event::Path(id, path) => self.connection(&id).paths.push((at, path)),
+                Event::Early(id, ways) => self.connection(&id).early.push((at, ways)),
                 Event::Sources(id, sources) => self.connection(&id).sources = sources,
                 Event::Verdict(report) => {
                     self.connection(&report.attempt.clone()).reports.push(report);

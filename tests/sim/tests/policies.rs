@@ -106,6 +106,34 @@ fn policy_direct_never_uses_the_relay() {
 }
 
 #[test]
+fn i9_the_first_datagram_may_go_to_few_addresses_of_the_offer_until_there_is_a_path() {
+    let policies = [Policy::Auto, Policy::Direct, Policy::Relay];
+    for (nat, policy) in [Nat::port_restricted(), Nat::symmetric()]
+        .into_iter()
+        .zip(policies)
+        .chain(policies.map(|policy| (Nat::full_cone(), policy)))
+    {
+        let (mut world, call) =
+            call(Host::behind(nat).policy(policy), Host::behind(Nat::port_restricted()));
+        world.run_for(Duration::from_secs(40));
+        let (caller, callee) = (world.side("alice", &call), world.side("bob", &call));
+        assert_eq!(callee.early, [], "only the caller has something to say");
+        assert!(caller.early.len() <= 4, "{policy:?}: {:?}", caller.early);
+        let before = |at: &Duration| caller.connected().is_none_or(|connected| *at <= connected);
+        assert!(caller.early.iter().all(|(at, ways)| before(at) && ways.len() <= 3));
+        let ways: Vec<_> = caller.early.iter().flat_map(|(_, ways)| ways).collect();
+        let public = world.public_ip("bob");
+        for (via, remote) in ways.iter().copied() {
+            assert!(matches!(via, Via::Socket(_)));
+            let relay = remote.ip() == RELAY_IP && policy == Policy::Auto;
+            assert!(relay || remote.ip() == public, "{policy:?}: {remote}");
+        }
+        // What leaves the socket would show the other side where it comes from.
+        assert_eq!(ways.is_empty(), policy == Policy::Relay, "{policy:?}");
+    }
+}
+
+#[test]
 fn policy_direct_fails_with_a_sentence_where_only_the_relay_would_do() {
     let (mut world, call) =
         call(Host::behind(Nat::symmetric()).policy(Policy::Direct), Nat::port_restricted().into());
