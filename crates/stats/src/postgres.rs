@@ -41,6 +41,23 @@ use crate::usage::{RelayRecord, SessionRecord, Usage};
 /// How a question of several statements begins: all of them see the same.
 const SNAPSHOT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 
+const ANSWER: &str = "SELECT 1";
+
+/// Every statement that the store asks, for tests that prepare them.
+#[doc(hidden)]
+pub fn statements() -> Vec<&'static str> {
+    [
+        partitions::statements(),
+        read::statements(),
+        rollups::statements(),
+        schema::statements(),
+        usage::statements(),
+        write::statements(),
+        vec![SNAPSHOT, ANSWER],
+    ]
+    .concat()
+}
+
 /// Connections of one instance. The recorder uses one; the others answer questions.
 const CONNECTIONS: u32 = 6;
 /// How long a call waits for a connection.
@@ -176,7 +193,7 @@ impl Store for PostgresStore {
 
     fn check(&self) -> StoreFuture<'_, ()> {
         Box::pin(answered(async {
-            sqlx::query("SELECT 1").execute(&self.inner.pool).await?;
+            sqlx::query(ANSWER).execute(&self.inner.pool).await?;
             Ok(())
         }))
     }

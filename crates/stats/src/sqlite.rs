@@ -27,6 +27,16 @@ use crate::usage::{RelayRecord, SessionRecord, Usage};
 /// The migrations of this version, in order.
 pub static MIGRATIONS: Migrator = sqlx::migrate!("../../migrations/sqlite");
 
+const ANSWER: &str = "SELECT attempt FROM attempts LIMIT 1";
+
+const BEGIN: &str = "BEGIN IMMEDIATE";
+
+/// Every statement that the store asks, for tests that prepare them.
+#[doc(hidden)]
+pub fn statements() -> Vec<&'static str> {
+    [read::statements(), usage::statements(), write::statements(), vec![ANSWER, BEGIN]].concat()
+}
+
 /// How long a statement waits for another process's write.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Readers at once; questions beyond that queue.
@@ -136,7 +146,7 @@ impl SqliteStore {
     ) -> Result<Self, StatsError> {
         // SQLite has no lock for migrations of its own: this transaction keeps other processes out
         // until the schema is complete.
-        let mut transaction = writer.begin_with("BEGIN IMMEDIATE").await?;
+        let mut transaction = writer.begin_with(BEGIN).await?;
         // `run` does the same; its future is not `Send` with a connection borrowed from here.
         MIGRATIONS.run_direct(None, &mut *transaction, false).await?;
         transaction.commit().await?;
@@ -208,7 +218,7 @@ impl Store for SqliteStore {
     fn check(&self) -> StoreFuture<'_, ()> {
         Box::pin(async {
             // Reads the file, which a statement without a table would not.
-            sqlx::query("SELECT attempt FROM attempts LIMIT 1").execute(&self.readers).await?;
+            sqlx::query(ANSWER).execute(&self.readers).await?;
             Ok(())
         })
     }

@@ -43,6 +43,15 @@ const FORGET: [&str; 11] = [
     "DELETE FROM usage_stale WHERE hour < $1 * 24",
 ];
 
+const ADD_DAY: &str = "SELECT add_day($1, $2, $3) AS added";
+
+const DROP_DAYS_BEFORE: &str = "SELECT drop_days_before($1, $2, $3) AS removed";
+
+/// Every statement here.
+pub(super) fn statements() -> Vec<&'static str> {
+    FORGET.into_iter().chain([ADD_DAY, DROP_DAYS_BEFORE]).collect()
+}
+
 impl Inner {
     /// Makes sure that a table has partitions for these days, and says how many of them had none.
     pub(super) async fn add_days(&self, table: Table, days: &[i64]) -> Result<usize, StatsError> {
@@ -52,12 +61,8 @@ impl Inner {
             if self.days().contains(&(table, *day)) {
                 continue;
             }
-            let row = sqlx::query("SELECT add_day($1, $2, $3) AS added")
-                .bind(name)
-                .bind(key)
-                .bind(day)
-                .fetch_one(&self.pool)
-                .await?;
+            let row =
+                sqlx::query(ADD_DAY).bind(name).bind(key).bind(day).fetch_one(&self.pool).await?;
             added += usize::from(row.try_get::<bool, _>("added")?);
             self.days().insert((table, *day));
         }
@@ -70,7 +75,7 @@ impl Inner {
         let mut removed = 0;
         for table in Table::ALL {
             let [name, key] = table.name_and_key();
-            let row = sqlx::query("SELECT drop_days_before($1, $2, $3) AS removed")
+            let row = sqlx::query(DROP_DAYS_BEFORE)
                 .bind(name)
                 .bind(key)
                 .bind(day)

@@ -155,6 +155,13 @@ const METHODS: Statement = over!(
     grouped "caller_nat_type, callee_nat_type, method"
 );
 
+/// Every statement here.
+pub(super) fn statements() -> Vec<&'static str> {
+    let both = [COUNTS, CONNECT_TIMES, DIRECT_TIMES, PAIR_COUNTS, PAIR_TIMES, METHODS];
+    let both = both.into_iter().flat_map(|statement| [statement.rollups, statement.attempts]);
+    both.chain([ONE, PAGE]).collect()
+}
+
 pub(super) async fn attempt(
     pool: &Pool<Postgres>,
     id: &AttemptId,

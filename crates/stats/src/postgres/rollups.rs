@@ -93,6 +93,13 @@ const DAY_METHODS: &str = "INSERT INTO rollup_methods \
      FROM rollup_methods WHERE span = 'hour' AND day = $1 \
      GROUP BY app, caller_nat_type, callee_nat_type, method";
 
+/// Every statement here.
+pub(super) fn statements() -> Vec<&'static str> {
+    let fills = [HOUR_COUNTS, HOUR_TIMES, HOUR_METHODS, DAY_COUNTS, DAY_TIMES, DAY_METHODS];
+    let marks = [LOCK_SHARED, MARK, STALE, TRY_LOCK, STALE_HOURS_WITHIN, UNMARK];
+    [fills, marks].concat().into_iter().chain(FORGET).collect()
+}
+
 /// Marks the hours and days of these times as stale, for as long as the transaction that writes
 /// them is open under locks that keep rollups out.
 pub(super) async fn mark(transaction: &mut PgConnection, times: &[i64]) -> Result<(), StatsError> {

@@ -11,6 +11,15 @@ use crate::error::StatsError;
 /// The migrations of this version, in order.
 pub static MIGRATIONS: Migrator = sqlx::migrate!("../../migrations/postgres");
 
+const HAS_MIGRATIONS: &str = "SELECT to_regclass('_sqlx_migrations') IS NOT NULL AS there";
+
+const APPLIED: &str = "SELECT version FROM _sqlx_migrations WHERE success";
+
+/// Every statement here.
+pub(super) fn statements() -> Vec<&'static str> {
+    vec![HAS_MIGRATIONS, APPLIED]
+}
+
 /// A migration that was applied.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Applied {
@@ -54,11 +63,13 @@ pub(super) async fn check(connection: &mut PgConnection) -> Result<(), StatsErro
 
 /// The migrations that the database has.
 async fn applied(connection: &mut PgConnection) -> Result<BTreeSet<i64>, StatsError> {
-    let table = "SELECT to_regclass('_sqlx_migrations') IS NOT NULL AS there";
-    if !sqlx::query(table).fetch_one(&mut *connection).await?.try_get::<bool, _>("there")? {
+    if !sqlx::query(HAS_MIGRATIONS)
+        .fetch_one(&mut *connection)
+        .await?
+        .try_get::<bool, _>("there")?
+    {
         return Ok(BTreeSet::new());
     }
-    let versions = "SELECT version FROM _sqlx_migrations WHERE success";
-    let rows = sqlx::query(versions).fetch_all(connection).await?;
+    let rows = sqlx::query(APPLIED).fetch_all(connection).await?;
     Ok(rows.iter().map(|row| row.try_get("version")).collect::<Result<_, _>>()?)
 }

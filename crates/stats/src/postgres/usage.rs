@@ -54,6 +54,73 @@ const STALE: &str = "SELECT kind, hour FROM usage_stale";
 
 const UNMARK: &str = "DELETE FROM usage_stale WHERE kind = $1 AND hour = $2";
 
+/// Forgets an hour's aggregate, and makes it anew.
+const ROLL_SESSIONS_UP: [&str; 2] = [
+    "DELETE FROM session_hours WHERE hour = $1",
+    "INSERT INTO session_hours \
+     SELECT $1::bigint, app, COUNT(*), COUNT(*) FILTER (WHERE resumed), COUNT(closed_unix_ms), \
+        COALESCE(SUM(greatest(closed_unix_ms - opened_unix_ms, 0)), 0) \
+     FROM sessions WHERE opened_unix_ms >= $1::bigint * 3600000 \
+        AND opened_unix_ms < ($1::bigint + 1) * 3600000 GROUP BY app",
+];
+
+const ROLL_RELAYS_UP: [&str; 2] = [
+    "DELETE FROM relay_hours WHERE hour = $1",
+    "INSERT INTO relay_hours \
+     SELECT $1, app, region, COUNT(*), SUM(lived_ms), SUM(to_peer_packets), \
+        SUM(to_peer_bytes), SUM(to_client_packets), SUM(to_client_bytes) \
+     FROM relay_usage WHERE ended_unix_ms >= $1::bigint * 3600000 \
+        AND ended_unix_ms < ($1::bigint + 1) * 3600000 GROUP BY app, region",
+];
+
+/// Totals over aggregates, between two hours and without some in between; and over the rows of one
+/// stretch of time. Sums are cut to what a `bigint` holds.
+const SESSION_TOTALS: [&str; 2] = [
+    "SELECT COALESCE(SUM(opened), 0)::bigint AS opened, \
+        COALESCE(SUM(resumed), 0)::bigint AS resumed, \
+        COALESCE(SUM(closed), 0)::bigint AS closed, \
+        least(COALESCE(SUM(connected_ms), 0), 9223372036854775807)::bigint AS connected_ms \
+     FROM session_hours \
+     WHERE ($1::text IS NULL OR app = $1) AND hour >= $2 AND hour < $4 AND hour <> ALL($3)",
+    "SELECT COUNT(*) AS opened, COUNT(*) FILTER (WHERE resumed) AS resumed, \
+        COUNT(closed_unix_ms) AS closed, \
+        COALESCE(SUM(greatest(closed_unix_ms - opened_unix_ms, 0)), 0)::bigint \
+            AS connected_ms \
+     FROM sessions \
+     WHERE ($1::text IS NULL OR app = $1) AND opened_unix_ms BETWEEN $2 AND $3",
+];
+
+const RELAY_TOTALS: [&str; 2] = [
+    "SELECT region, SUM(allocations)::bigint AS allocations, \
+        least(SUM(lived_ms), 9223372036854775807)::bigint AS lived_ms, \
+        least(SUM(to_peer_packets), 9223372036854775807)::bigint AS to_peer_packets, \
+        least(SUM(to_peer_bytes), 9223372036854775807)::bigint AS to_peer_bytes, \
+        least(SUM(to_client_packets), 9223372036854775807)::bigint AS to_client_packets, \
+        least(SUM(to_client_bytes), 9223372036854775807)::bigint AS to_client_bytes \
+     FROM relay_hours \
+     WHERE ($1::text IS NULL OR app = $1) AND hour >= $2 AND hour < $4 AND hour <> ALL($3) \
+     GROUP BY region",
+    "SELECT region, COUNT(*) AS allocations, \
+        least(SUM(lived_ms), 9223372036854775807)::bigint AS lived_ms, \
+        least(SUM(to_peer_packets), 9223372036854775807)::bigint AS to_peer_packets, \
+        least(SUM(to_peer_bytes), 9223372036854775807)::bigint AS to_peer_bytes, \
+        least(SUM(to_client_packets), 9223372036854775807)::bigint AS to_client_packets, \
+        least(SUM(to_client_bytes), 9223372036854775807)::bigint AS to_client_bytes \
+     FROM relay_usage \
+     WHERE ($1::text IS NULL OR app = $1) AND ended_unix_ms BETWEEN $2 AND $3 \
+     GROUP BY region",
+];
+
+/// Every statement here.
+pub(super) fn statements() -> Vec<&'static str> {
+    let single = [SESSIONS, RELAYS, LOCK_SHARED, MARK, TRY_LOCK, STALE, UNMARK];
+    [ROLL_SESSIONS_UP, ROLL_RELAYS_UP, SESSION_TOTALS, RELAY_TOTALS]
+        .concat()
+        .into_iter()
+        .chain(single)
+        .collect()
+}
+
 /// What a kind of usage is in the database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Kind {
@@ -78,66 +145,17 @@ impl Kind {
         kind ^ hour
     }
 
-    /// Forgets an hour's aggregate, and makes it anew.
     fn roll_up(self) -> [&'static str; 2] {
         match self {
-            Self::Sessions => [
-                "DELETE FROM session_hours WHERE hour = $1",
-                "INSERT INTO session_hours \
-                 SELECT $1, app, COUNT(*), COUNT(*) FILTER (WHERE resumed), COUNT(closed_unix_ms), \
-                    COALESCE(SUM(greatest(closed_unix_ms - opened_unix_ms, 0)), 0) \
-                 FROM sessions WHERE opened_unix_ms >= $1 * 3600000 \
-                    AND opened_unix_ms < ($1 + 1) * 3600000 GROUP BY app",
-            ],
-            Self::Relays => [
-                "DELETE FROM relay_hours WHERE hour = $1",
-                "INSERT INTO relay_hours \
-                 SELECT $1, app, region, COUNT(*), SUM(lived_ms), SUM(to_peer_packets), \
-                    SUM(to_peer_bytes), SUM(to_client_packets), SUM(to_client_bytes) \
-                 FROM relay_usage WHERE ended_unix_ms >= $1 * 3600000 \
-                    AND ended_unix_ms < ($1 + 1) * 3600000 GROUP BY app, region",
-            ],
+            Self::Sessions => ROLL_SESSIONS_UP,
+            Self::Relays => ROLL_RELAYS_UP,
         }
     }
 
-    /// Totals over aggregates, between two hours and without some in between; and over the rows of one
-    /// stretch of time. Sums are cut to what a `bigint` holds.
     fn totals(self) -> [&'static str; 2] {
         match self {
-            Self::Sessions => [
-                "SELECT COALESCE(SUM(opened), 0)::bigint AS opened, \
-                    COALESCE(SUM(resumed), 0)::bigint AS resumed, \
-                    COALESCE(SUM(closed), 0)::bigint AS closed, \
-                    least(COALESCE(SUM(connected_ms), 0), 9223372036854775807)::bigint AS connected_ms \
-                 FROM session_hours \
-                 WHERE ($1::text IS NULL OR app = $1) AND hour >= $2 AND hour < $4 AND hour <> ALL($3)",
-                "SELECT COUNT(*) AS opened, COUNT(*) FILTER (WHERE resumed) AS resumed, \
-                    COUNT(closed_unix_ms) AS closed, \
-                    COALESCE(SUM(greatest(closed_unix_ms - opened_unix_ms, 0)), 0)::bigint \
-                        AS connected_ms \
-                 FROM sessions \
-                 WHERE ($1::text IS NULL OR app = $1) AND opened_unix_ms BETWEEN $2 AND $3",
-            ],
-            Self::Relays => [
-                "SELECT region, SUM(allocations)::bigint AS allocations, \
-                    least(SUM(lived_ms), 9223372036854775807)::bigint AS lived_ms, \
-                    least(SUM(to_peer_packets), 9223372036854775807)::bigint AS to_peer_packets, \
-                    least(SUM(to_peer_bytes), 9223372036854775807)::bigint AS to_peer_bytes, \
-                    least(SUM(to_client_packets), 9223372036854775807)::bigint AS to_client_packets, \
-                    least(SUM(to_client_bytes), 9223372036854775807)::bigint AS to_client_bytes \
-                 FROM relay_hours \
-                 WHERE ($1::text IS NULL OR app = $1) AND hour >= $2 AND hour < $4 AND hour <> ALL($3) \
-                 GROUP BY region",
-                "SELECT region, COUNT(*) AS allocations, \
-                    least(SUM(lived_ms), 9223372036854775807)::bigint AS lived_ms, \
-                    least(SUM(to_peer_packets), 9223372036854775807)::bigint AS to_peer_packets, \
-                    least(SUM(to_peer_bytes), 9223372036854775807)::bigint AS to_peer_bytes, \
-                    least(SUM(to_client_packets), 9223372036854775807)::bigint AS to_client_packets, \
-                    least(SUM(to_client_bytes), 9223372036854775807)::bigint AS to_client_bytes \
-                 FROM relay_usage \
-                 WHERE ($1::text IS NULL OR app = $1) AND ended_unix_ms BETWEEN $2 AND $3 \
-                 GROUP BY region",
-            ],
+            Self::Sessions => SESSION_TOTALS,
+            Self::Relays => RELAY_TOTALS,
         }
     }
 }

@@ -62,6 +62,11 @@ const UPDATE: &str = concat!(
     ") WHERE stored.attempt = new.attempt AND stored.started_unix_ms = new.started_unix_ms"
 );
 
+/// Every statement here.
+pub(super) fn statements() -> Vec<&'static str> {
+    vec![STORED, INSERT, UPDATE]
+}
+
 /// How often attempts go round that another writer was faster with. Once is enough, unless rows are
 /// removed meanwhile.
 const ROUNDS: u32 = 3;

@@ -73,6 +73,11 @@ const MATRIX: &str = "WITH ranked AS ( \
             MAX(CASE WHEN place = (n * 50 + 99) / 100 THEN ms END) AS direct_ms_p50 \
      FROM ranked GROUP BY caller_nat_type, callee_nat_type";
 
+/// Every statement here.
+pub(super) fn statements() -> Vec<&'static str> {
+    vec![ONE, PAGE, OUTCOMES, CONNECT_MS, DIRECT_MS, BY_METHOD, MATRIX]
+}
+
 pub(super) async fn attempt(
     readers: &Pool<Sqlite>,
     id: &AttemptId,

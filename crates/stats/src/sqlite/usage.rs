@@ -46,6 +46,11 @@ const RELAYS: &str = "SELECT region, COUNT(*) AS allocations, SUM(lived_ms) AS l
      FROM relay_usage WHERE (?1 IS NULL OR app = ?1) AND ended_unix_ms BETWEEN ?2 AND ?3 \
      GROUP BY region ORDER BY region";
 
+/// Every statement here.
+pub(super) fn statements() -> Vec<&'static str> {
+    vec![SESSION, RELAY, METHODS, SESSIONS, RELAYS]
+}
+
 impl SqliteStore {
     pub(super) async fn write_sessions(&self, records: &[SessionRecord]) -> Result<(), StatsError> {
         let mut transaction = self.begin().await?;

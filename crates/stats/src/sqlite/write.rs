@@ -47,6 +47,12 @@ const TRIM_MANY: [&str; 3] = [
 /// Hours whose attempts are all gone.
 const TRIM_METHODS: &str = "DELETE FROM method_hours WHERE tried <= 0";
 
+/// Every statement here.
+pub(super) fn statements() -> Vec<&'static str> {
+    let trims = TRIM_OLD.into_iter().chain(TRIM_MANY);
+    trims.chain([SELECT, UPSERT, TRIM_METHODS]).collect()
+}
+
 impl SqliteStore {
     pub(super) async fn write(&self, records: &[AttemptRecord]) -> Result<(), StatsError> {
         let mut transaction = self.begin().await?;
@@ -80,7 +86,7 @@ impl SqliteStore {
     }
 
     pub(super) async fn begin(&self) -> Result<Transaction<'static, Sqlite>, StatsError> {
-        Ok(self.writer.begin_with("BEGIN IMMEDIATE").await?)
+        Ok(self.writer.begin_with(super::BEGIN).await?)
     }
 
     fn count_trimmed(&self, trimmed: u64) {

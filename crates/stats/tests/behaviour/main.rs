@@ -8,3 +8,4 @@ mod recorder;
 #[cfg(unix)]
 mod server;
 mod sqlite;
+mod statements;
