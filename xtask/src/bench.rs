@@ -5,7 +5,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-use crate::packages::{self, BENCH};
+use crate::packages::{self, BENCH, STATS};
 use crate::run::{output_of, stream};
 use crate::workspace::Workspace;
 
@@ -17,7 +17,7 @@ const NODE: &str = "tests/bench/node";
 /// What of it to run.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct Arguments {
-    /// What to measure: signaling
+    /// What to measure: signaling, stats
     what: String,
     /// Write the figures to docs/benchmarks.md
     #[arg(long)]
@@ -25,26 +25,56 @@ pub(crate) struct Arguments {
     /// Idle connections
     #[arg(long, default_value_t = 10_000)]
     connections: usize,
-    /// How often each measurement is taken
-    #[arg(long, default_value_t = 3)]
-    turns: usize,
-    /// Seconds of one measurement
-    #[arg(long, default_value_t = 3)]
-    seconds: u64,
+    /// How often each measurement is taken [default: 3, for stats 5]
+    #[arg(long)]
+    turns: Option<usize>,
+    /// Seconds of one measurement [default: 3, for stats 6]
+    #[arg(long)]
+    seconds: Option<u64>,
+    /// Attempts that the statistics are asked over
+    #[arg(long, default_value_t = 10_000_000)]
+    attempts: u64,
     /// Leave PeerServer and Socket.IO out: nothing is installed
     #[arg(long)]
     alone: bool,
 }
 
 pub(crate) fn bench(workspace: &Workspace, arguments: &Arguments) -> Result<bool> {
-    if arguments.what != "signaling" {
-        bail!("there is no benchmark {:?}; there is `signaling`", arguments.what);
+    match arguments.what.as_str() {
+        "signaling" => signaling(workspace, arguments),
+        "stats" => stats(workspace, arguments),
+        what => bail!("there is no benchmark {what:?}; there are `signaling` and `stats`"),
     }
-    ensure!(!(arguments.write && arguments.alone), "--write keeps a whole run: leave --alone away");
-    packages::provide(BENCH)?;
+}
+
+fn stats(workspace: &Workspace, arguments: &Arguments) -> Result<bool> {
+    packages::provide(STATS)?;
+    let release = build(workspace)?;
+    let mut command = Command::new(release.join("bench-stats"));
+    command
+        .current_dir(&workspace.root)
+        .arg("--coordinator")
+        .arg(release.join("coordinator"))
+        .args(["--attempts", &arguments.attempts.to_string()])
+        .args(["--turns", &arguments.turns.unwrap_or(5).to_string()])
+        .args(["--seconds", &arguments.seconds.unwrap_or(6).to_string()]);
+    if arguments.write {
+        command.args(["--write", PAGE]);
+    }
+    Ok(stream(&mut command, |_| ())?.success())
+}
+
+/// Builds for release, and says where.
+fn build(workspace: &Workspace) -> Result<PathBuf> {
     let mut build = workspace.cargo("build --release -p p2p-coordinator -p p2p-bench");
     ensure!(stream(&mut build, |_| ())?.success(), "the build failed");
-    let release = workspace.root.join("target/release");
+    Ok(workspace.root.join("target/release"))
+}
+
+fn signaling(workspace: &Workspace, arguments: &Arguments) -> Result<bool> {
+    ensure!(!(arguments.write && arguments.alone), "--write keeps a whole run: leave --alone away");
+    packages::provide(BENCH)?;
+    let release = build(workspace)?;
     let mut command = Command::new(release.join("bench-signaling"));
     command
         .current_dir(&workspace.root)
@@ -53,8 +83,8 @@ pub(crate) fn bench(workspace: &Workspace, arguments: &Arguments) -> Result<bool
         .arg("--floor")
         .arg(release.join("floor"))
         .args(["--connections", &arguments.connections.to_string()])
-        .args(["--turns", &arguments.turns.to_string()])
-        .args(["--seconds", &arguments.seconds.to_string()]);
+        .args(["--turns", &arguments.turns.unwrap_or(3).to_string()])
+        .args(["--seconds", &arguments.seconds.unwrap_or(3).to_string()]);
     if !arguments.alone {
         command.arg("--node").arg(install(&workspace.root)?);
     }

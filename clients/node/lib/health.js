@@ -47,7 +47,7 @@ function found({ nat, relayReady, relayNamed, silentStun, signaling, registratio
     issues.push('Symmetric NAT detected but no TURN servers configured')
   }
   if (nat?.type === 'UDP Blocked') {
-    issues.push('UDP is blocked: no STUN server answers, so neither direct paths nor the relay work')
+    issues.push('UDP is blocked: no STUN server answers, so only what goes over TCP works')
   }
   if (relayNamed && !relayReady) {
     issues.push('No TURN server gives a relayed address')

@@ -171,6 +171,29 @@ test(`"${SYMMETRIC}" is an issue, not an error`, () => {
   assert.deepEqual(assess({ ...known, nat: { type: 'Full Cone' } }).issues, [])
 })
 
+test('every issue is told in its own words, and only where it is so', () => {
+  const well = { ...known, nat: { type: 'Full Cone' }, relayReady: true, relayNamed: true }
+  const issues = (change) => assess({ ...well, ...change }).issues
+  const lost = { connected: false, cause: 'the wire is cut', ended: null, port: null, peers: 0 }
+  assert.deepEqual(issues({}), [])
+  assert.deepEqual(issues({ state: 'stopped', nat: null }), ['P2P is not running (stopped)'])
+  assert.deepEqual(issues({ nat: { type: 'UDP Blocked' } }), [
+    'UDP is blocked: no STUN server answers, so only what goes over TCP works',
+  ])
+  assert.deepEqual(issues({ relayReady: false }), ['No TURN server gives a relayed address'])
+  assert.deepEqual(issues({ silentStun: ['stun:a:3478', 'stun:b:3478'] }), [
+    'STUN server stun:a:3478 does not answer',
+    'STUN server stun:b:3478 does not answer',
+  ])
+  assert.deepEqual(issues({ signaling: lost }), ['Signaling is disconnected: the wire is cut'])
+  assert.deepEqual(issues({ signaling: { ...lost, cause: null, ended: 'replaced' } }), [
+    'Signaling is disconnected: no cause is known; registerPeer() registers again',
+  ])
+  assert.deepEqual(issues({ registrationError: 'the token is refused' }), [
+    'Registration failed: the token is refused',
+  ])
+})
+
 test('the bundled relay counts as a TURN server behind a symmetric NAT', limit, async (t) => {
   const seen = (port) => () => ({ address: '203.0.113.7', port })
   const stunServers = [

@@ -40,6 +40,7 @@ pub struct Recorder {
     queue: mpsc::Sender<Command>,
     counts: Arc<Counts>,
     addresses: AddressDetail,
+    stream: Option<Arc<Stream>>,
     /// Tells the writer that its time is limited, past a queue that may be full.
     stopping: Arc<watch::Sender<bool>>,
 }
@@ -71,7 +72,10 @@ impl Recorder {
 
     /// The same, into a stream, from which others write into the store.
     pub fn to_stream(stream: Arc<Stream>, capacity: usize) -> Self {
-        Self::into(Sink::Stream(stream), Outage::none_before_the_database(), capacity)
+        let mut recorder =
+            Self::into(Sink::Stream(stream.clone()), Outage::none_before_the_database(), capacity);
+        recorder.stream = Some(stream);
+        recorder
     }
 
     fn into(sink: Sink, outage: Outage, capacity: usize) -> Self {
@@ -88,7 +92,7 @@ impl Recorder {
         };
         tokio::spawn(writer.run());
         let addresses = AddressDetail::default();
-        Self { queue, counts, addresses, stopping: Arc::new(stopping) }
+        Self { queue, counts, addresses, stream: None, stopping: Arc::new(stopping) }
     }
 
     /// A handle of the same recorder that keeps no more of addresses than this.
@@ -140,7 +144,12 @@ impl Recorder {
         self.counts.written.load(Relaxed)
     }
 
-    /// Records that wait.
+    /// The stream that records go to, where they do not go straight to the store.
+    pub fn stream(&self) -> Option<&Stream> {
+        self.stream.as_deref()
+    }
+
+    /// Records that wait in this process.
     pub fn queued(&self) -> usize {
         self.queue.max_capacity() - self.queue.capacity()
     }

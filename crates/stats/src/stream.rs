@@ -13,13 +13,14 @@ mod reply;
 mod writer;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use p2p_redis::{Connection, Patience, Redis};
 use p2p_telemetry::metrics::{STREAM_DEAD_LETTERS, STREAM_ENTRIES};
 use redis::{RedisError, Script};
 use tokio::sync::Mutex;
 
+use self::reply::Entry;
 pub use self::writer::{Writer, WriterSettings};
 use crate::error::StatsError;
 use crate::event::Event;
@@ -104,6 +105,8 @@ pub enum Appended {
 pub struct StreamState {
     /// Events that are not known to be stored.
     pub waiting: u64,
+    /// How long the oldest of them has waited, by this machine's clock against that of Redis.
+    pub behind: Duration,
     /// Events that had no room, ever.
     pub refused: u64,
     /// Events that the database refused for what they are, ever.
@@ -158,11 +161,22 @@ impl Stream {
             .arg(&self.keys.events)
             .get(&self.keys.refused)
             .get(&self.keys.buried)
-            .query_async::<(u64, Option<u64>, Option<u64>)>(&mut connection)
+            .cmd("XRANGE")
+            .arg(&self.keys.events)
+            .arg("-")
+            .arg("+")
+            .arg("COUNT")
+            .arg(1)
+            .query_async::<(u64, Option<u64>, Option<u64>, Vec<Entry>)>(&mut connection)
             .await;
-        let (waiting, refused, buried) = self.checked(asked).await?;
+        let (waiting, refused, buried, first) = self.checked(asked).await?;
         STREAM_ENTRIES.get().set(waiting as f64);
-        Ok(StreamState { waiting, refused: refused.unwrap_or(0), buried: buried.unwrap_or(0) })
+        Ok(StreamState {
+            waiting,
+            behind: first.first().map(|entry| age_of(&entry.0)).unwrap_or_default(),
+            refused: refused.unwrap_or(0),
+            buried: buried.unwrap_or(0),
+        })
     }
 
     /// Takes entries out that are stored.
@@ -221,6 +235,13 @@ impl Stream {
         }
         answer.map_err(StatsError::StreamAway)
     }
+}
+
+/// How long ago an entry came: its id begins with milliseconds since 1970-01-01 UTC.
+fn age_of(id: &str) -> Duration {
+    let since = id.split('-').next().and_then(|ms| ms.parse().ok()).map(Duration::from_millis);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    since.map_or(Duration::ZERO, |since| now.saturating_sub(since))
 }
 
 impl std::fmt::Debug for Stream {

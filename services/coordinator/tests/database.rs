@@ -39,11 +39,11 @@ fn signaling_wants_a_migrated_database_and_outlives_its_absence() {
     let line = signaling.line_with("signaling ready");
     let http = line.split("ready on ").nth(1).unwrap().to_owned();
     let ready = || get(&format!("{http}/readyz"), None);
-    assert_eq!(ready(), (200, "ready\ndatabase: ok\nregistry: ok\n".to_owned()));
+    assert_eq!(ready(), (200, says("ok")));
     server.down();
-    assert_eq!(ready(), (200, "ready\ndatabase: degraded\nregistry: ok\n".to_owned()));
+    assert_eq!(ready(), (200, says("degraded")));
     server.up();
-    assert_eq!(ready(), (200, "ready\ndatabase: ok\nregistry: ok\n".to_owned()));
+    assert_eq!(ready(), (200, says("ok")));
 
     let mint = ["token", "--peer", "admin", "--scope", "admin", "--jwt-secret-file", text(&jwt)];
     let token = run(mint);
@@ -81,4 +81,11 @@ fn the_settings_that_are_shown_hide_the_url_of_the_database() {
     show.args(["config", "show"]).env("P2P_DATABASE_PASSWORD", "hunter2");
     let shown = ended(show.env("P2P_REDIS_PASSWORD", "hunter2"));
     assert!(!shown.stdout.contains("hunter2"), "{shown:#?}");
+}
+
+/// What `/readyz` says with a database in this state and nothing to write.
+fn says(database: &str) -> String {
+    format!(
+        "ready\ndatabase: {database}\nstatistics: ok (0 wait here, 0 dropped here)\nregistry: ok\n"
+    )
 }

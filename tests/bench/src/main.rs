@@ -31,6 +31,7 @@ async fn main() -> Result<()> {
         coordinator: PathBuf::from("coordinator"),
         floor: PathBuf::from("floor"),
         node: None,
+        database: None,
     };
     let mut size = Size { connections: 10_000, turns: 3, seconds: 3 };
     let mut page = None;

@@ -12,7 +12,7 @@ use crate::peers::{Client, Redis, Sender, Server};
 /// Bytes of a message's payload.
 pub(crate) const PAYLOAD: usize = 1024;
 /// Of the rounds before the measurement, for what is made once and compiled late.
-const WARM: Duration = Duration::from_millis(1500);
+pub(crate) const WARM: Duration = Duration::from_millis(1500);
 
 /// What messages cost.
 #[derive(Debug, Clone, Default)]

@@ -6,6 +6,7 @@ use std::time::Duration;
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
 use http::header;
+use p2p_stats::StreamState;
 use p2p_wire::Code;
 use tokio::time::timeout;
 
@@ -14,6 +15,9 @@ use crate::instance::Instance;
 
 /// How long the answer waits for a dependency's.
 const ASK: Duration = Duration::from_secs(1);
+
+/// A writer takes what comes within a second; one that has died is replaced within ten.
+const BEHIND: Duration = Duration::from_secs(30);
 
 /// Alive. Touches nothing: an instance is not restarted because something behind it is slow
 /// (invariant I6).
@@ -34,14 +38,38 @@ pub(super) async fn ready(
             "send clients to another instance",
         ));
     }
-    let database = match timeout(ASK, instance.store.check()).await {
-        Ok(Ok(())) => "ok",
-        Ok(Err(_)) | Err(_) => "degraded",
-    };
+    let (database, statistics) = tokio::join!(
+        async {
+            match timeout(ASK, instance.store.check()).await {
+                Ok(Ok(())) => "ok",
+                Ok(Err(_)) | Err(_) => "degraded",
+            }
+        },
+        statistics(&instance),
+    );
     let registry = if instance.registry.trouble().is_none() { "ok" } else { "degraded" };
     let redis = instance.registry.backend().map(|redis| format!("redis: {redis}\n"));
     let redis = redis.unwrap_or_default();
-    Ok(format!("ready\ndatabase: {database}\nregistry: {registry}\n{redis}"))
+    Ok(format!(
+        "ready\ndatabase: {database}\nstatistics: {statistics}\nregistry: {registry}\n{redis}"
+    ))
+}
+
+/// How records get on: what waits, for how long, and what is lost.
+async fn statistics(instance: &Instance) -> String {
+    let (queued, dropped) = (instance.recorder.queued(), instance.recorder.dropped());
+    let here = format!("{queued} wait here, {dropped} dropped here");
+    let Some(stream) = instance.recorder.stream() else { return format!("ok ({here})") };
+    let Ok(Ok(state)) = timeout(ASK, stream.state()).await else {
+        return format!("degraded (the stream does not answer; {here})");
+    };
+    let StreamState { waiting, behind, refused, buried } = state;
+    let word = if behind > BEHIND { "degraded" } else { "ok" };
+    let behind = behind.as_secs();
+    format!(
+        "{word} ({waiting} wait in the stream, {behind} s behind, {refused} refused, \
+         {buried} dead letters; {here})"
+    )
 }
 
 /// The metrics in the Prometheus text format.

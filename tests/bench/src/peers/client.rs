@@ -157,6 +157,27 @@ impl Client {
         }
     }
 
+    /// Sends a frame as it is.
+    #[allow(dead_code, reason = "the benchmark of statistics connects")]
+    pub(crate) async fn say(&mut self, frame: String) -> Result<()> {
+        self.write(frame).await
+    }
+
+    /// The next frame of a type, whatever comes before it.
+    #[allow(dead_code, reason = "the benchmark of statistics connects")]
+    pub(crate) async fn told(&mut self, kind: &str) -> Result<String> {
+        let begins = format!(r#"{{"type":"{kind}""#);
+        loop {
+            let text = self.read().await?;
+            if text.starts_with(r#"{"type":"error""#) {
+                bail!("refused: {text}");
+            }
+            if text.starts_with(&begins) {
+                return Ok(text);
+            }
+        }
+    }
+
     async fn write(&mut self, text: String) -> Result<()> {
         self.unflushed = false;
         self.socket.send(Message::text(text)).await.context("the connection broke")

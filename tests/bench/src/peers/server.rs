@@ -24,13 +24,26 @@ pub(crate) struct Programs {
     pub(crate) floor: PathBuf,
     /// The folder of the Node.js servers, with `node_modules`; without it they are left out.
     pub(crate) node: Option<PathBuf>,
+    /// The PostgreSQL of `coordinator`'s statistics; without it they go to a file.
+    pub(crate) database: Option<String>,
 }
 
 impl Programs {
     /// A token that lets its bearer be any peer of the bench.
     pub(crate) fn token(&self) -> Result<String> {
+        self.mint(&["--peer", "b*"])
+    }
+
+    /// A token that reads the statistics of all.
+    #[allow(dead_code, reason = "the benchmark of statistics asks")]
+    pub(crate) fn admin_token(&self) -> Result<String> {
+        self.mint(&["--peer", "admin", "--scope", "admin", "--all-apps"])
+    }
+
+    fn mint(&self, of: &[&str]) -> Result<String> {
         let output = Command::new(&self.coordinator)
-            .args(["token", "--peer", "b*", "--ttl", "24h", "--jwt-secret", SECRET])
+            .args(["token", "--ttl", "24h", "--jwt-secret", SECRET])
+            .args(of)
             .output()
             .context("cannot run coordinator")?;
         let token = String::from_utf8(output.stdout)?.trim().to_owned();
@@ -56,6 +69,9 @@ impl Programs {
                     .arg(data.path());
                 if let Some(redis) = redis {
                     command.arg("--redis").arg(redis.url());
+                }
+                if let Some(database) = &self.database {
+                    command.arg("--database").arg(database);
                 }
                 command
             }
@@ -120,6 +136,24 @@ impl Server {
     /// CPU time that it has used, in user space and in the kernel.
     pub(crate) fn cpu(&self) -> Result<Duration> {
         cpu_of(self.process.id())
+    }
+
+    /// Status and body of what it answers over HTTP.
+    #[allow(dead_code, reason = "the benchmark of statistics asks")]
+    pub(crate) async fn get(&self, path: &str, token: Option<&str>) -> Result<(u16, String)> {
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+        let mut stream = tokio::net::TcpStream::connect(&self.address).await?;
+        stream.set_nodelay(true)?;
+        let bearer = token.map(|token| format!("Authorization: Bearer {token}\r\n"));
+        let (bearer, host) = (bearer.unwrap_or_default(), &self.address);
+        let head =
+            format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n{bearer}Connection: close\r\n\r\n");
+        stream.write_all(head.as_bytes()).await?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await?;
+        let (head, body) = answer.split_once("\r\n\r\n").context("an answer without a head")?;
+        let status = head.split(' ').nth(1).context("a head without a status")?;
+        Ok((status.parse()?, body.to_owned()))
     }
 }
 

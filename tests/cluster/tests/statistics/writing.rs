@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use p2p_cluster::coordinator::{Coordinator, binary};
 use p2p_stats::{Filter, RelayRecord, Store as _, Writer, WriterSettings};
 use tokio::time::{sleep, timeout};
 
@@ -125,4 +126,39 @@ async fn a_redis_that_forgot_everything_is_written_to_and_read_from_again() {
     assert_eq!((recorder.written(), recorder.dropped()), (2, 0));
     assert_eq!(world.stored().await, [0, 0, 2]);
     writer.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn readyz_shows_how_the_stream_stands_and_says_ready_all_the_while() {
+    let Some(mut world) = World::start().await else { return };
+    let recorder = world.recorder(&world.stream(100_000));
+    let flags = ["--database", world.url.as_str()];
+    let instance =
+        Coordinator::start(&binary().unwrap(), &world.redis.url(), &flags, None).await.unwrap();
+    let until = async |part: &str| {
+        let mut last = String::new();
+        let asking = async {
+            while !last.contains(part) {
+                sleep(Duration::from_millis(50)).await;
+                let (status, body) = instance.get("/readyz").await.unwrap();
+                assert_eq!(status, 200, "{body}");
+                last = body;
+            }
+        };
+        let in_time = timeout(HANG, asking).await;
+        in_time.unwrap_or_else(|_| panic!("no {part:?} in {last}"));
+    };
+    until("statistics: ok (0 wait in the stream, 0 s behind, 0 refused, 0 dead letters;").await;
+    world.server.down();
+    for _ in 0..3 {
+        recorder.record(allocation("expired"));
+    }
+    recorder.flush().await;
+    world.redis.ask("XADD {p2p:stats}:events * event nonsense").await.unwrap();
+    until("database: degraded\nstatistics: ok (4 wait in the stream").await;
+    world.server.up();
+    until("(0 wait in the stream, 0 s behind, 0 refused, 1 dead letters;").await;
+    assert_eq!(world.stored().await, [0, 0, 3]);
+    world.redis.kill().unwrap();
+    until("statistics: degraded (the stream does not answer;").await;
 }
