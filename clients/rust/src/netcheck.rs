@@ -135,17 +135,17 @@ pub async fn netcheck(config: NetcheckConfig) -> Result<NetcheckReport, Error> {
     let by_stream = relays.iter().find(|relay| relay.ok && relay.transport != "udp");
     let blocked = nat.nat_type == NatType::UdpBlocked;
     let verdict = match by_stream {
-        Some(relay) if blocked => {
+        Some(relay) if blocked && nat.tcp.is_none() => {
             format!("no UDP leaves this network: relay over {}", relay.transport.to_uppercase())
         }
         _ => p2p_nat::advice::outlook(&nat).to_owned(),
     };
     let mut advice = p2p_nat::advice::advice(&nat);
-    if blocked && by_stream.is_some() {
-        advice = vec![
-            "every peer is reached by relay; let UDP out to port 3478 and above for direct paths"
+    if blocked && by_stream.is_none() && !relays.is_empty() {
+        advice.push(
+            "no relay is reached: let TCP out to one that listens on it, or on TLS, port 443"
                 .to_owned(),
-        ];
+        );
     } else if !blocked && relays.iter().any(|r| !r.ok) {
         advice.push(
             "a relay did not give an allocation: see its error, and the relay's log".to_owned(),

@@ -11,21 +11,24 @@
 mod fit;
 mod recorded;
 
-use p2p_wire::{Filtering, Mapping, Method, NatProfile, NatType, PlanStep, Policy, Tactic};
+use p2p_wire::{
+    Filtering, Mapping, Method, NatProfile, NatType, PlanStep, Policy, Tactic, TcpProfile,
+};
 
 use self::fit::Fit;
 pub use self::recorded::{Recorded, Tally};
 
 /// What a step's chance has to be at least for it to be expected rather than hoped for.
 pub const LIKELY: f64 = 0.5;
-/// Packets each side may spend on dialling.
-const DIRECT_PACKETS: u32 = 32;
-/// Packets each side may spend on punching over UDP.
+/// Checks each side may spend on dialling, unanswered ones: some dozens for each of a few pairs of
+/// interfaces.
+const DIRECT_PACKETS: u32 = 200;
+/// The same on punching over UDP.
 const UDP_PUNCH_PACKETS: u32 = 200;
 /// The same over TCP: the first packets of connections.
 const TCP_PUNCH_PACKETS: u32 = 64;
-/// Packets that it takes to have a leg to a relay, with what is lost sent again.
-const RELAY_PACKETS: u32 = 40;
+/// The same through the relays of both sides, which are four ways for each pair of addresses.
+const RELAY_PACKETS: u32 = 400;
 /// How long UDP may show that it works before a pair that should not need TCP punches over it.
 const AFTER_UDP_MS: u64 = 300;
 /// The head start of each kind of leg to a relay over the next, which crosses stricter networks and
@@ -136,6 +139,7 @@ pub fn recommend(profile: &NatProfile) -> (Method, f64) {
         mapping: Mapping::EndpointIndependent,
         filtering: Filtering::AddressAndPortDependent,
         udp: true,
+        tcp: Some(TcpProfile { mapping: Mapping::EndpointIndependent, public_address: None }),
         ..NatProfile::default()
     };
     let steps = plan(&Pair {

@@ -24,13 +24,28 @@ pub fn sentence(ending: &Ending<'_>) -> String {
     match ending.outcome {
         Outcome::Direct => match ending.method {
             Some(Method::UdpHolePunch) => "direct: both NATs were punched over UDP".to_owned(),
-            Some(Method::TcpHolePunch) => "direct: both NATs were punched over TCP".to_owned(),
+            Some(Method::TcpHolePunch) => format!("direct: {}", why_over_tcp(ending)),
             Some(Method::Direct | Method::Relay) | None => {
                 "direct: one side reaches the other's address".to_owned()
             }
         },
         Outcome::Relay => format!("relay: {}", why_not_direct(ending)),
         Outcome::Failed => format!("failed: {}", why_nothing(ending)),
+    }
+}
+
+fn why_over_tcp(ending: &Ending<'_>) -> String {
+    let peer = ending.peer;
+    let (near, far) = (kind(ending.near), kind(ending.far));
+    let how = match (near, far) {
+        (_, NatType::Open) => format!("TCP reaches {peer}'s address"),
+        (NatType::Open, _) => format!("{peer} reaches this address over TCP"),
+        _ => "both NATs were punched over TCP".to_owned(),
+    };
+    match (near, far) {
+        (NatType::UdpBlocked, _) => format!("no UDP leaves this network, and {how}"),
+        (_, NatType::UdpBlocked) => format!("no UDP leaves {peer}'s network, and {how}"),
+        _ => how,
     }
 }
 
@@ -140,6 +155,37 @@ mod tests {
         let blocked = nat(NatType::UdpBlocked);
         ending.far = Some(&blocked);
         assert_eq!(sentence(&ending), "failed: no UDP leaves bob's network");
+    }
+
+    #[test]
+    fn i11_a_verdict_says_why_it_took_tcp_and_who_was_dialled() {
+        let said = |near, far| {
+            sentence(&Ending {
+                outcome: Outcome::Direct,
+                method: Some(Method::TcpHolePunch),
+                policy: Policy::Auto,
+                near: Some(&nat(near)),
+                far: Some(&nat(far)),
+                peer: "bob",
+            })
+        };
+        use NatType::{Open, PortRestrictedCone, UdpBlocked};
+        assert_eq!(
+            said(UdpBlocked, Open),
+            "direct: no UDP leaves this network, and TCP reaches bob's address"
+        );
+        assert_eq!(
+            said(Open, UdpBlocked),
+            "direct: no UDP leaves bob's network, and bob reaches this address over TCP"
+        );
+        assert_eq!(
+            said(UdpBlocked, UdpBlocked),
+            "direct: no UDP leaves this network, and both NATs were punched over TCP"
+        );
+        assert_eq!(
+            said(PortRestrictedCone, PortRestrictedCone),
+            "direct: both NATs were punched over TCP"
+        );
     }
 
     #[test]

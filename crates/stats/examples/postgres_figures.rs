@@ -151,7 +151,13 @@ fn record(n: usize) -> AttemptRecord {
         filtering: Filtering::AddressAndPortDependent,
         network: Some(Network::of("203.0.113.9".parse().unwrap())),
     };
-    let step = |method, result| Step { method, result, ms: 80, detail: "as planned".to_owned() };
+    let step = |method, result| Step {
+        method,
+        tactic: None,
+        result,
+        ms: 80,
+        detail: "as planned".to_owned(),
+    };
     AttemptRecord {
         caller_nat: Some(nat.clone()),
         callee_nat: Some(nat),

@@ -263,6 +263,7 @@ mod tests {
     #[test]
     fn a_later_report_of_the_same_peer_replaces_its_steps() {
         let step = |result| Step {
+            tactic: None,
             method: Method::UdpHolePunch,
             result,
             ms: 5,
@@ -284,6 +285,7 @@ mod tests {
         let mut record = begun();
         record.verdict = "direct to 198.51.100.9:5000".to_owned();
         record.caller_steps = vec![Step {
+            tactic: None,
             method: Method::Direct,
             result: StepResult::Failed,
             ms: 1,

@@ -154,8 +154,9 @@ mod tests {
         let step = || {
             let results = vec![StepResult::Ok, StepResult::Failed, StepResult::Skipped];
             let methods = prop::sample::select(vec![Method::Direct, Method::Relay]);
-            (methods, prop::sample::select(results), 0..3u64, "[xy]?")
-                .prop_map(|(method, result, ms, detail)| Step { method, result, ms, detail })
+            (methods, prop::sample::select(results), 0..3u64, "[xy]?").prop_map(
+                |(method, result, ms, detail)| Step { method, tactic: None, result, ms, detail },
+            )
         };
         let steps = move || prop::collection::vec(step(), 0..3);
         let methods = prop::option::of(prop::sample::select(Method::ALL.to_vec()));

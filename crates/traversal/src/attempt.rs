@@ -10,10 +10,11 @@ mod early;
 mod further;
 mod keep;
 mod learnt;
+mod spend;
 mod streams;
 mod verdict;
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -31,6 +32,7 @@ use crate::liveness::{Abandoned, Consent, SILENCE};
 use crate::path::{Path, PathKind, Through, Usable, Via, choose};
 use crate::peer_streams::PeerStreams;
 use crate::quality::Quality;
+use crate::relay::RelayTransport;
 use crate::schedule;
 use crate::search::Search;
 use crate::stun::{self, Class};
@@ -126,7 +128,12 @@ pub(crate) struct Attempt {
     verified: bool,
     known_sources: usize,
     budget: Budget,
-    connected: Option<Duration>,
+    /// The ways that the other side has been heard on.
+    alive: HashSet<(SocketAddr, SocketAddr)>,
+    /// How this side reaches its relay.
+    relay_transport: Option<RelayTransport>,
+    /// When the first path was there, and which.
+    connected: Option<(Duration, Method)>,
     direct: Option<(Duration, Method)>,
     reported: Option<Outcome>,
     given_up: bool,
@@ -179,7 +186,9 @@ impl Attempt {
             unanswered: None,
             verified: false,
             known_sources: 0,
-            budget: Budget::default(),
+            budget: Budget::new(&config.plan),
+            alive: HashSet::new(),
+            relay_transport: None,
             connected: None,
             direct: None,
             reported: None,
@@ -303,23 +312,6 @@ impl Attempt {
         }
     }
 
-    /// The next check or answer to send, within the budget of its target (I9).
-    pub(crate) fn poll_check(&mut self, now: Instant) -> Option<(Via, Check)> {
-        loop {
-            let check = self.outbox.pop_front().or_else(|| self.agent.poll_check())?;
-            if !self.budget.take(check.remote, now) {
-                continue;
-            }
-            if Some(check.local) == self.local_relay {
-                return Some((Via::Relay, check));
-            }
-            if self.local_hosts.contains(&check.local) {
-                return Some((Via::Socket(check.local.ip()), check));
-            }
-            // From an allocation that is gone.
-        }
-    }
-
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         (!self.given_up).then(|| {
             let unreported = self.reported.is_none();
@@ -411,6 +403,7 @@ impl Attempt {
             return changes;
         }
         let pairs = self.pairs(now);
+        self.alive.extend(pairs.iter().map(|pair| (pair.local.address, pair.remote.address)));
         self.readmit(&pairs, now);
         self.doubt(&pairs, now);
         let chosen = choose(self.active.as_ref(), &self.usable(&pairs, now));
@@ -445,6 +438,11 @@ impl Attempt {
         self.given_up = true;
         self.reported = Some(Outcome::Failed);
         Some(self.report(Outcome::Failed, now))
+    }
+
+    /// How this side reaches its relay, once it does.
+    pub(crate) fn set_relay_transport(&mut self, transport: Option<RelayTransport>) {
+        self.relay_transport = transport.or(self.relay_transport);
     }
 
     pub(crate) fn active(&self) -> Option<Path> {
@@ -570,7 +568,7 @@ impl Attempt {
     fn note(&mut self, pairs: &[Pair], now: Instant) {
         let Some(path) = self.active else { return };
         let age = now.saturating_duration_since(self.started);
-        self.connected.get_or_insert(age);
+        self.connected.get_or_insert((age, path.method));
         // A TCP connection that is used has proven itself.
         let stream = matches!(path.via, Via::Stream(_));
         if !stream && !self.pair_of(&path, pairs).is_some_and(|pair| pair.answered) {

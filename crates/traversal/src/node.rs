@@ -305,12 +305,13 @@ impl Node {
         let locals = self.candidates();
         let remotes: Vec<_> = config.remote.clone();
         let keep_alive = self.config.keep_alive;
-        let Ok(attempt) = Attempt::new(config, self.profile.clone(), &locals, keep_alive, now)
+        let Ok(mut attempt) = Attempt::new(config, self.profile.clone(), &locals, keep_alive, now)
         else {
             self.refused += 1;
             return false;
         };
         self.permit(&attempt, &remotes, now);
+        attempt.set_relay_transport(self.relays.transport());
         self.attempts.insert(id.clone(), attempt);
         if let Some(attempt) = self.attempts.get_mut(&id) {
             attempt.handle_timeout(now, &mut *self.rng);
@@ -414,6 +415,11 @@ impl Node {
     /// Attempts and candidates that a bound or the policy kept out.
     pub fn refused(&self) -> u64 {
         self.refused
+    }
+
+    /// Checks that were not sent because a method had spent what its plan gives it (I9).
+    pub fn over_budget(&self) -> u64 {
+        self.attempts.values().map(Attempt::over_budget).sum()
     }
 
     /// Gives the allocation back.
@@ -553,10 +559,12 @@ impl Node {
         if self.relays.take_changed()
             && let Some(allocation) = self.relays.allocation()
         {
+            let transport = self.relays.transport();
             if let (Allocation::Ready(addr), Some(relay)) = (&allocation, self.relays.leg()) {
                 let candidate = Candidate::udp(CandidateKind::Relay, *addr);
                 for attempt in self.attempts.values_mut() {
                     attempt.add_local(&candidate);
+                    attempt.set_relay_transport(transport);
                     if attempt.uses_relay() {
                         for peer in attempt.remote_addresses() {
                             relay.permit(peer, now);

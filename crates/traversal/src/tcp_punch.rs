@@ -36,6 +36,7 @@ pub(crate) struct TcpPunch {
     capacity: f64,
     packets: f64,
     filled: Instant,
+    dials: u64,
     exhausted: Option<Instant>,
 }
 
@@ -59,6 +60,7 @@ impl TcpPunch {
             capacity,
             packets: capacity,
             filled: begins + WINDOW,
+            dials: 0,
             exhausted: None,
         }
     }
@@ -94,6 +96,7 @@ impl TcpPunch {
                 continue;
             }
             self.packets -= PACKETS_PER_DIAL;
+            self.dials += 1;
             target.next = None;
             due.push(target.to);
         }
@@ -128,6 +131,21 @@ impl TcpPunch {
     /// Nobody is dialled any more until something changes: there is a direct path.
     pub(crate) fn stop(&mut self) {
         self.stopped = true;
+    }
+
+    /// Whether there is anybody to dial.
+    pub(crate) fn has_targets(&self) -> bool {
+        !self.targets.is_empty()
+    }
+
+    /// Dials so far.
+    pub(crate) fn dials(&self) -> u64 {
+        self.dials
+    }
+
+    /// When the budget was spent for the first time.
+    pub(crate) fn exhausted(&self) -> Option<Instant> {
+        self.exhausted
     }
 
     /// When [`TcpPunch::due`] has something.
@@ -221,7 +239,7 @@ mod tests {
         punch.add(target(1), now);
         punch.add(target(2), now);
         assert_eq!(punch.due(now).len(), 1);
-        assert_eq!(punch.exhausted, Some(now));
+        assert_eq!(punch.exhausted(), Some(now));
         assert!(punch.poll_timeout().unwrap() > now);
     }
 }

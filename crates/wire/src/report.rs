@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::AttemptId;
-use crate::plan::Method;
+use crate::plan::{Method, Tactic};
 
 /// The verdict on an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
@@ -46,6 +46,9 @@ pub enum StepResult {
 pub struct Step {
     /// The method.
     pub method: Method,
+    /// How it went about it, where there was a choice.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tactic: Option<Tactic>,
     /// What became of it.
     pub result: StepResult,
     /// Milliseconds from the attempt's start to this result.

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use p2p_nat::plan::{self, Pair, Recorded, RelayLegs};
 use p2p_traversal::AttemptConfig;
 use p2p_wire::{AttemptId, Candidate, IceCredentials, IcePair, NatProfile, PeerId, Policy, Secret};
 use rand::rngs::StdRng;
@@ -140,6 +141,10 @@ impl Coordinator {
             IcePair { local: caller.clone(), remote: callee.clone() },
             IcePair { local: callee, remote: caller },
         ];
+        let [caller, callee] = sides.map(|side| self.peers[side.0].profile.as_ref());
+        let recorded = Recorded::default();
+        let relays = RelayLegs { udp: true, ..RelayLegs::NONE };
+        let plan = plan::plan(&Pair { caller, callee, policy, relays, recorded });
         self.credentials.insert(id.as_str().to_owned(), ice[0].clone());
         for (side, ice) in ice.into_iter().enumerate() {
             let other = &self.peers[sides[1 - side].0];
@@ -151,7 +156,7 @@ impl Coordinator {
                 ice,
                 remote: other.candidates.clone(),
                 remote_nat: other.profile.clone(),
-                plan: Vec::new(),
+                plan: plan.clone(),
                 timeout: ATTEMPT_TIMEOUT,
             };
             self.post(

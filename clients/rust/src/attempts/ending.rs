@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use p2p_wire::{AttemptId, ClientMessage, Outcome, Report};
+use p2p_wire::{AttemptId, ClientMessage, Outcome, Policy, Report};
 
 use super::{Attempts, Entry, LINGER};
 use crate::client::relay_ready;
@@ -50,10 +50,8 @@ impl Attempts {
         if blocked && !relay_ready(&self.socket) {
             return udp_blocked();
         }
-        let direct = report.steps.iter().any(|step| {
-            step.method == p2p_wire::Method::Relay && step.result == p2p_wire::StepResult::Skipped
-        });
-        if direct {
+        let entry = self.entries.get(&report.attempt);
+        if entry.is_some_and(|entry| entry.policy == Policy::Direct) {
             let fix = "allow the relay with the policy `auto`";
             return Error::new(ErrorCode::DirectRequired, report.verdict.clone(), fix);
         }

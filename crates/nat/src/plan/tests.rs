@@ -219,5 +219,7 @@ fn the_recommendation_is_the_design_table() {
     assert_eq!(recommend(&nat(NatType::UdpBlocked)), (Method::Relay, 99.0));
     assert_eq!(recommend(&NatProfile::default()), (Method::Relay, 99.0));
     let tcp = with_tcp(NatType::UdpBlocked, Mapping::EndpointIndependent);
-    assert_eq!(recommend(&tcp), (Method::Relay, 99.0), "an average peer's TCP is not known");
+    assert_eq!(recommend(&tcp), (Method::TcpHolePunch, 70.0));
+    let cone = with_tcp(NatType::PortRestrictedCone, Mapping::EndpointIndependent);
+    assert_eq!(recommend(&cone), (Method::UdpHolePunch, 85.0));
 }

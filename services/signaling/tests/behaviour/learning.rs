@@ -24,6 +24,7 @@ fn failed(number: usize) -> AttemptRecord {
         caller_nat: Some(nat.clone()),
         callee_nat: Some(nat),
         caller_steps: vec![Step {
+            tactic: None,
             method: Method::UdpHolePunch,
             result: StepResult::Failed,
             ms: 1,

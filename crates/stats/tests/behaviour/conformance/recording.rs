@@ -78,6 +78,7 @@ pub(crate) async fn i10_no_full_address_reaches_the_store(store: &dyn Store) {
     let told = AttemptRecord {
         verdict: "punched to 198.51.100.77:4000".to_owned(),
         caller_steps: vec![Step {
+            tactic: None,
             method: p2p_wire::Method::Direct,
             result: StepResult::Failed,
             ms: 1,

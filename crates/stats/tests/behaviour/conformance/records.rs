@@ -67,7 +67,13 @@ pub(crate) fn nat(nat_type: NatType) -> NatSummary {
 
 /// An attempt in which every field holds something.
 pub(crate) fn full(id: &str) -> AttemptRecord {
-    let step = |method, result, ms| Step { method, result, ms, detail: format!("after {ms}") };
+    let step = |method, result, ms| Step {
+        method,
+        tactic: None,
+        result,
+        ms,
+        detail: format!("after {ms}"),
+    };
     AttemptRecord {
         policy: Policy::Direct,
         plan: vec![

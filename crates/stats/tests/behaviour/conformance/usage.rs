@@ -148,7 +148,7 @@ pub(crate) async fn a_method_counts_as_tried_and_as_working_where_a_peer_says_so
 ) {
     use Method::{Relay, TcpHolePunch, UdpHolePunch};
     use NatType::{FullCone, Symmetric, Unknown};
-    let step = |method, result| Step { method, result, ms: 1, detail: String::new() };
+    let step = |method, result| Step { method, tactic: None, result, ms: 1, detail: String::new() };
     let cell = |caller, callee, method, tried, worked| MethodCell {
         caller,
         callee,

@@ -185,6 +185,7 @@ async fn times_from_rollups_are_rounded_down_by_less_than_one_percent() {
 async fn a_text_with_a_nul_character_costs_only_that_character() {
     let Some((store, _)) = store().await else { return };
     let step = Step {
+        tactic: None,
         method: p2p_wire::Method::Direct,
         result: StepResult::Failed,
         ms: 1,
