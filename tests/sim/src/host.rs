@@ -5,6 +5,7 @@ use std::time::Duration;
 use p2p_wire::Policy;
 
 use crate::nat::Nat;
+use crate::tcp::TcpNat;
 
 /// See the module. `Host::from(Nat)` is a host behind that NAT on an ordinary line.
 #[derive(Debug, Clone, Copy)]
@@ -14,6 +15,7 @@ pub struct Host {
     pub(crate) loss: f64,
     pub(crate) policy: Policy,
     pub(crate) relay: bool,
+    pub(crate) tcp: Option<TcpNat>,
 }
 
 impl Host {
@@ -25,6 +27,7 @@ impl Host {
             loss: 0.0,
             policy: Policy::Auto,
             relay: true,
+            tcp: None,
         }
     }
 
@@ -47,6 +50,11 @@ impl Host {
     /// Which paths the peer wants its connections to use.
     pub fn policy(self, policy: Policy) -> Self {
         Self { policy, ..self }
+    }
+
+    /// A client that has measured how its network treats TCP, which is like this where it has a NAT.
+    pub fn with_tcp(self, tcp: TcpNat) -> Self {
+        Self { tcp: Some(tcp), ..self }
     }
 
     /// A client that was told of no relay.

@@ -25,9 +25,11 @@ pub mod peer;
 pub mod relay;
 pub mod seed;
 mod survey;
+pub mod tcp;
 pub mod world;
 
 pub use coordinator::Call;
 pub use host::Host;
 pub use nat::Nat;
+pub use tcp::TcpNat;
 pub use world::World;

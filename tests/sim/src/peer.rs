@@ -10,10 +10,16 @@ use p2p_traversal::behaviour::Task;
 use p2p_traversal::relay::Allocation;
 pub use p2p_traversal::traffic::Leg;
 use p2p_traversal::traffic::Traffic;
-use p2p_traversal::{AttemptConfig, Event, Input, Node, Path, PathKind, Via};
+use p2p_traversal::{AttemptConfig, Event, Input, Node, Path, PathKind, PeerStreamId, Via};
 use p2p_wire::{AttemptId, Candidate, NatProfile, Outcome, Report};
 
 use crate::network::PEER_PORT;
+
+/// How data leaves that the node does not send itself.
+pub(crate) enum Leaving {
+    Datagram { from: SocketAddr, to: SocketAddr },
+    Stream(PeerStreamId),
+}
 
 /// Data that arrived.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,6 +28,8 @@ pub struct Received {
     pub at: Duration,
     /// How it came.
     pub leg: Leg,
+    /// Whether that was over a TCP connection with the peer.
+    pub streamed: bool,
     /// What was sent.
     pub payload: Bytes,
 }
@@ -160,26 +168,41 @@ impl Peer {
         };
         *last = Some(now);
         traffic.latest = Some((leg, from));
-        connection.received.push(Received { at, leg, payload });
+        connection.received.push(Received { at, leg, streamed: false, payload });
     }
 
-    /// Sends data by the path of the moment. What has to go straight from the socket is returned.
+    /// Takes data that came over a TCP connection of this attempt's.
+    pub(crate) fn receive_streamed(
+        &mut self,
+        attempt: &AttemptId,
+        payload: Bytes,
+        at: Duration,
+        now: Instant,
+    ) {
+        let connection = self.connection(attempt);
+        connection.traffic.by_socket = Some(now);
+        connection.traffic.latest = None;
+        let leg = Leg::Socket;
+        connection.received.push(Received { at, leg, streamed: true, payload });
+    }
+
+    /// Sends data by the path of the moment. What the node does not send itself is returned.
     pub(crate) fn send(
         &mut self,
         call: &AttemptId,
         payload: &Bytes,
         now: Instant,
-    ) -> Option<(SocketAddr, SocketAddr, Bytes)> {
+    ) -> Option<Leaving> {
         let connection = self.connections.get_mut(call.as_str())?;
         let path = connection.path()?;
         connection.traffic.sent = Some(now);
         connection.traffic.counted.sent += 1;
         match path.via {
             Via::Socket(local) => {
-                Some((SocketAddr::new(local, PEER_PORT), path.remote, payload.clone()))
+                let from = SocketAddr::new(local, PEER_PORT);
+                Some(Leaving::Datagram { from, to: path.remote })
             }
-            // Nobody has told of TCP here.
-            Via::Stream(_) => None,
+            Via::Stream(id) => Some(Leaving::Stream(id)),
             Via::Relay => {
                 self.node.send_relayed(path.remote, payload, now);
                 None

@@ -1,14 +1,15 @@
 //! Everything together, and the loop that moves time from event to event.
 
+mod seen;
+mod tcp;
+
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use p2p_traversal::behaviour::{Outgoing, Task};
-use p2p_traversal::relay::Allocation;
-use p2p_traversal::{Node, NodeConfig, Path, PathKind, RelayConfig};
-use p2p_turn_core::Server;
-use p2p_wire::{AttemptId, Candidate, IcePair, NatProfile, Policy, Secret};
+use p2p_traversal::{Node, NodeConfig, RelayConfig};
+use p2p_wire::{AttemptId, Secret};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 
@@ -16,9 +17,10 @@ use crate::clock::Clock;
 use crate::coordinator::{Call, Coordinator, Order, Signal};
 use crate::host::Host;
 use crate::network::{Arrival, Network, PEER_PORT, PeerIndex, Sender, servers};
-use crate::peer::{Connection, News, Peer};
+use crate::peer::{Connection, Leaving, News, Peer};
 use crate::relay::{self, Relay};
 use crate::survey::Survey;
+use crate::tcp::Tcp;
 
 /// How often the client's driver looks at the traffic.
 const TRAFFIC: Duration = Duration::from_millis(100);
@@ -40,6 +42,7 @@ pub struct World {
     calls: u32,
     talks: Vec<Talk>,
     next_traffic: Instant,
+    tcp: Tcp,
     /// What fresh sockets are measuring.
     surveys: Vec<Survey>,
     survey_rng: StdRng,
@@ -73,6 +76,7 @@ impl World {
             calls: 0,
             talks: Vec::new(),
             next_traffic: clock.now(),
+            tcp: Tcp::new(seed ^ 0x7c9),
             surveys: Vec::new(),
             survey_rng: StdRng::seed_from_u64(seed ^ 0x5780),
             surveyed: PEER_PORT + 1,
@@ -106,6 +110,7 @@ impl World {
         let rng = Box::new(StdRng::seed_from_u64(seed));
         let node = Node::new(config, rng, self.clock.now());
         self.peers.push(Peer::new(name, node, local));
+        self.begin_tcp(host.tcp);
         self.flush_all();
         self
     }
@@ -264,104 +269,6 @@ impl World {
         self.overheard.as_deref().unwrap_or_default()
     }
 
-    // ---- What is so ---------------------------------------------------------------------------
-
-    /// Time since the world began.
-    pub fn elapsed(&self) -> Duration {
-        self.clock.elapsed()
-    }
-
-    /// One side of a call.
-    ///
-    /// # Panics
-    /// The attempt has not begun there.
-    pub fn side(&self, peer: &str, call: &Call) -> &Connection {
-        let connection = self.side_if_begun(peer, call);
-        connection.unwrap_or_else(|| panic!("{} has not begun at {peer}", call.id.as_str()))
-    }
-
-    /// The path of the moment on one side of a call.
-    pub fn path(&self, peer: &str, call: &Call) -> Option<Path> {
-        self.side_if_begun(peer, call).and_then(Connection::path)
-    }
-
-    /// Whether this side uses a path without a relay.
-    pub fn has_direct_path(&self, peer: &str, call: &Call) -> bool {
-        self.path(peer, call).is_some_and(|path| path.kind == PathKind::Direct)
-    }
-
-    /// Whether data that this peer sent has arrived at the call's other side.
-    pub fn has_arrived(&self, from: &str, call: &Call, text: &str) -> bool {
-        let other = if call.caller == from { &call.callee } else { &call.caller };
-        let received = &self.side(other, call).received;
-        received.iter().any(|r| r.payload[1..] == *text.as_bytes())
-    }
-
-    /// What the peer found out about its network.
-    pub fn profile(&self, peer: &str) -> Option<&NatProfile> {
-        self.peers[self.index(peer).0].profile.as_ref()
-    }
-
-    /// Every set of candidates that the peer has told of.
-    pub fn candidates(&self, peer: &str) -> &[Vec<Candidate>] {
-        &self.peers[self.index(peer).0].candidates
-    }
-
-    /// Every state of its allocation that the peer has told of.
-    pub fn allocations(&self, peer: &str) -> &[Allocation] {
-        &self.peers[self.index(peer).0].allocations
-    }
-
-    /// Allocations that the relay holds.
-    pub fn allocations_at_relay(&self) -> usize {
-        self.relay.allocations()
-    }
-
-    /// The relay's core, to look at its counters.
-    pub fn relay(&self) -> &Server {
-        self.relay.server()
-    }
-
-    /// Data that reached the peer from an address that its node had not named.
-    pub fn unexpected(&self, peer: &str) -> u64 {
-        self.peers[self.index(peer).0].unexpected
-    }
-
-    /// The address of a peer's socket on its host.
-    pub fn socket(&self, peer: &str) -> SocketAddr {
-        SocketAddr::new(self.network.local(self.index(peer)), PEER_PORT)
-    }
-
-    /// The address that the world sees of a peer's network.
-    pub fn public_ip(&self, peer: &str) -> std::net::IpAddr {
-        self.network.public(self.index(peer))
-    }
-
-    /// How many packets the peer's socket sent to each destination.
-    pub fn sent_by(&self, peer: &str) -> Vec<(SocketAddr, u64)> {
-        self.network.sent_by(Sender::Peer(self.index(peer))).collect()
-    }
-
-    /// What allocations have sent: relayed address and destination.
-    pub fn relayed(&self) -> Vec<(SocketAddr, SocketAddr)> {
-        self.network.sent_by_allocations().collect()
-    }
-
-    /// Whose packets reached the peer's host.
-    pub fn heard_by(&self, peer: &str) -> Vec<SocketAddr> {
-        self.network.heard_by(self.index(peer)).collect()
-    }
-
-    /// The policy the peer asks for.
-    pub fn policy(&self, peer: &str) -> Policy {
-        self.network.host(self.index(peer)).policy
-    }
-
-    /// The caller's credentials for a call, as somebody on the path of signaling would know them.
-    pub fn credentials(&self, call: &Call) -> Option<&IcePair> {
-        self.coordinator.credentials.get(call.id.as_str())
-    }
-
     // ---- How time passes ------------------------------------------------------------------------
 
     fn run_to(&mut self, end: Instant, so: impl Fn(&Self) -> bool) -> bool {
@@ -394,6 +301,7 @@ impl World {
         add(self.coordinator.next_mail(), "the coordinator");
         add(traffic.then_some(self.next_traffic), "the traffic");
         add(self.talks.iter().map(|talk| talk.next).min(), "a talk");
+        add(self.tcp.next(), "a TCP connection");
         add(self.surveys.iter().filter_map(Survey::poll_timeout).min(), "a fresh socket");
         for peer in &mut self.peers {
             add(Some(peer.node.poll_timeout()), &peer.name);
@@ -411,6 +319,7 @@ impl World {
                 self.take(arrival);
             }
         }
+        self.run_tcp(now);
         if self.relay.poll_timeout().is_some_and(|due| due <= now) {
             self.relay.handle_timeout(self.clock.relay_now());
             self.flush_relay();
@@ -514,8 +423,12 @@ impl World {
 
     fn send_bytes(&mut self, from: PeerIndex, call: &Call, payload: &Bytes) {
         let now = self.clock.now();
-        if let Some((from_addr, to, payload)) = self.peers[from.0].send(&call.id, payload, now) {
-            self.network.send(Sender::Peer(from), from_addr, to, payload, now);
+        match self.peers[from.0].send(&call.id, payload, now) {
+            Some(Leaving::Datagram { from: source, to }) => {
+                self.network.send(Sender::Peer(from), source, to, payload.clone(), now);
+            }
+            Some(Leaving::Stream(id)) => self.send_tcp(from, id, payload, now),
+            None => {}
         }
         self.flush(from);
     }
@@ -535,6 +448,8 @@ impl World {
             let from = SocketAddr::new(transmit.from.unwrap_or(socket.ip()), socket.port());
             self.network.send(Sender::Peer(index), from, transmit.to, transmit.payload, now);
         }
+        self.do_tcp(index, now);
+        let peer = &mut self.peers[index.0];
         for news in peer.take_events(elapsed) {
             let signal = match news {
                 News::Profile(profile) => Signal::Profile(profile),

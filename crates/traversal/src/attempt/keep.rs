@@ -46,6 +46,7 @@ impl Attempt {
         self.doubts_network = true;
         self.next_round = now;
         self.next_consent = now;
+        self.streams.doubt(true, now);
     }
 
     /// Goes after the other side, which has left the direct path and knows why. Whoever mostly

@@ -38,7 +38,13 @@ impl Attempt {
         }
         let method = self.method_of(check.local, check.remote);
         let age = now.saturating_duration_since(self.started);
-        self.budget.spend(method, 1, age)
+        let first = self.budget.of(method).exhausted.is_none();
+        let spends = self.budget.spend(method, 1, age);
+        if !spends && first {
+            let packets = self.budget.of(method).allowed;
+            tracing::debug!(attempt = %self.config.id, %method, packets, "a method has spent its packets");
+        }
+        spends
     }
 
     fn method_of(&self, local: SocketAddr, remote: SocketAddr) -> Method {
