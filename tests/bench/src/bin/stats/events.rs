@@ -104,7 +104,13 @@ pub(crate) fn relayed(n: usize, started_unix_ms: i64) -> AttemptRecord {
         filtering: Filtering::AddressAndPortDependent,
         network: Some(Network::of([203, 0, 113, 9].into())),
     };
-    let step = |method, result| Step { method, result, ms: 80, detail: "as planned".to_owned() };
+    let step = |method, result| Step {
+        method,
+        tactic: None,
+        result,
+        ms: 80,
+        detail: "as planned".to_owned(),
+    };
     // Ids of real attempts are in no order of the index, either.
     let id =
         format!("{:032x}", (n as u128).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835));
