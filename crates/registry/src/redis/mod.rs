@@ -16,6 +16,7 @@
 mod awaiting;
 mod call;
 mod claiming;
+mod due;
 mod event;
 mod local;
 mod outage;

@@ -132,6 +132,16 @@ impl Names {
         name
     }
 
+    /// The shards in parts that one script can be at: all of them, and in a cluster each alone.
+    pub(super) fn shards_at_once(&self) -> Vec<Vec<String>> {
+        let shards = (0..SHARDS).map(|shard| self.shard(shard));
+        if self.channels.is_empty() {
+            shards.map(|shard| vec![shard]).collect()
+        } else {
+            vec![shards.collect()]
+        }
+    }
+
     /// What the keys of an app begin with.
     pub(super) fn of_app(&self, app: &str) -> String {
         let digest = digest::digest(&digest::SHA256, app.as_bytes());

@@ -14,6 +14,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 use tracing::{debug, info};
 
 use super::Shared;
+use super::due::Looks;
 use super::event::{ARE_YOU_THERE, Event, PROBE};
 use super::reply::{Reply, number, parsed, text, written_role};
 use super::scripts::SHARDS;
@@ -22,7 +23,7 @@ use crate::claim::Ownership;
 use crate::error::RegistryError;
 use crate::notice::Notice;
 
-/// Between two looks at what is due. Windows and receipts are late by this at most.
+/// Between two looks at the clock, for what is to be done now and then.
 const TICK: Duration = Duration::from_millis(100);
 /// How often a lease is renewed while it lasts. Whoever renews looks for leases that have ended, so
 /// one that ends is noticed a fifteenth of it later.
@@ -31,7 +32,7 @@ const RENEWALS: u32 = 15;
 const PROBE_EVERY: Duration = Duration::from_secs(5);
 /// How long to wait before the first try to connect again, and at most.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
-/// Peers that one command puts away, entries that one command does, peers said again at once.
+/// Peers that one command puts away, peers said again at once.
 const BATCH: usize = 64;
 /// How long an instance that nobody hears may take to subscribe again.
 pub(super) const SUSPICION: Duration = Duration::from_millis(500);
@@ -106,9 +107,10 @@ impl Shared {
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (mut renewed, mut probed) = (Instant::now(), Instant::now());
+        let mut looks = Looks::at_once(&self.names);
         loop {
             tick.tick().await;
-            self.do_what_is_due(connection).await?;
+            self.do_what_is_due(connection, &mut looks).await?;
             if renewed.elapsed() >= self.settings.lease / RENEWALS {
                 renewed = Instant::now();
                 let (known, ended) = self.renew(connection).await?;
@@ -225,24 +227,6 @@ impl Shared {
         let known = reply.number()? == 1;
         let ended = reply.list()?.map(text).collect::<Result<_, _>>()?;
         Ok((known, ended))
-    }
-
-    async fn do_what_is_due(
-        self: &Arc<Self>,
-        connection: &Connection,
-    ) -> Result<(), RegistryError> {
-        let patience = self.behaviour.receipt_patience.as_millis() as u64;
-        let shards = (0..SHARDS).map(|shard| {
-            self.run_in_shard(connection.clone(), &self.scripts.due, shard, move |call| {
-                call.arg(patience).arg(BATCH);
-            })
-        });
-        for mut reply in try_join_all(shards).await? {
-            self.suspect(&reply);
-            let expired = reply.number()?;
-            self.table().counts.expired += expired;
-        }
-        Ok(())
     }
 
     /// Looks at instances whose channel nobody heard.

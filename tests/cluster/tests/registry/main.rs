@@ -8,6 +8,7 @@ pub(crate) use p2p_registry::{
     Published, Registry, RegistryError, Sent, Settings, Target,
 };
 
+mod commands;
 #[path = "../../../../crates/registry/src/conformance.rs"]
 mod conformance;
 mod kinds;
