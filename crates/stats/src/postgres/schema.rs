@@ -15,9 +15,11 @@ const HAS_MIGRATIONS: &str = "SELECT to_regclass('_sqlx_migrations') IS NOT NULL
 
 const APPLIED: &str = "SELECT version FROM _sqlx_migrations WHERE success";
 
+const SERVES: &str = "SELECT oldest FROM schema_serves";
+
 /// Every statement here.
 pub(super) fn statements() -> Vec<&'static str> {
-    vec![HAS_MIGRATIONS, APPLIED]
+    vec![HAS_MIGRATIONS, APPLIED, SERVES]
 }
 
 /// A migration that was applied.
@@ -30,7 +32,8 @@ pub struct Applied {
 }
 
 /// Brings the schema of a database up to date and says what that took: nothing, where it was.
-/// Several may do so at once: an advisory lock of the server lets one after the other in.
+/// Several may do so at once: an advisory lock of the server lets one after the other in. A schema of a
+/// newer version that serves this one stays as it is.
 ///
 /// # Errors
 /// A URL that is none, a server that does not answer, a schema of a newer version, and a database
@@ -38,6 +41,9 @@ pub struct Applied {
 pub async fn migrate(url: &str) -> Result<Vec<Applied>, StatsError> {
     let mut connection = options(url)?.connect().await.map_err(at_connect)?;
     let before = applied(&mut connection).await?;
+    if is_newer(&before) && check(&mut connection).await.is_ok() {
+        return Ok(Vec::new());
+    }
     // `run` does the same; its future is not `Send` with a connection borrowed from here.
     MIGRATIONS.run_direct(None, &mut connection, false).await?;
     // The lock is the session's: where the run failed, it ends when the connection is dropped.
@@ -48,17 +54,32 @@ pub async fn migrate(url: &str) -> Result<Vec<Applied>, StatsError> {
         .collect())
 }
 
-/// Succeeds where the schema is the one of this version.
+/// Succeeds where the schema is the one of this version, or a newer one that serves it: instances of
+/// this version live through the time in which others are newer, and through the way back.
 pub(super) async fn check(connection: &mut PgConnection) -> Result<(), StatsError> {
     let applied = applied(connection).await?;
-    if let Some(newer) = applied.iter().find(|version| !MIGRATIONS.version_exists(**version)) {
-        return Err(MigrateError::VersionMissing(*newer).into());
-    }
     let known = MIGRATIONS.iter().count();
-    match known - applied.len() {
-        0 => Ok(()),
-        missing => Err(StatsError::Unmigrated { missing, known }),
+    let missing = MIGRATIONS.iter().filter(|one| !applied.contains(&one.version)).count();
+    if missing > 0 && !is_newer(&applied) {
+        return Err(StatsError::Unmigrated { missing, known });
     }
+    let (Some(newest), Some(own)) = (applied.last(), MIGRATIONS.iter().map(|m| m.version).max())
+    else {
+        return Ok(());
+    };
+    if *newest > own {
+        let oldest: i64 = sqlx::query(SERVES).fetch_one(connection).await?.try_get("oldest")?;
+        if missing > 0 || oldest > own {
+            return Err(MigrateError::VersionMissing(*newest).into());
+        }
+        tracing::info!(newest, own, "the schema is newer, and serves this version");
+    }
+    Ok(())
+}
+
+/// Whether there are migrations that this version does not know.
+fn is_newer(applied: &BTreeSet<i64>) -> bool {
+    applied.iter().any(|version| !MIGRATIONS.version_exists(*version))
 }
 
 /// The migrations that the database has.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use p2p_cluster::coordinator::{Coordinator, binary};
 use p2p_stats::{Filter, RelayRecord, Store as _, Writer, WriterSettings};
+use sqlx::Connection as _;
 use tokio::time::{sleep, timeout};
 
 use crate::events::{allocation, told};
@@ -161,4 +162,45 @@ async fn readyz_shows_how_the_stream_stands_and_says_ready_all_the_while() {
     assert_eq!(world.stored().await, [0, 0, 3]);
     world.redis.kill().unwrap();
     until("statistics: degraded (the stream does not answer;").await;
+}
+
+/// While instances are upgraded one after the other, and while they are rolled back: the schema is
+/// that of the next version from one moment on, and instances of this one write on, also those that
+/// come later.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_versions_of_the_schema_side_by_side_lose_nothing_and_double_nothing() {
+    let Some(world) = World::start().await else { return };
+    let stream = world.stream(100_000);
+    let recorder = world.recorder(&stream);
+    let before = world.instance();
+    let record = |from: u64, to: u64| {
+        for event in (from..to).flat_map(told) {
+            recorder.record(event);
+        }
+    };
+    record(0, EACH);
+    recorder.flush().await;
+    let mut connection = sqlx::PgConnection::connect(&world.url).await.unwrap();
+    for statement in [
+        "ALTER TABLE attempts ADD COLUMN of_the_future text",
+        "ALTER TABLE sessions ADD COLUMN of_the_future bigint NOT NULL DEFAULT 7",
+        "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
+         VALUES (9999, 'of the future', TRUE, '\\x00', 0)",
+    ] {
+        sqlx::query(statement).execute(&mut connection).await.unwrap();
+    }
+    record(EACH, 2 * EACH);
+    recorder.flush().await;
+    drained(&stream).await;
+    // Only one that has been started since writes from here on.
+    drop(before);
+    let after = world.instance();
+    record(2 * EACH, 3 * EACH);
+    recorder.flush().await;
+    drained(&stream).await;
+    drop(after);
+    assert_eq!(world.stored().await, [3 * EACH; 3]);
+    assert_eq!((recorder.written(), recorder.dropped()), (5 * 3 * EACH, 0));
+    let state = stream.state().await.unwrap();
+    assert_eq!((state.waiting, state.refused, state.buried), (0, 0, 0));
 }

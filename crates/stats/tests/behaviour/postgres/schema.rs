@@ -148,17 +148,37 @@ async fn a_database_without_the_schema_is_refused_with_the_command_that_makes_it
     }
 }
 
+/// What the next version may do without this one noticing.
+const MIGRATED_BY_THE_NEXT: [&str; 2] = [
+    "ALTER TABLE attempts ADD COLUMN of_the_future text",
+    "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
+     VALUES (9999, 'of the future', TRUE, '\\x00', 0)",
+];
+
 #[tokio::test]
-async fn a_database_of_a_newer_version_is_refused_and_left_alone() {
+async fn a_newer_schema_that_serves_this_version_is_written_to_and_read_from() {
     let Some(server) = Server::shared() else { return };
     let url = server.database();
     migrate(&url).await.unwrap();
-    execute(
-        &url,
-        "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
-         VALUES (9999, 'of the future', TRUE, '\\x00', 0)",
-    )
-    .await;
+    for statement in MIGRATED_BY_THE_NEXT {
+        execute(&url, statement).await;
+    }
+    assert_eq!(migrate(&url).await.unwrap(), [], "it is left alone");
+    let store = PostgresStore::open(&url, None).await.unwrap();
+    store.record_attempt(&direct("old", 86_400_001, 1, 2)).await.unwrap();
+    store.roll_up(i64::MAX).await.unwrap();
+    assert_eq!(store.summary(&Filter::default()).await.unwrap().direct, 1);
+}
+
+#[tokio::test]
+async fn a_newer_schema_that_does_not_serve_this_version_is_refused_and_left_alone() {
+    let Some(server) = Server::shared() else { return };
+    let url = server.database();
+    migrate(&url).await.unwrap();
+    for statement in MIGRATED_BY_THE_NEXT {
+        execute(&url, statement).await;
+    }
+    execute(&url, "UPDATE schema_serves SET oldest = 9999").await;
     for error in
         [PostgresStore::open(&url, None).await.err().unwrap(), migrate(&url).await.unwrap_err()]
     {
