@@ -141,7 +141,15 @@ pub fn pairs() -> Vec<(NatKind, NatKind)> {
     let blocked = NatKind::MATRIX.map(|kind| (NatKind::UdpBlocked, kind));
     let hard =
         [(NatKind::UdpBlocked, NatKind::UdpBlocked), (NatKind::EarlyPacket, NatKind::EarlyPacket)];
-    matrix::pairs().into_iter().chain(blocked).chain(hard).collect()
+    let with_443 = [
+        NatKind::Open,
+        NatKind::PortRestricted,
+        NatKind::Symmetric,
+        NatKind::UdpBlocked,
+        NatKind::OnlyTcp443,
+    ];
+    let with_443 = with_443.map(|kind| (NatKind::OnlyTcp443, kind));
+    matrix::pairs().into_iter().chain(blocked).chain(hard).chain(with_443).collect()
 }
 
 /// Runs the stacks through the pair and hands over each sample as it comes.

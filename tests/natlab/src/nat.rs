@@ -38,6 +38,9 @@ pub enum NatKind {
     EarlyPacket,
     /// A port-restricted NAT whose firewall lets no UDP through. TCP passes.
     UdpBlocked,
+    /// The same, and of TCP nothing but port 443; and signaling, whose port in the lab is another.
+    #[serde(rename = "only-tcp-443")]
+    OnlyTcp443,
 }
 
 /// RFC 4787 §4.1 and §5: what the mapping, or the filter, depends on.
@@ -73,7 +76,7 @@ impl NatKind {
     pub const SHARED: [Self; 2] = [Self::SharedCgn, Self::SharedCgnHairpin];
 
     /// Every kind the lab can build.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Open,
         Self::FullCone,
         Self::AddressRestricted,
@@ -84,6 +87,7 @@ impl NatKind {
         Self::Symmetric,
         Self::SymmetricSequential,
         Self::UdpBlocked,
+        Self::OnlyTcp443,
     ];
 
     /// The name used in test names, tables and on the command line.
@@ -100,6 +104,7 @@ impl NatKind {
             Self::SharedCgnHairpin => "shared-hairpin-cgn",
             Self::EarlyPacket => "early-packet",
             Self::UdpBlocked => "udp-blocked",
+            Self::OnlyTcp443 => "only-tcp-443",
         }
     }
 
@@ -115,7 +120,7 @@ impl NatKind {
             | Self::SharedCgnHairpin
             | Self::EarlyPacket => "Port-Restricted Cone",
             Self::Symmetric | Self::SymmetricSequential => "Symmetric",
-            Self::UdpBlocked => "UDP Blocked",
+            Self::UdpBlocked | Self::OnlyTcp443 => "UDP Blocked",
         }
     }
 
@@ -133,14 +138,17 @@ impl NatKind {
             Self::Symmetric | Self::SymmetricSequential => {
                 Some(Dependence::AddressAndPortDependent)
             }
-            Self::UdpBlocked => None,
+            Self::UdpBlocked | Self::OnlyTcp443 => None,
         }
     }
 
     /// How the kind maps TCP. The kinds that choose a port for every destination do so with TCP too; the
-    /// others keep the port, and conntrack lets both sides' SYNs cross.
-    pub fn tcp_mapping(self) -> Dependence {
-        self.mapping().unwrap_or(Dependence::EndpointIndependent)
+    /// others keep the port, and conntrack lets both sides' SYNs cross. `None` where STUN is not let out.
+    pub fn tcp_mapping(self) -> Option<Dependence> {
+        match self {
+            Self::OnlyTcp443 => None,
+            _ => Some(self.mapping().unwrap_or(Dependence::EndpointIndependent)),
+        }
     }
 
     /// How the kind filters, or `None` where no UDP passes.
@@ -155,14 +163,14 @@ impl NatKind {
             | Self::EarlyPacket
             | Self::Symmetric
             | Self::SymmetricSequential => Some(Dependence::AddressAndPortDependent),
-            Self::UdpBlocked => None,
+            Self::UdpBlocked | Self::OnlyTcp443 => None,
         }
     }
 
     /// How netcheck names the way ports are chosen, where there is a choice.
     pub fn port_allocation(self) -> Option<&'static str> {
         match self {
-            Self::Open | Self::UdpBlocked => None,
+            Self::Open | Self::UdpBlocked | Self::OnlyTcp443 => None,
             Self::Symmetric => Some("random"),
             Self::SymmetricSequential => Some("sequential"),
             _ => Some("preserving"),
@@ -196,12 +204,17 @@ impl NatKind {
             | Self::SharedCgn
             | Self::SharedCgnHairpin
             | Self::EarlyPacket
-            | Self::UdpBlocked => (plain_source_nat(&format!("snat to {wan}")), ACCEPT_ESTABLISHED),
+            | Self::UdpBlocked
+            | Self::OnlyTcp443 => (plain_source_nat(&format!("snat to {wan}")), ACCEPT_ESTABLISHED),
             Self::Symmetric => (plain_source_nat("masquerade fully-random"), ACCEPT_ESTABLISHED),
             Self::SymmetricSequential => (sequential(wan), ACCEPT_ESTABLISHED),
         };
         let unsolicited = if self == Self::EarlyPacket { TAKE_UNSOLICITED } else { R0 };
-        let first = if self == Self::UdpBlocked { "meta l4proto udp drop" } else { "" };
+        let first = match self {
+            Self::UdpBlocked => "meta l4proto udp drop",
+            Self::OnlyTcp443 => ONLY_TCP_443,
+            _ => "",
+        };
         Some(format!("{}{translate}", filter(wan, inside, unsolicited, first, inbound)))
     }
 }
@@ -227,9 +240,11 @@ pub fn expected_path(one: NatKind, other: NatKind) -> Path {
         return Path::Relay;
     }
     if one.mapping().is_none() || other.mapping().is_none() {
-        let known_port = |kind: NatKind| kind.tcp_mapping() == Dependence::EndpointIndependent;
+        let known_port =
+            |kind: NatKind| kind.tcp_mapping() == Some(Dependence::EndpointIndependent);
         let is_open = one == NatKind::Open || other == NatKind::Open;
-        let met = is_open || (known_port(one) && known_port(other));
+        let only_443 = one == NatKind::OnlyTcp443 || other == NatKind::OnlyTcp443;
+        let met = !only_443 && (is_open || (known_port(one) && known_port(other)));
         return if met { Path::Direct } else { Path::Relay };
     }
     let unknown_port = |kind: NatKind| kind.mapping() != Some(Dependence::EndpointIndependent);
@@ -249,6 +264,10 @@ const ACCEPT_SEEN_ADDRESSES: &str = r#"iifname "wan" oifname "lan" meta l4proto 
 /// Port-restricted: only the answer to what was sent.
 const ACCEPT_ESTABLISHED: &str =
     r#"iifname "wan" oifname "lan" ct state established,related accept"#;
+
+/// A firewall that takes everything but the web for an attack.
+const ONLY_TCP_443: &str = r#"iifname "lan" meta l4proto != tcp drop
+    iifname "lan" tcp dport != { 443, 8080 } drop comment "8080 is the lab's signaling""#;
 
 /// Rule R0: what nobody inside has asked for leaves no trace.
 const R0: &str = r#"iifname "wan" drop comment "R0: unsolicited""#;
@@ -434,6 +453,15 @@ mod tests {
         let forward = rules.split("chain forward").nth(1).expect("a forward chain");
         let drop = forward.find("meta l4proto udp drop").expect("the block");
         assert!(drop < forward.find("accept").expect("TCP passes"));
+    }
+
+    #[test]
+    fn where_one_has_no_udp_known_tcp_ports_meet_and_nothing_meets_through_443_alone() {
+        let met = |one, other| expected_path(one, other) == Path::Direct;
+        use NatKind::{OnlyTcp443, Open, PortRestricted, Symmetric, UdpBlocked};
+        assert!(met(UdpBlocked, UdpBlocked) && met(PortRestricted, UdpBlocked));
+        assert!(met(UdpBlocked, Open) && !met(UdpBlocked, Symmetric));
+        assert!(!met(OnlyTcp443, Open) && !met(OnlyTcp443, OnlyTcp443));
     }
 
     #[test]

@@ -175,6 +175,7 @@ const METHOD: &str = "
 | symmetric | address-and-port-dependent, random ports | address-and-port-dependent |
 | symmetric-sequential | address-and-port-dependent, the next port each time | address-and-port-dependent |
 | udp-blocked | no UDP passes | |
+| only-tcp-443 | nothing passes but TCP to port 443 and to signaling | |
 | early-packet | port-restricted, but takes an unsolicited packet into its connection table | |
 
 Each is first shown to be what it claims by coturn's `turnutils_natdiscovery` (RFC 5780), and each pair by

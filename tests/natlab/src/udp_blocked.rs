@@ -38,13 +38,14 @@ pub fn cases() -> Vec<Case> {
     });
     let relay = NatKind::Symmetric;
     let name = format!("a host without UDP meets one that is {relay} by a relay over TCP");
-    let pairs = [Case::new(name, move |context| relayed(context, relay, &[]))];
-    let only_443 = Case::new("a host without UDP and with TCP 443 alone meets by TLS", |context| {
-        relayed(context, NatKind::PortRestricted, &[3478])
+    let pairs = [Case::new(name, move |context| relayed(context, NatKind::UdpBlocked, relay))];
+    let only_443 = [NatKind::PortRestricted, NatKind::OnlyTcp443].map(|other| {
+        let name = format!("a host with TCP 443 alone meets one that is {other} by TLS");
+        Case::new(name, move |context| relayed(context, NatKind::OnlyTcp443, other))
     });
     let no_path =
         Case::new("a host without UDP or a relay gets a clear verdict", no_path_and_a_reason);
-    over_tcp.into_iter().chain([called]).chain(pairs).chain([only_443, no_path]).collect()
+    over_tcp.into_iter().chain([called]).chain(pairs).chain(only_443).chain([no_path]).collect()
 }
 
 /// Connected over TCP and not by the relay: by the program's words and by the segment's count.
@@ -81,9 +82,8 @@ fn block_tcp(lab: &Lab, ports: &[u16]) -> Result<()> {
     lab.a.host.nft(&format!("table inet firewall {{\n  {chain}\n}}\n"), &lab.folder)
 }
 
-fn relayed(context: &cases::Context<'_>, other: NatKind, blocked: &[u16]) -> Result<String> {
-    let lab = Lab::build(NatKind::UdpBlocked, other, context.folder)?;
-    block_tcp(&lab, blocked)?;
+fn relayed(context: &cases::Context<'_>, near: NatKind, other: NatKind) -> Result<String> {
+    let lab = Lab::build(near, other, context.folder)?;
     let services = Services::start(&lab, context.programs)?;
     let alice = Peer::new("alice", &lab, &lab.a, &services, context.programs)?;
     let bob = Peer::new("bob", &lab, &lab.b, &services, context.programs)?;
