@@ -111,7 +111,11 @@ impl Bench {
         }
         // A peer that goes away in the middle has no use for an error.
         let _ = timeout(MAX_FLOW + PATIENCE, serve(&mut send, &mut recv)).await;
+        // Who reads the end may ask for the other direction at once.
         self.busy.store(false, Ordering::Relaxed);
+        let _ = send.finish();
+        // Dropped before everything has arrived, the stream would be cut.
+        let _ = timeout(PATIENCE, send.stopped()).await;
     }
 }
 
@@ -125,9 +129,6 @@ async fn serve(send: &mut SendStream, recv: &mut RecvStream) -> std::io::Result<
         send.write_u64(flow.bytes).await?;
         send.write_u64(u64::try_from(flow.took.as_micros()).unwrap_or(u64::MAX)).await?;
     }
-    let _ = send.finish();
-    // Dropped before everything has arrived, the stream would be cut.
-    let _ = send.stopped().await;
     Ok(())
 }
 

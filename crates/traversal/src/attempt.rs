@@ -241,16 +241,16 @@ impl Attempt {
     /// Takes a candidate of the other side's, within the attempt's budget (I9).
     pub(crate) fn add_remote(&mut self, candidate: &Candidate, now: Instant) -> bool {
         let relay = candidate.kind == CandidateKind::Relay;
-        if self.remotes >= limits::MAX_CANDIDATES
-            || !allowed(self.config.policy, relay)
-            || !probeable(candidate.address.ip())
-        {
+        if !allowed(self.config.policy, relay) || !probeable(candidate.address.ip()) {
             return false;
         }
+        // The latest few are dialled, within a budget of packets however many there are.
         if candidate.transport == Transport::Tcp {
-            self.remotes += 1;
             self.add_tcp_remote(candidate, now);
             return true;
+        }
+        if self.remotes >= limits::MAX_CANDIDATES {
+            return false;
         }
         if relay {
             self.remote_relay = Some(candidate.address);

@@ -70,6 +70,20 @@ fn plan(rng: &mut StdRng) -> Vec<PlanStep> {
     Method::ALL.map(|method| step(method, rng.random_range(4..400))).into()
 }
 
+fn config(rng: &mut StdRng, remote: Vec<Candidate>, plan: &[PlanStep]) -> AttemptConfig {
+    AttemptConfig {
+        id: "an-attempt".parse().unwrap(),
+        peer: "bob".parse().unwrap(),
+        controlling: rng.random_bool(0.5),
+        policy: Policy::Auto,
+        ice: ice(),
+        remote,
+        remote_nat: None,
+        plan: plan.to_vec(),
+        timeout: TIMEOUT,
+    }
+}
+
 struct Played {
     packets: BTreeMap<Method, u32>,
     report: Report,
@@ -81,17 +95,7 @@ fn play(seed: u64, plan: &[PlanStep], rng: &mut StdRng) -> Played {
     let start = Instant::now();
     let mut node = node(rng, start);
     let (remote, methods) = offer(rng);
-    let config = AttemptConfig {
-        id: "an-attempt".parse().unwrap(),
-        peer: "bob".parse().unwrap(),
-        controlling: rng.random_bool(0.5),
-        policy: Policy::Auto,
-        ice: ice(),
-        remote,
-        remote_nat: None,
-        plan: plan.to_vec(),
-        timeout: TIMEOUT,
-    };
+    let config = config(rng, remote, plan);
     assert!(node.start_attempt(config, start));
     let (mut packets, mut report, mut now) = (BTreeMap::<_, u32>::new(), None, start);
     while report.is_none() {
@@ -135,6 +139,36 @@ fn i9_no_method_spends_more_than_its_plan_on_a_peer_that_never_answers() {
             assert!(spent > 0 || step.method == Method::Relay, "seed {seed}: {step:?} was tried");
         }
     }
+}
+
+#[test]
+fn i9_a_flood_of_addresses_to_dial_stops_at_the_plan_s_packets() {
+    let mut rng = StdRng::seed_from_u64(2);
+    let start = Instant::now();
+    let mut node = node(&mut rng, start);
+    let plan = vec![PlanStep {
+        method: Method::TcpHolePunch,
+        tactic: None,
+        chance: 0.5,
+        after_ms: 0,
+        packets: 64,
+    }];
+    let config = config(&mut rng, Vec::new(), &plan);
+    let id = config.id.clone();
+    assert!(node.start_attempt(config, start));
+    let (mut dials, mut now) = (0, start);
+    for n in 0..2_000_u16 {
+        let to = SocketAddr::from(([203, 0, 113, (n % 250) as u8], 7000 + n));
+        let tcp =
+            Candidate { transport: Transport::Tcp, ..Candidate::udp(CandidateKind::Host, to) };
+        node.add_remote_candidate(&id, &tcp, now);
+        now += Duration::from_millis(4);
+        node.handle_timeout(now);
+        while let Some(command) = node.poll_peer_stream_command() {
+            dials += usize::from(matches!(command, PeerStreamCommand::Dial { .. }));
+        }
+    }
+    assert_eq!(dials, 32, "two packets each");
 }
 
 #[test]
