@@ -9,13 +9,19 @@
 //! What a connection loses because it fills the bottleneck's queue is its own doing and speaks for
 //! the path's rate, not against the path: another one would be filled the same way. The queue shows in
 //! the round trip, so losses count only while that stays near the path's own.
+//!
+//! A network that stops for a moment loses all of a moment's packets and none after. So loss is
+//! counted in windows of some packets each, and what is believed is the window in the middle.
 
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use crate::path::Path;
 
 /// Packets that make a share of lost ones mean something.
-const MIN_PACKETS: u64 = 200;
+const WINDOW: u64 = 80;
+/// Windows that make up a judgement.
+const WINDOWS: usize = 5;
 /// Packets of the path before are under way for so long after a change.
 const SETTLING: Duration = Duration::from_millis(1_000);
 /// Loss below this is no reason to leave a direct path.
@@ -51,6 +57,8 @@ pub(crate) struct Quality {
     /// The shortest round trip that was seen on the way.
     shortest: Option<Duration>,
     counted: Counters,
+    /// The share of lost packets in each of the latest windows.
+    windows: VecDeque<f64>,
     left: Option<Left>,
     hold: Duration,
     /// What the relay was found to lose.
@@ -72,6 +80,7 @@ impl Quality {
             base: None,
             shortest: None,
             counted: Counters::default(),
+            windows: VecDeque::new(),
             left: None,
             hold: FIRST_HOLD,
             relay_loss: CLEAN,
@@ -85,15 +94,27 @@ impl Quality {
             self.begun = now;
             self.base = None;
             self.shortest = None;
+            self.windows.clear();
         }
         self.counted = counted;
         let known = [way.rtt, counted.rtt].into_iter().filter(|rtt| !rtt.is_zero());
         self.shortest = self.shortest.into_iter().chain(known).min();
         if self.shortest.is_some_and(|shortest| counted.rtt > FILLED * shortest + JITTER) {
-            self.begun = now;
             self.base = None;
+            return;
         }
-        if self.base.is_none() && now.saturating_duration_since(self.begun) >= SETTLING {
+        let settled = now.saturating_duration_since(self.begun) >= SETTLING;
+        let Some(base) = self.base else {
+            self.base = settled.then_some(counted);
+            return;
+        };
+        let sent = counted.sent.saturating_sub(base.sent);
+        let lost = counted.lost.saturating_sub(base.lost);
+        if sent >= WINDOW {
+            if self.windows.len() >= WINDOWS {
+                self.windows.pop_front();
+            }
+            self.windows.push_back((lost as f64 / sent as f64).min(1.0));
             self.base = Some(counted);
         }
     }
@@ -107,8 +128,6 @@ impl Quality {
     /// the way is slow until its hold ends.
     pub(crate) fn leave_for(&mut self, way: &Path, relay: Option<&Path>, now: Instant) -> bool {
         let Some(loss) = self.loss() else { return false };
-        self.base = None;
-        self.begun = now;
         let Some(relay) = relay.filter(|relay| !relay.rtt.is_zero()) else { return false };
         let way_cost = cost(way, loss);
         if loss < MIN_LOSS || way_cost < MARGIN * cost(relay, self.relay_loss) {
@@ -136,10 +155,12 @@ impl Quality {
 
     /// The share of lost packets, once enough were sent.
     fn loss(&self) -> Option<f64> {
-        let base = self.base?;
-        let sent = self.counted.sent.saturating_sub(base.sent);
-        let lost = self.counted.lost.saturating_sub(base.lost);
-        (sent >= MIN_PACKETS).then(|| (lost as f64 / sent as f64).min(1.0))
+        if self.windows.len() < WINDOWS {
+            return None;
+        }
+        let mut windows: Vec<_> = self.windows.iter().copied().collect();
+        windows.sort_by(f64::total_cmp);
+        windows.get(WINDOWS / 2).copied()
     }
 }
 
@@ -177,14 +198,15 @@ mod tests {
             Self { quality: Quality::new(now), now, counted: Counters::default() }
         }
 
-        /// Five seconds with a thousand packets, so many of which are lost.
+        /// Five seconds with a thousand packets, so many of which are lost, here and there.
         fn use_way(&mut self, way: &Path, lost: u64) {
-            for _ in 0..50 {
+            let before = self.counted.lost;
+            for tenth in 1..=50 {
                 self.quality.observe(way, self.counted, self.now);
                 self.now += Duration::from_millis(100);
                 self.counted.sent += 20;
+                self.counted.lost = before + lost * tenth / 50;
             }
-            self.counted.lost += lost;
             self.quality.observe(way, self.counted, self.now);
         }
     }
@@ -224,6 +246,9 @@ mod tests {
     fn a_good_path_few_packets_and_a_slow_relay_change_nothing() {
         let (direct, relay) = (way(PathKind::Direct, 50), way(PathKind::Relay, 90));
         let mut bench = Bench::new();
+        bench.counted.lost += 100;
+        bench.use_way(&direct, 0);
+        assert!(!bench.quality.leave_for(&direct, Some(&relay), bench.now), "a moment's outage");
         bench.counted.rtt = Duration::from_millis(150);
         bench.use_way(&direct, 50);
         assert!(!bench.quality.leave_for(&direct, Some(&relay), bench.now), "its own queue");

@@ -42,7 +42,6 @@ impl Attempt {
 
     /// Checks the path in use, and whether the network is still the one that was measured.
     fn ask(&mut self, now: Instant) {
-        self.quality.forget();
         self.doubts_network = true;
         self.next_round = now;
         self.next_consent = now;
