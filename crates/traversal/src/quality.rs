@@ -16,7 +16,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use crate::path::Path;
+use crate::path::{Path, PathKind};
 
 /// Packets that make a share of lost ones mean something.
 const WINDOW: u64 = 80;
@@ -148,9 +148,12 @@ impl Quality {
         }
     }
 
-    /// Whether a way is left for its loss at the moment.
+    /// Whether a way is left for its loss at the moment, or another way to the same host was: the
+    /// same network is between, and TCP only hides what it loses.
     pub(crate) fn is_slow(&self, way: &Path, now: Instant) -> bool {
-        self.left.is_some_and(|left| left.way.same_way(way) && now < left.until)
+        let same =
+            |left: &Left| way.kind == PathKind::Direct && left.way.remote.ip() == way.remote.ip();
+        self.left.is_some_and(|left| same(&left) && now < left.until)
     }
 
     /// The share of lost packets, once enough were sent.
@@ -173,7 +176,7 @@ mod tests {
     use p2p_wire::Method;
 
     use super::*;
-    use crate::path::{PathKind, Via};
+    use crate::path::Via;
 
     fn way(kind: PathKind, rtt_ms: u64) -> Path {
         let relayed = kind == PathKind::Relay;
@@ -220,6 +223,8 @@ mod tests {
             bench.use_way(&direct, 50);
             assert!(bench.quality.leave_for(&direct, Some(&relay), bench.now));
             let left = bench.now;
+            let over_tcp = Path { method: Method::TcpHolePunch, remote: direct.remote, ..direct };
+            assert!(bench.quality.is_slow(&over_tcp, left), "the same network");
             while bench.quality.is_slow(&direct, bench.now) {
                 bench.use_way(&relay, 0);
                 bench.quality.weigh_relay(&relay);
