@@ -88,6 +88,30 @@ async fn i7_a_store_that_hangs_slows_no_session_and_what_is_lost_is_counted() {
 }
 
 #[tokio::test]
+async fn i7_what_is_told_late_to_a_store_that_hangs_holds_nobody_up_and_has_a_bound() {
+    let mut config = config();
+    config.limits.messages_per_second = 1_000_000;
+    config.limits.message_burst = 1_000_000;
+    let store = Arc::new(BrokenStore { panics: false });
+    let world = World::of(config, Settings::default(), store).await;
+    let mut alice = world.client("alice").await;
+    let late = json!({
+        "type": "report", "attempt": "of-last-week", "outcome": "direct", "method": "direct",
+        "ms": 1, "paths": [{ "at_ms": 9, "reason": "closed" }],
+    });
+    // One is in hand, 1,024 wait, and the rest has no place.
+    for _ in 0..1_100 {
+        alice.send(late.clone()).await;
+    }
+    alice.expect_silence().await;
+    let metrics = world.get("/metrics", None).await.body;
+    let dropped = metrics.lines().find_map(|line| {
+        line.strip_prefix("p2p_recorder_dropped_total{reason=\"late\"} ")?.parse::<u64>().ok()
+    });
+    assert!(dropped.is_some_and(|dropped| dropped >= 75), "{dropped:?}");
+}
+
+#[tokio::test]
 async fn a_request_that_takes_too_long_is_answered_all_the_same() {
     let mut config = config();
     config.timing.request = Duration::from_millis(30);
