@@ -27,7 +27,7 @@ pub use self::address::{AddressError, FORMS, Kind};
 pub use self::connection::Connection;
 use self::node::Nodes;
 pub use self::query::with_parameter;
-use self::sentinel::Sentinels;
+use self::sentinel::{Known, Sentinels};
 pub use self::slot::{SLOTS, slot_of};
 pub use self::subscription::{Heard, Subscription};
 
@@ -83,10 +83,13 @@ impl Redis {
             let Shared { nodes, sentinels, kind } = &*self.shared;
             match (kind, sentinels) {
                 (Kind::Cluster, _) => cluster::connect(nodes, patience).await,
-                (_, Some(sentinels)) => {
-                    let master = sentinels.master(patience.connect).await?;
-                    node::connect_to_master(nodes, master, patience).await
-                }
+                (_, Some(sentinels)) => match sentinels.known(patience.connect).await? {
+                    Known::Master(master) => node::connect_to_master(nodes, master, patience).await,
+                    Known::UnderWay => {
+                        let why = "Sentinel is replacing the master";
+                        Err(std::io::Error::new(std::io::ErrorKind::NotConnected, why).into())
+                    }
+                },
                 (_, None) => node::connect(nodes, nodes.first().clone(), patience).await,
             }
         };
@@ -124,12 +127,21 @@ impl Redis {
     /// know. Without Sentinel it is: a Cluster says so with each answer.
     pub async fn is_still_master(&self, connection: &Connection, within: Duration) -> bool {
         match (&self.shared.sentinels, connection.node()) {
-            (Some(sentinels), Some(node)) => match sentinels.master(within).await {
-                Ok(master) => master == *node,
+            (Some(sentinels), Some(node)) => match sentinels.known(within).await {
+                Ok(known) => known == Known::Master(node.clone()),
                 // Nobody knows better.
                 Err(_) => true,
             },
             _ => true,
+        }
+    }
+
+    /// Resolves when Sentinel begins to replace the master. What is written from then on may be
+    /// written to one that has a successor already.
+    pub async fn master_is_replaced(&self, connection: &Connection) {
+        match (&self.shared.sentinels, connection.node()) {
+            (Some(sentinels), Some(master)) => sentinels.begin(master).await,
+            _ => std::future::pending().await,
         }
     }
 }

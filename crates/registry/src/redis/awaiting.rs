@@ -2,9 +2,11 @@
 //! broken subscription lost, and to keep a later message from overtaking.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use p2p_wire::limits::MAX_INBOX_MESSAGES;
 use p2p_wire::{PeerId, RequestId};
+use tokio::time::Instant;
 
 /// Messages of one session, oldest first. As many as Redis remembers; of more, the oldest are
 /// forgotten.
@@ -22,6 +24,8 @@ struct Message {
     seen: bool,
     /// The sender was told that it was not taken, which Redis may know better.
     refused: bool,
+    /// Since when it is known that Redis, which took it, does not have it any more.
+    forgotten: Option<Instant>,
 }
 
 impl Awaiting {
@@ -38,6 +42,7 @@ impl Awaiting {
             to: to.cloned(),
             seen: false,
             refused: false,
+            forgotten: None,
         });
         true
     }
@@ -59,6 +64,27 @@ impl Awaiting {
     /// Redis has been heard: what it has of these is with their receivers, or being fetched.
     pub(super) fn forget_refused(&mut self) {
         self.messages.retain(|message| !message.refused);
+    }
+
+    /// Redis does not know these, if it ever did. Names those of which that has been so for this long:
+    /// what was on its way has arrived by then, and who has got one has said so.
+    pub(super) fn are_forgotten(&mut self, ids: &[RequestId], long: Duration) -> Vec<RequestId> {
+        let now = Instant::now();
+        let mut lost = Vec::new();
+        for message in &mut self.messages {
+            if !ids.contains(&message.id) {
+                message.forgotten = None;
+            } else if now - *message.forgotten.get_or_insert(now) >= long {
+                lost.push(message.id.clone());
+            }
+        }
+        lost
+    }
+
+    /// Whether one has been forgotten for so long that Redis is to be asked again.
+    pub(super) fn has_lost(&self, long: Duration) -> bool {
+        let lost = |since: Instant| since.elapsed() >= long;
+        self.messages.iter().any(|message| message.forgotten.is_some_and(lost))
     }
 
     /// The sender knows what became of it. Says whether it was waiting.
@@ -129,6 +155,22 @@ mod tests {
         assert!(awaiting.ids().eq([&id("m2")]));
         awaiting.forget_refused();
         assert!(!awaiting.is_behind_another(&id("m2"), &peer("bob")));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn i2_a_message_is_lost_when_redis_does_not_know_it_for_long() {
+        let (long, mut awaiting) = (Duration::from_secs(8), Awaiting::default());
+        awaiting.begin(&id("m1"), None);
+        awaiting.begin(&id("m2"), None);
+        let both = [id("m1"), id("m2")];
+        assert!(awaiting.are_forgotten(&both, long).is_empty());
+        tokio::time::advance(long / 2).await;
+        assert!(!awaiting.has_lost(long));
+        // One was on its way, and has arrived.
+        assert!(awaiting.are_forgotten(&both[..1], long).is_empty());
+        tokio::time::advance(long / 2).await;
+        assert!(awaiting.has_lost(long));
+        assert_eq!(awaiting.are_forgotten(&both, long), both[..1]);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use p2p_wire::ServerMessage;
 use p2p_wire::limits::MAX_INBOX_MESSAGES;
 use p2p_wire::server::{Message, ReceiptStatus};
 
-use super::local::mail_of;
+use super::passing::mail_of;
 use super::reply::status;
 use super::{Shared, refused};
 use crate::claim::Ownership;

@@ -36,6 +36,9 @@ const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from
 const BATCH: usize = 64;
 /// How long an instance that nobody hears may take to subscribe again.
 pub(super) const SUSPICION: Duration = Duration::from_millis(500);
+/// How long Redis must not know a message that it took until its sender is told that it is lost:
+/// longer than any that is still on its way can be.
+const FORGOTTEN: Duration = Duration::from_secs(8);
 /// How often a peer is said again because it got messages meanwhile.
 const TRIES: usize = 5;
 
@@ -89,6 +92,9 @@ impl Shared {
         tokio::select! {
             () = listening => Ok(()),
             kept = self.keep(&connection) => kept,
+            () = self.redis.master_is_replaced(&connection) => {
+                Err(RegistryError::Unavailable("Sentinel replaces the master".to_owned()))
+            }
             () = self.broken.notified() => {
                 Err(RegistryError::Unavailable("a command had no answer".to_owned()))
             }
@@ -111,6 +117,10 @@ impl Shared {
         loop {
             tick.tick().await;
             self.do_what_is_due(connection, &mut looks).await?;
+            let losers = self.table().losers(FORGOTTEN);
+            for owner in losers {
+                self.reassert(connection.clone(), &owner).await?;
+            }
             if renewed.elapsed() >= self.settings.lease / RENEWALS {
                 renewed = Instant::now();
                 let (known, ended) = self.renew(connection).await?;
@@ -370,8 +380,11 @@ impl Shared {
                 });
                 return Ok(());
             }
-            let (mail, receipts) = (reply.mail()?, reply.receipts()?);
+            let (mail, mut receipts) = (reply.mail()?, reply.receipts()?);
+            let forgotten = reply.list()?.map(|id| parsed(&text(id)?));
+            let forgotten: Vec<_> = forgotten.collect::<Result<_, _>>()?;
             let mut table = self.table();
+            receipts.extend(table.forgotten(owner, &forgotten, FORGOTTEN));
             table.told(owner, receipts);
             if table.reasserted(owner, last, mail) {
                 REGISTRY_REASSERTED.get().increment(1);

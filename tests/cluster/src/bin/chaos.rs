@@ -6,12 +6,19 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use clap::Parser;
-use p2p_cluster::chaos::{self, Report, Settings};
+use p2p_cluster::chaos::{self, Kind, Report, Settings};
 use tokio::time::timeout;
 
 /// Three signaling instances and a Redis that fail, and clients that keep book.
 #[derive(Parser)]
 struct Arguments {
+    /// How Redis is run: one node, a master with two replicas behind Sentinel, or a Cluster of three
+    /// masters and a replica.
+    #[arg(long, value_enum, default_value_t = Kind::Single)]
+    redis: Kind,
+    /// Masters die with what their replicas do not have yet, which may lose messages.
+    #[arg(long)]
+    abruptly: bool,
     /// Decides the faults, their order, and who writes to whom.
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -34,14 +41,16 @@ struct Arguments {
 
 #[tokio::main]
 async fn main() -> Result<ExitCode> {
-    let Arguments { seed, messages, faults, peers, within, logs } = Arguments::parse();
+    let Arguments { redis, abruptly, seed, messages, faults, peers, within, logs } =
+        Arguments::parse();
     let faults = faults.unwrap_or_else(|| (messages as usize / 7500).max(26));
     let again = format!(
-        "cargo xtask chaos --seed {seed} --messages {messages} --faults {faults} --peers {peers}"
+        "cargo xtask chaos --redis {redis} --seed {seed} --messages {messages} --faults {faults} --peers {peers}{}",
+        if abruptly { " --abruptly" } else { "" }
     );
     println!("{again}");
     let within = within.unwrap_or_else(|| 300 + messages / 250);
-    let settings = Settings { seed, messages, faults, peers, logs };
+    let settings = Settings { redis, abruptly, seed, messages, faults, peers, logs };
     let ran = timeout(Duration::from_secs(within), chaos::run(&settings)).await;
     let ran = ran.with_context(|| format!("it is not over after {within} s"));
     let report = match ran.and_then(|ran| ran) {
@@ -60,7 +69,7 @@ async fn main() -> Result<ExitCode> {
 }
 
 fn print(report: &Report) {
-    let Report { tally, violations, described, faults, resumed, sessions_lost, took } = report;
+    let Report { tally, violations, described, faults, resumed, sessions_lost, took, .. } = report;
     println!("\n{} messages through {faults} faults in {} s", tally.sent, took.as_secs());
     println!("  delivered    {:>9}", tally.delivered);
     println!(

@@ -1,4 +1,5 @@
-//! What the faults happen to: a Redis that keeps its data, and instances behind a proxy each.
+//! What the faults happen to: a Redis that keeps its data, and instances, each behind a proxy where
+//! Redis is one node.
 
 use std::path::PathBuf;
 use std::sync::Mutex;
@@ -9,7 +10,7 @@ use rand::rngs::StdRng;
 use rand::seq::IndexedRandom as _;
 use tokio::time::{sleep, timeout};
 
-use crate::Redis;
+use super::backend::{Backend, Kind};
 use crate::coordinator::{self, Coordinator, metric};
 use crate::proxy::Proxy;
 
@@ -18,16 +19,17 @@ const HEALING: Duration = Duration::from_secs(60);
 
 /// A Redis and the instances that share it.
 pub(super) struct World {
-    pub(super) redis: Redis,
+    pub(super) redis: Backend,
     pub(super) slots: Vec<Slot>,
     binary: PathBuf,
     logs: Option<PathBuf>,
     started: usize,
 }
 
-/// One place for an instance. Its proxy stays when the instance is another one.
+/// One place for an instance. Its proxy stays when the instance is another one. Sentinels and
+/// Clusters name their nodes themselves, past any proxy.
 pub(super) struct Slot {
-    pub(super) proxy: Proxy,
+    pub(super) proxy: Option<Proxy>,
     pub(super) instance: Coordinator,
 }
 
@@ -49,19 +51,33 @@ impl Addresses {
 }
 
 impl World {
-    pub(super) async fn start(instances: usize, logs: Option<PathBuf>) -> Result<Self> {
-        let redis = Redis::start_durable().await?;
+    pub(super) async fn start(kind: Kind, instances: usize, logs: Option<PathBuf>) -> Result<Self> {
+        let redis = Backend::start(kind).await?;
         let binary = coordinator::binary()?;
         let mut world = Self { redis, slots: Vec::new(), binary, logs, started: 0 };
         for _ in 0..instances {
-            let proxy = Proxy::start(&world.redis.socket()).await?;
-            let instance = world.instance(&proxy.url()).await?;
+            let proxy = match &world.redis {
+                Backend::Single(redis) => Some(Proxy::start(&redis.socket()).await?),
+                Backend::Sentinel(_) | Backend::Cluster(_) => None,
+            };
+            let url = proxy.as_ref().map_or_else(|| world.redis.url(), Proxy::url);
+            let instance = world.instance(&url).await?;
             world.slots.push(Slot { proxy, instance });
         }
         Ok(world)
     }
 
-    /// One more instance over the proxy at this address.
+    /// The address of Redis for whoever is in this place.
+    pub(super) fn url(&self, slot: usize) -> String {
+        self.slots[slot].proxy.as_ref().map_or_else(|| self.redis.url(), Proxy::url)
+    }
+
+    /// The proxy between an instance and Redis.
+    pub(super) fn proxy(&self, slot: usize) -> Result<&Proxy> {
+        self.slots[slot].proxy.as_ref().context("there is no proxy")
+    }
+
+    /// One more instance that finds Redis at this address.
     pub(super) async fn instance(&mut self, url: &str) -> Result<Coordinator> {
         self.started += 1;
         let log = self.logs.as_ref().map(|at| at.join(format!("instance-{}.log", self.started)));

@@ -124,6 +124,25 @@ impl Cluster {
         self.nodes[at].until("role:master").await
     }
 
+    /// Lets this replica take over from its master, with both of them well.
+    ///
+    /// # Errors
+    /// It does not.
+    pub async fn fail_over_to(&self, at: usize) -> Result<()> {
+        // A replica gives up after 5 s, when the other masters have not all agreed; it is not told
+        // what that was.
+        let again = Duration::from_secs(6);
+        let taking_over = async {
+            loop {
+                let _ = self.nodes[at].ask("CLUSTER FAILOVER").await;
+                if let Ok(Ok(())) = timeout(again, self.until_master(at)).await {
+                    return;
+                }
+            }
+        };
+        timeout(3 * HANG, taking_over).await.context("the replica does not take over")
+    }
+
     /// Waits until this node is a replica that has everything.
     ///
     /// # Errors
@@ -182,8 +201,9 @@ impl Cluster {
             let migrate = format!("MIGRATE 127.0.0.1 {port} \"\" 0 5000 KEYS {keys}");
             self.nodes[from].orders(&migrate).await?;
         }
-        for at in [to, from, 3 - from - to] {
-            let taker = &self.ids[to];
+        // The new master first, then the old one; the others hear it from them.
+        let taker = &self.ids[to];
+        for at in [to, from] {
             self.nodes[at].orders(&format!("CLUSTER SETSLOT {slot} NODE {taker}")).await?;
         }
         Ok(())

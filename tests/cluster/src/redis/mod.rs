@@ -33,7 +33,8 @@ pub const RIGHTS: &str = "~p2p:* &p2p:* +@read +@write +@pubsub +@scripting +@co
 const FORGETFUL: &str = "--appendonly no";
 /// Written before a command is answered: a killed process loses nothing of it. With `everysec`
 /// Redis puts writing off while the disk is slow.
-const DURABLE: &str = "--appendonly yes --appendfsync no";
+/// Replicas wait for no others that might want the same.
+const DURABLE: &str = "--appendonly yes --appendfsync no --repl-diskless-sync-delay 0";
 
 /// A running `redis-server`.
 pub struct Redis {

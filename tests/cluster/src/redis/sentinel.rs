@@ -1,4 +1,4 @@
-//! A master, its replica, and three Sentinels that watch them.
+//! A master, replicas of it, and three Sentinels that watch them.
 
 use std::time::Duration;
 
@@ -15,26 +15,35 @@ const PASSWORDS: (&str, &str) = ("of-sentinels", "of-nodes");
 /// How long a node may be silent until it counts as gone, in ms.
 const GONE_AFTER: u64 = 1000;
 
-/// A pair of nodes with three Sentinels, of which two must agree.
+/// Nodes with three Sentinels, of which two must agree.
 pub struct Sentinels {
-    nodes: [Redis; 2],
+    nodes: Vec<Redis>,
     sentinels: Vec<Redis>,
 }
 
 impl Sentinels {
-    /// Starts all of them, and waits until the Sentinels know each other and the replica.
+    /// Starts a master with so many replicas, and waits until the Sentinels know each other and
+    /// them. With two replicas, a master without any takes nothing: it has been replaced.
     ///
     /// # Errors
     /// One does not start.
-    pub async fn start() -> Result<Self> {
+    pub async fn start(replicas: usize) -> Result<Self> {
         let password = PASSWORDS.1;
+        let least = usize::from(replicas > 1);
         let flags = move |port: u16| {
-            format!("--port {port} {DURABLE} --requirepass {password} --masterauth {password}")
+            format!(
+                "--port {port} {DURABLE} --requirepass {password} --masterauth {password} \
+                 --min-replicas-to-write {least}"
+            )
         };
-        let master = Redis::start_on_port(flags).await?;
-        let replica = Redis::start_on_port(flags).await?;
-        let all = Self { nodes: [master, replica], sentinels: Vec::new() };
-        all.ask_node(1, &format!("REPLICAOF 127.0.0.1 {}", all.nodes[0].port())).await?;
+        let mut all = Self { nodes: Vec::new(), sentinels: Vec::new() };
+        for at in 0..=replicas {
+            all.nodes.push(Redis::start_on_port(flags).await?);
+            if at > 0 {
+                let master = all.nodes[0].port();
+                all.ask_node(at, &format!("REPLICAOF 127.0.0.1 {master}")).await?;
+            }
+        }
         all.until_in_step().await?;
         all.with_sentinels().await
     }
@@ -67,8 +76,9 @@ impl Sentinels {
     async fn know_all(&self, at: usize) -> Result<bool> {
         let said = self.ask_sentinel(at, &format!("SENTINEL MASTER {SERVICE}")).await?;
         let fields: Vec<&str> = said.lines().filter(|line| !line.starts_with('$')).collect();
+        let replicas = (self.nodes.len() - 1).to_string();
         let is = |name: &str, value: &str| fields.windows(2).any(|pair| pair == [name, value]);
-        Ok(is("num-slaves", "1") && is("num-other-sentinels", "2") && is("flags", "master"))
+        Ok(is("num-slaves", &replicas) && is("num-other-sentinels", "2") && is("flags", "master"))
     }
 
     /// Their address.
@@ -93,7 +103,7 @@ impl Sentinels {
     /// # Errors
     /// They say nothing.
     pub async fn master(&self) -> Result<usize> {
-        let mut votes = [0, 0];
+        let mut votes = vec![0; self.nodes.len()];
         for at in 0..self.sentinels.len() {
             let ask = format!("SENTINEL GET-MASTER-ADDR-BY-NAME {SERVICE}");
             let said = self.ask_sentinel(at, &ask).await?;
@@ -101,8 +111,9 @@ impl Sentinels {
                 *votes += usize::from(said.lines().any(|line| line == node.port().to_string()));
             }
         }
-        anyhow::ensure!(votes[0] + votes[1] > 0, "no Sentinel names a master");
-        Ok(usize::from(votes[1] > votes[0]))
+        let most = votes.iter().enumerate().max_by_key(|(_, votes)| **votes);
+        let (master, _) = most.filter(|(_, votes)| **votes > 1).context("no master is named")?;
+        Ok(master)
     }
 
     /// Where a node is.
@@ -121,30 +132,28 @@ impl Sentinels {
     /// It does not become master.
     pub async fn until_master_is_not(&self, node: usize) -> Result<()> {
         let switching = async {
-            while self.master().await.is_ok_and(|master| master == node) {
+            while !self.master().await.is_ok_and(|master| master != node) {
                 sleep(Duration::from_millis(50)).await;
             }
         };
         timeout(HANG, switching).await.context("no other node becomes master")
     }
 
-    /// Waits until one node is master and the other its replica, which has everything.
+    /// Waits until one node is master and the others its replicas, which have everything.
     ///
     /// # Errors
     /// It does not come to that.
     pub async fn until_in_step(&self) -> Result<()> {
         let in_step = async {
             loop {
-                let mut roles = Vec::new();
-                for at in [0, 1] {
+                let (mut masters, mut replicas, all) = (0, 0, self.nodes.len() - 1);
+                for at in 0..=all {
                     let info = self.ask_node(at, "INFO replication").await.unwrap_or_default();
-                    let has = |field: &str| info.contains(field);
-                    roles.push((
-                        has("role:master") && has("connected_slaves:1") && has("state=online"),
-                        has("role:slave") && has("master_link_status:up"),
-                    ));
+                    let is = |role: &str| usize::from(info.contains(role));
+                    masters += is("role:master") * is(&format!("connected_slaves:{all}"));
+                    replicas += is("role:slave") * is("master_link_status:up");
                 }
-                if (roles[0].0 && roles[1].1) || (roles[1].0 && roles[0].1) {
+                if (masters, replicas) == (1, all) {
                     return;
                 }
                 sleep(Duration::from_millis(50)).await;

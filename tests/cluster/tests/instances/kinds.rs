@@ -97,7 +97,7 @@ async fn exchange(from: &mut Client, to: &mut Client, id: &str) {
 
 #[tokio::test]
 async fn i6_when_the_master_dies_instances_follow_sentinel_to_the_next_and_say_their_peers_again() {
-    let mut sentinels = Sentinels::start().await.unwrap();
+    let mut sentinels = Sentinels::start(1).await.unwrap();
     let peers = Peers::meet(&sentinels.url()).await;
     let master = sentinels.master().await.unwrap();
     for instance in &peers.instances {
@@ -117,7 +117,7 @@ async fn i6_when_the_master_dies_instances_follow_sentinel_to_the_next_and_say_t
 
 #[tokio::test]
 async fn i6_a_master_that_freezes_and_comes_back_as_a_replica_misleads_nobody() {
-    let mut sentinels = Sentinels::start().await.unwrap();
+    let mut sentinels = Sentinels::start(1).await.unwrap();
     let peers = Peers::meet(&sentinels.url()).await;
     let master = sentinels.master().await.unwrap();
     sentinels.node(master).pause().unwrap();

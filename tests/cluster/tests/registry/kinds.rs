@@ -39,7 +39,7 @@ async fn everything_holds_over_tls() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn everything_holds_behind_sentinel() {
-    let sentinels = Sentinels::start().await.unwrap();
+    let sentinels = Sentinels::start(1).await.unwrap();
     conforms(sentinels.settings()).await;
 }
 

@@ -73,12 +73,16 @@ for _ = 1, tonumber(take()) do
   local sid = take()
   here[sid .. '/' .. take()] = 'acknowledged'
 end
--- Receipts may have been lost with a subscription.
-local told = {}
+-- Receipts may have been lost with a subscription, and messages with a master that had not yet told
+-- its replica of them.
+local told, forgotten = {}, {}
 for _ = 1, tonumber(take()) do
   local mid = take()
   local text = call('HGET', key('o', id), mid)
   local parcel = text and read_parcel(text)
+  if not parcel then
+    forgotten[#forgotten + 1] = mid
+  end
   if parcel and parcel.w == 0 then
     told[#told + 1] = mid
     told[#told + 1] = status_of(parcel)
@@ -87,7 +91,7 @@ for _ = 1, tonumber(take()) do
 end
 local unseen = entries(id, string.format('%.0f-0', synced + 1), '+')
 if intact and last == synced then
-  return reply('ok', flat(unseen), told)
+  return reply('ok', flat(unseen), told, forgotten)
 end
 local now = now_ms()
 call('DEL', key('in', id))
@@ -127,4 +131,4 @@ for _, e in ipairs(unseen) do
 end
 call('HSET', p, 'seq', string.format('%.0f', seq))
 call('ZADD', due, 'NX', now, 'q/' .. app .. '/' .. id)
-return reply('ok', flat(new), told)
+return reply('ok', flat(new), told, forgotten)
