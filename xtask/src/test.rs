@@ -165,7 +165,7 @@ fn cluster(workspace: &Workspace) -> Result<Outcome> {
 const CHAOS: [&str; 3] = [
     "--redis single --seed 7041 --messages 200000 --within 600",
     "--redis sentinel --seed 7041 --messages 20000 --faults 8 --within 300",
-    "--redis cluster --seed 7041 --messages 20000 --faults 6 --within 300",
+    "--redis cluster --seed 7041 --messages 60000 --faults 6 --within 300",
 ];
 
 /// Messages through faults. Every change answers for the same schedule; `cargo xtask chaos` with other

@@ -15,6 +15,15 @@
 {{- if and $v.redis.url $v.redis.existingSecret -}}
 {{- fail "\n\nredis.url and redis.existingSecret are both set.\n  Fix: keep one of them." -}}
 {{- end -}}
+{{- if and $v.trial.enabled (or $v.redis.sentinelPasswordSecret $v.redis.tls.caSecret $v.redis.tls.clientSecret) -}}
+{{- fail "\n\ntrial.enabled starts a Redis of its own, without TLS and without Sentinels, and secrets for one with them are named.\n  Fix: set trial.enabled=false, or take redis.tls and redis.sentinelPasswordSecret out." -}}
+{{- end -}}
+{{- if and $v.redis.url (or $v.redis.tls.caSecret $v.redis.tls.clientSecret) (not (hasPrefix "rediss" $v.redis.url)) -}}
+{{- fail "\n\nredis.tls names certificates, and redis.url does not ask for TLS.\n  Fix: begin redis.url with rediss." -}}
+{{- end -}}
+{{- if and $v.redis.url $v.redis.sentinelPasswordSecret (not (contains "sentinel://" $v.redis.url)) -}}
+{{- fail "\n\nredis.sentinelPasswordSecret is set, and redis.url names no Sentinels.\n  Fix: write redis.url as redis+sentinel://HOST:26379,HOST:26379/SERVICE." -}}
+{{- end -}}
 {{- if and $v.postgres.url $v.postgres.existingSecret -}}
 {{- fail "\n\npostgres.url and postgres.existingSecret are both set.\n  Fix: keep one of them." -}}
 {{- end -}}

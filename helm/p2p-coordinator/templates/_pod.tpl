@@ -97,6 +97,16 @@ hostAliases: {{- toYaml . | nindent 2 }}
 - {name: P2P_REDIS_PASSWORD_FILE, value: /secrets/redis-password/password}
 {{- end }}
 {{- end }}
+{{- if .Values.redis.sentinelPasswordSecret }}
+- {name: P2P_REDIS_SENTINEL_PASSWORD_FILE, value: /secrets/redis-sentinel-password/password}
+{{- end }}
+{{- if .Values.redis.tls.caSecret }}
+- {name: P2P_REDIS_CA_FILE, value: /secrets/redis-ca/ca.crt}
+{{- end }}
+{{- if .Values.redis.tls.clientSecret }}
+- {name: P2P_REDIS_CERT_FILE, value: /secrets/redis-client/tls.crt}
+- {name: P2P_REDIS_KEY_FILE, value: /secrets/redis-client/tls.key}
+{{- end }}
 {{- end }}
 
 {{- define "p2p.redisMounts" -}}
@@ -105,6 +115,15 @@ hostAliases: {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- if or .Values.redis.passwordSecret .Values.trial.enabled }}
 - {name: redis-password, mountPath: /secrets/redis-password, readOnly: true}
+{{- end }}
+{{- if .Values.redis.sentinelPasswordSecret }}
+- {name: redis-sentinel-password, mountPath: /secrets/redis-sentinel-password, readOnly: true}
+{{- end }}
+{{- if .Values.redis.tls.caSecret }}
+- {name: redis-ca, mountPath: /secrets/redis-ca, readOnly: true}
+{{- end }}
+{{- if .Values.redis.tls.clientSecret }}
+- {name: redis-client, mountPath: /secrets/redis-client, readOnly: true}
 {{- end }}
 {{- end }}
 
@@ -117,6 +136,19 @@ hostAliases: {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- with .Values.redis.passwordSecret }}
 {{ include "p2p.secretVolume" (dict "name" "redis-password" "secret" . "key" $.Values.redis.passwordKey "path" "password") }}
+{{- end }}
+{{- with .Values.redis.sentinelPasswordSecret }}
+{{ include "p2p.secretVolume" (dict "name" "redis-sentinel-password" "secret" . "key" $.Values.redis.sentinelPasswordKey "path" "password") }}
+{{- end }}
+{{- with .Values.redis.tls.caSecret }}
+{{ include "p2p.secretVolume" (dict "name" "redis-ca" "secret" . "key" $.Values.redis.tls.caKey "path" "ca.crt") }}
+{{- end }}
+{{- with .Values.redis.tls.clientSecret }}
+- name: redis-client
+  secret:
+    secretName: {{ . }}
+    # Read by the pod's group only.
+    defaultMode: 0440
 {{- end }}
 {{- end }}
 {{- end }}

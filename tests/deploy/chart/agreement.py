@@ -47,7 +47,9 @@ def everything() -> dict:
     return checks.with_(
         "tracing.endpoint", "http://collector.monitoring:4318", "tracing.sampleRatio", 0.1, "signaling.allowLoopback", True, "signaling.region", "eu", "signaling.stun", ["stun.example.org:3478"], "auth.jwt.jwksUrl", "https://id.example.org/jwks", "auth.jwt.issuer", "i", "auth.jwt.audience", "a",
         "relay.externalIPs", ["203.0.113.7"], "relay.tls.secret", "turn-tls", "relay.region", "eu", "relay.allowPeers", ["10.0.0.0/8"], "relay.denyPeers", ["192.0.2.0/24"],
-        "redis", {"url": "redis://r:6379", "passwordSecret": "r"}, "postgres", {"url": "postgres://a@b/c", "passwordSecret": "p"})
+        "redis", {
+            "url": "rediss+sentinel://r:26379/registry", "passwordSecret": "r", "sentinelPasswordSecret": "s",
+            "tls": {"caSecret": "c", "clientSecret": "t"}}, "postgres", {"url": "postgres://a@b/c", "passwordSecret": "p"})
 
 
 def names_are_known() -> None:
@@ -91,7 +93,7 @@ def settings_are_accepted() -> None:
                         text = "redis://a:6379" if "REDIS_URL" in name else "postgres://a@b/c" if "DATABASE_URL" in name else "k" * 64
                         file.write_text(text)
                         value = str(file)
-                    if name.startswith("P2P_TLS"):
+                    if name.startswith("P2P_TLS") or Path(value).suffix in (".crt", ".key"):
                         value = str(ROOT / f"tests/certificates/one.{Path(value).suffix[1:]}")
                     variables[name] = value
                 done = subprocess.run([PROGRAM, "config", "check", "--role", container["args"][0]], env=variables, capture_output=True, text=True, check=False)
