@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::needless_pass_by_value, reason = "tests panic")]
 
 mod events;
+mod kinds;
 mod relayed;
 #[path = "../../../../crates/stats/tests/behaviour/server.rs"]
 #[allow(dead_code, reason = "the store's tests use all of it")]
