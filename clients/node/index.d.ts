@@ -78,6 +78,8 @@ export interface NATInfo {
   portPreserving: boolean | null
   /** Whether two hosts behind this NAT reach each other by public addresses; `null`: not measured. */
   hairpin: boolean | null
+  /** How the NAT maps TCP; `null` where no STUN server answers over it. */
+  tcp: NATBehaviour | null
   /** Whether UDP reaches any STUN server. */
   udp: boolean
   /** Whether IPv6 reaches any STUN server; `null` where none was asked over it. */
@@ -168,7 +170,14 @@ export interface Verdict {
   ms: number
   /** Milliseconds to a direct path. */
   direct_ms?: number
-  steps: { method: Method; result: 'ok' | 'failed' | 'skipped'; ms: number; detail?: string }[]
+  steps: {
+    method: Method
+    /** How the method went about it, as the plan had it. */
+    tactic?: 'dial' | 'reversed-dial' | 'simultaneous' | 'learn-port' | 'udp' | 'tcp' | 'tls' | 'unknown'
+    result: 'ok' | 'failed' | 'skipped'
+    ms: number
+    detail?: string
+  }[]
   /** In one sentence. */
   verdict?: string
 }

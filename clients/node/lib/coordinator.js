@@ -168,6 +168,7 @@ class P2PCoordinator extends EventEmitter {
       filtering: nat.filtering,
       portPreserving: nat.port_preserving ?? null,
       hairpin: nat.hairpin ?? null,
+      tcp: nat.tcp?.mapping ?? null,
       udp: nat.udp,
       ipv6: nat.ipv6 ?? null,
       unknownBecause: nat.unknown_because ?? {},

@@ -4,7 +4,7 @@
 /**
  * @typedef {object} Known
  * @property {'new' | 'starting' | 'running' | 'stopping' | 'stopped'} state
- * @property {{ type: string } | null} nat
+ * @property {{ type: string, tcp?: object } | null} nat
  * @property {boolean} relayReady whether a relay has an allocation for this peer
  * @property {boolean} relayNamed whether any relay is configured or offered
  * @property {string[]} silentStun STUN servers that do not answer
@@ -25,7 +25,7 @@ function assess(known) {
   return {
     healthy: issues.length === 0,
     services: {
-      holePunching: { status: punching(running, natType), natType },
+      holePunching: { status: punching(running, natType, known.nat), natType },
       signaling: {
         status: !running ? 'stopped' : known.signaling.connected ? 'active' : 'disconnected',
         port: known.signaling.port,
@@ -36,9 +36,9 @@ function assess(known) {
   }
 }
 
-function punching(running, natType) {
+function punching(running, natType, nat) {
   if (!running) return 'stopped'
-  return natType === 'UDP Blocked' ? 'unavailable' : 'active'
+  return natType === 'UDP Blocked' && !nat.tcp ? 'unavailable' : 'active'
 }
 
 function found({ nat, relayReady, relayNamed, silentStun, signaling, registrationError }) {

@@ -27,6 +27,8 @@ use crate::tls;
 
 /// How long a relay has to give an allocation.
 const RELAY_DEADLINE: Duration = Duration::from_secs(3);
+/// How much longer than for UDP an answer over TCP is waited for where UDP works.
+const TCP_GRACE: Duration = Duration::from_millis(500);
 const SCHEMA_VERSION: u32 = 1;
 
 /// What to check.
@@ -130,7 +132,12 @@ pub async fn netcheck(config: NetcheckConfig) -> Result<NetcheckReport, Error> {
         tokio::join!(detect(&socket, &local_ips, stun), reach_v6(&local_ips, stun_v6));
     let mut nat = NatProfile { ipv6: reachable_v6, ..nat? };
     let detect_ms = millis(started.elapsed());
-    nat.tcp = tcp.await.map_err(Error::internal)?;
+    // Servers without TCP that swallow it are common, and where UDP works they are no finding.
+    let patience = if nat.udp { TCP_GRACE } else { RELAY_DEADLINE };
+    nat.tcp = match tokio::time::timeout(patience, tcp).await {
+        Ok(measured) => measured.map_err(Error::internal)?,
+        Err(_) => None,
+    };
     let relays = check_relays(&socket, ways, &tls).await;
     let by_stream = relays.iter().find(|relay| relay.ok && relay.transport != "udp");
     let blocked = nat.nat_type == NatType::UdpBlocked;

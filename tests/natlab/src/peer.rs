@@ -85,8 +85,18 @@ impl<'a> Peer<'a> {
         peer: &str,
         feed: impl FnOnce(&mut ChildStdin) -> Result<()>,
     ) -> Result<(Vec<u8>, Duration)> {
+        self.pipe_by("auto", peer, feed)
+    }
+
+    /// The same under a policy on paths.
+    pub fn pipe_by(
+        &self,
+        policy: &str,
+        peer: &str,
+        feed: impl FnOnce(&mut ChildStdin) -> Result<()>,
+    ) -> Result<(Vec<u8>, Duration)> {
         let mut command = self.command("connect");
-        command.arg(peer);
+        command.args(["--policy", policy]).arg(peer);
         let started = Instant::now();
         let name = format!("{}-connect", self.id);
         let (running, mut stdin) = Running::start_piped(&name, &mut command, &self.lab.folder)?;
