@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use p2p_stats::{
     AttemptRecord, Carried, Event, NatSummary, Network, PostgresStore, RelayRecord, SessionRecord,
     Store as _,
@@ -23,7 +23,10 @@ const ATTEMPTS: usize = 10_000;
 pub(crate) struct Written {
     pub(crate) what: String,
     pub(crate) events: usize,
+    /// By the clock, which others on this core hold up.
     pub(crate) per_second: f64,
+    /// For each second of CPU time that the writer and the database server took together.
+    pub(crate) per_cpu_second: f64,
 }
 
 pub(crate) async fn measure() -> Result<Vec<Written>> {
@@ -38,15 +41,44 @@ pub(crate) async fn measure() -> Result<Vec<Written>> {
         ("the same again, as after a writer's death", &all),
         ("attempts alone, stored and told again", &attempts),
     ] {
-        let began = Instant::now();
+        let (began, cpu) = (Instant::now(), cpu(&url)?);
         for batch in events.chunks(BATCH) {
             store.record_events(batch).await?;
         }
-        let per_second = events.len() as f64 / began.elapsed().as_secs_f64();
-        written.push(Written { what: what.to_owned(), events: events.len(), per_second });
+        let count = events.len() as f64;
+        written.push(Written {
+            what: what.to_owned(),
+            events: events.len(),
+            per_second: count / began.elapsed().as_secs_f64(),
+            per_cpu_second: count / (crate::events::cpu(&url)? - cpu),
+        });
     }
     store.close().await;
     Ok(written)
+}
+
+/// Seconds of CPU time of this process and of the server's processes that live.
+fn cpu(url: &str) -> Result<f64> {
+    let folder = url.split('@').nth(1).and_then(|rest| rest.split('/').next());
+    let folder = folder.context("a URL with a socket's folder")?.replace("%2F", "/");
+    let pid = std::fs::read_to_string(format!("{folder}/data/postmaster.pid"))?;
+    let postmaster = pid.lines().next().context("an empty pid file")?.to_owned();
+    let mut ticks = 0;
+    for entry in std::fs::read_dir("/proc")? {
+        let path = entry?.path().join("stat");
+        // A process may end while it is looked at.
+        let Ok(stat) = std::fs::read_to_string(&path) else { continue };
+        let Some((of, fields)) = stat.rsplit_once(')') else { continue };
+        let fields: Vec<&str> = fields.split_whitespace().collect();
+        let id = of.split(' ').next().unwrap_or_default();
+        let own = id == std::process::id().to_string();
+        if own || id == postmaster || fields.get(1) == Some(&postmaster.as_str()) {
+            // proc_pid_stat(5): user and system time, in hundredths of a second.
+            let time = |at: usize| fields.get(at).and_then(|text| text.parse::<u64>().ok());
+            ticks += time(11).unwrap_or(0) + time(12).unwrap_or(0);
+        }
+    }
+    Ok(ticks as f64 / 100.0)
 }
 
 /// What is told of an attempt: that it is relayed, and then direct; two sessions that open and

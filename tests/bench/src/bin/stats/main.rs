@@ -44,17 +44,18 @@ pub(crate) struct Size {
 }
 
 /// Everything that was measured.
+#[derive(Default)]
 pub(crate) struct Figures {
     pub(crate) written: Vec<events::Written>,
-    pub(crate) outage: outage::Outage,
-    pub(crate) loaded: loaded::Loaded,
+    pub(crate) outage: Option<outage::Outage>,
+    pub(crate) loaded: Option<loaded::Loaded>,
 }
 
 #[tokio::main]
 async fn main() -> Result<()> {
     let mut coordinator = PathBuf::from("coordinator");
     let mut size = Size { attempts: 10_000_000, turns: 5, seconds: 6 };
-    let mut page = None;
+    let (mut page, mut only) = (None, None);
     let mut args = std::env::args().skip(1);
     while let Some(flag) = args.next() {
         if flag == "events" {
@@ -68,16 +69,26 @@ async fn main() -> Result<()> {
             "--attempts" => size.attempts = value.parse()?,
             "--turns" => size.turns = value.parse()?,
             "--seconds" => size.seconds = value.parse()?,
+            "--only" => only = Some(value),
             "--write" => page = Some(PathBuf::from(value)),
             _ => bail!("there is no flag {flag}"),
         }
     }
     let programs = Programs { coordinator, floor: PathBuf::new(), node: None, database: None };
-    eprintln!("events on one core");
-    let written = on_one_core()?;
-    let outage = outage::measure(&programs, size).await.context("signaling and an outage")?;
-    let loaded = loaded::measure(&programs, size.attempts).await.context("questions")?;
-    let figures = Figures { written, outage, loaded };
+    let wanted = |part: &str| only.as_ref().is_none_or(|only| only == part);
+    let mut figures = Figures::default();
+    if wanted("events") {
+        eprintln!("events on one core");
+        figures.written = on_one_core()?;
+    }
+    if wanted("outage") {
+        let measured = outage::measure(&programs, size).await;
+        figures.outage = Some(measured.context("signaling and an outage")?);
+    }
+    if wanted("questions") {
+        let measured = loaded::measure(&programs, size.attempts).await;
+        figures.loaded = Some(measured.context("questions")?);
+    }
     let text = report::text(&figures, size);
     println!("{text}");
     if let Some(page) = page {
