@@ -1,4 +1,5 @@
-//! Signaling while PostgreSQL is stopped and started, in turns with signaling while it is not.
+//! Signaling while its PostgreSQL is stopped and started, in turns with signaling while another
+//! server beside it is.
 
 use std::time::{Duration, Instant};
 
@@ -37,7 +38,9 @@ pub(crate) struct Outage {
 
 pub(crate) async fn measure(programs: &Programs, size: Size) -> Result<Outage> {
     let (postgres, url) = crate::database().await?;
-    let postgres = std::sync::Arc::new(postgres);
+    // Stopping and starting a server takes CPU time by itself, whoever uses it.
+    let (other, _) = crate::database().await?;
+    let (postgres, other) = (std::sync::Arc::new(postgres), std::sync::Arc::new(other));
     let programs = Programs {
         coordinator: programs.coordinator.clone(),
         floor: programs.floor.clone(),
@@ -49,28 +52,24 @@ pub(crate) async fn measure(programs: &Programs, size: Size) -> Result<Outage> {
     let mut outage = Outage::default();
     for turn in 1..=size.turns {
         for stopped in [false, true] {
-            eprintln!("turn {turn} of {}, PostgreSQL stopped: {stopped}", size.turns);
+            eprintln!("turn {turn} of {}, its PostgreSQL stopped: {stopped}", size.turns);
             let server = [programs.start(Kind::Ours, None)?];
             let place = Place { servers: &server, redis: None, token: &token };
             let connecting = connecting(&server[0], &token, time).await?;
-            let stopping = stopped.then(|| {
-                let postgres = postgres.clone();
-                tokio::spawn(async move {
-                    sleep(WARM + time / 6).await;
-                    tokio::task::spawn_blocking(move || {
-                        postgres.down();
-                        std::thread::sleep(time / 3);
-                        postgres.up();
-                    })
-                    .await
+            let postgres = if stopped { postgres.clone() } else { other.clone() };
+            let stopping = tokio::spawn(async move {
+                sleep(WARM + time / 6).await;
+                tokio::task::spawn_blocking(move || {
+                    postgres.down();
+                    std::thread::sleep(time / 3);
+                    postgres.up();
                 })
+                .await
             });
             let measured = rounds::measure(&place, PAIRS, Some(PACE), time).await;
             let Rounds { p99, .. } = measured?;
             let times = connecting.await??;
-            if let Some(stopping) = stopping {
-                stopping.await??;
-            }
+            stopping.await??;
             outage.lost += lost(&server[0]).await?;
             outage.attempts += times.len();
             let turns = if stopped { &mut outage.with } else { &mut outage.without };

@@ -45,7 +45,7 @@ pub(crate) fn text(figures: &Figures, size: Size) -> String {
         ));
         line("|---|---|---|".to_owned());
         for (name, turns) in [
-            ("PostgreSQL runs", &outage.without),
+            ("PostgreSQL runs, another server is stopped and started", &outage.without),
             ("PostgreSQL is stopped for a third of the time", &outage.with),
         ] {
             line(format!("| {name} | {} | {} |", spread(&turns.message), spread(&turns.connect)));
@@ -121,7 +121,8 @@ fn section(tables: &str) -> String {
          ```sh\ncargo xtask bench stats --write\n```\n\n\
          builds `coordinator` for release and starts PostgreSQL servers of its own with the durability that PostgreSQL has by \
          default. *On one core* are the writer and the database server together (`taskset -c 0`). Signaling is measured in \
-         turns, with PostgreSQL running and with it stopped at once, as by a crash, for a third of the time and started again. \
+         turns, with its PostgreSQL stopped at once, as by a crash, for a third of the time and started again, and with \
+         another server beside it treated so: that takes CPU time by itself. \
          Questions are asked over HTTP of a `coordinator signaling` with that database.\n\n\
          {}\n",
         tables.trim_end()
