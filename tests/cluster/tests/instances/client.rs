@@ -6,8 +6,9 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 
-use crate::instance::HANG;
+use crate::instance::{HANG, token};
 
 pub(crate) struct Client {
     socket: WebSocketStream<TcpStream>,
@@ -17,6 +18,22 @@ pub(crate) struct Client {
 impl Client {
     pub(crate) fn new(socket: WebSocketStream<TcpStream>) -> Self {
         Self { socket, welcome: Value::Null }
+    }
+
+    /// One that has said this hello to the instance there and been welcomed; `None` where it was
+    /// not.
+    pub(crate) async fn hello(address: &str, name: &str, hello: Value) -> Option<Self> {
+        let mut request = format!("ws://{address}/v1/ws").into_client_request().unwrap();
+        let headers = request.headers_mut();
+        headers.insert("sec-websocket-protocol", "p2p.v1".parse().unwrap());
+        let bearer = format!("Bearer {}", token(name));
+        headers.insert("authorization", bearer.parse().unwrap());
+        let stream = TcpStream::connect(address).await.ok()?;
+        let (socket, _) = tokio_tungstenite::client_async(request, stream).await.ok()?;
+        let mut client = Self::new(socket);
+        client.socket.send(Message::text(hello.to_string())).await.ok()?;
+        client.welcome = client.next().await.filter(|frame| frame["type"] == "welcome")?;
+        Some(client)
     }
 
     pub(crate) async fn send(&mut self, frame: Value) {
@@ -67,6 +84,17 @@ impl Client {
     pub(crate) async fn tell(&mut self, to: &str, id: &str) {
         let message = json!({ "type": "send", "id": id, "to": to, "kind": id, "payload": null });
         self.send(message).await;
+    }
+
+    /// Sends to a server that may be closing the connection.
+    pub(crate) async fn try_send(&mut self, frame: Value) {
+        let _ = self.socket.send(Message::text(frame.to_string())).await;
+    }
+
+    /// The same of a message.
+    pub(crate) async fn try_tell(&mut self, to: &str, id: &str) {
+        let message = json!({ "type": "send", "id": id, "to": to, "kind": id, "payload": null });
+        self.try_send(message).await;
     }
 
     pub(crate) async fn ack(&mut self, seq: u64) {

@@ -6,9 +6,7 @@ use std::time::Duration;
 use p2p_cluster::Redis;
 use p2p_cluster::coordinator::{self, Coordinator, metric};
 use serde_json::{Value, json};
-use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
-use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 
 use crate::client::Client;
 
@@ -61,18 +59,12 @@ impl Instance {
 
     /// A client that has said this hello and been welcomed.
     pub(crate) async fn hello(&self, name: &str, hello: Value) -> Client {
-        let address = self.process.address();
-        let mut request = format!("ws://{address}/v1/ws").into_client_request().unwrap();
-        let headers = request.headers_mut();
-        headers.insert("sec-websocket-protocol", "p2p.v1".parse().unwrap());
-        let bearer = format!("Bearer {}", token(name));
-        headers.insert("authorization", bearer.parse().unwrap());
-        let stream = TcpStream::connect(address).await.unwrap();
-        let (socket, _) = tokio_tungstenite::client_async(request, stream).await.unwrap();
-        let mut client = Client::new(socket);
-        client.send(hello).await;
-        client.welcome = client.expect("welcome").await;
-        client
+        Client::hello(self.address(), name, hello).await.expect("an instance that serves")
+    }
+
+    /// Where it listens.
+    pub(crate) fn address(&self) -> &str {
+        self.process.address()
     }
 
     /// Where clients connect.

@@ -12,4 +12,5 @@ mod metrics;
 mod outage;
 mod partition;
 mod relays;
+mod rolling;
 mod traces;
