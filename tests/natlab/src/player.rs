@@ -8,12 +8,14 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use nix::time::{ClockId, clock_gettime};
-use p2p_client::{Client, Config, Connection, PathKind, PeerId, Policy};
+use p2p_client::pem::PemObject as _;
+use p2p_client::{CertificateDer, Client, Config, Connection, PathKind, PeerId, Policy};
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::runtime::Runtime;
 
 use crate::nat::Path;
+use crate::services::CERTIFICATE;
 
 /// What a player says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -114,6 +116,9 @@ async fn play(connection: &Connection, window: Duration) -> Result<()> {
 async fn start(server: &str, token: &str, name: &str) -> Result<Client> {
     let mut config = Config::new(server, token);
     config.peer = Some(PeerId::new(name)?);
+    let pem = std::fs::read(CERTIFICATE).with_context(|| format!("cannot read {CERTIFICATE}"))?;
+    config.extra_roots =
+        CertificateDer::pem_slice_iter(&pem).collect::<Result<_, _>>().context("certificates")?;
     Ok(Client::start(config).await?)
 }
 
