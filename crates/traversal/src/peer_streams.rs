@@ -155,10 +155,10 @@ impl PeerStreams {
     }
 
     /// Whether there is a doubt about the direct ways: they are asked at once, and again and again
-    /// until it is over.
+    /// until it is over. A new connection has been asked already, and has its time to answer.
     pub(crate) fn doubt(&mut self, doubt: bool, now: Instant) {
         for stream in &mut self.0 {
-            if doubt && !stream.doubted {
+            if doubt && !stream.doubted && stream.answers > 0 {
                 stream.next_check = stream.next_check.min(now);
             }
             stream.doubted = doubt;
@@ -270,6 +270,21 @@ mod tests {
         };
         assert_eq!(checks, MAX_OPEN);
         assert!(dead < start + Duration::from_secs(30));
+    }
+
+    #[test]
+    fn a_doubt_does_not_hurry_a_new_connection() {
+        let (here, _) = keys();
+        let (now, mut rng) = (Instant::now(), StdRng::seed_from_u64(1));
+        let mut near = PeerStreams::default();
+        near.add(ID, remote(), now);
+        assert_eq!(near.due(&here, KEEP_ALIVE, now, &mut rng).frames.len(), 1);
+        let soon = now + Duration::from_millis(25);
+        near.doubt(true, soon);
+        let due = near.due(&here, KEEP_ALIVE, soon, &mut rng);
+        assert_eq!((due.frames.len(), due.dead.len()), (0, 0), "its answer is on the way");
+        let late = near.due(&here, KEEP_ALIVE, now + ANSWER_WITHIN, &mut rng);
+        assert_eq!(late.dead, [(ID, remote())]);
     }
 
     #[test]

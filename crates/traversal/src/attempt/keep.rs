@@ -76,7 +76,8 @@ impl Attempt {
     fn look_at_strays(&mut self, active: &Path, traffic: Traffic, now: Instant) {
         let from_socket = traffic.latest.filter(|(leg, _)| *leg == Leg::Socket);
         let stray = from_socket.map(|(_, source)| source).filter(|source| *source != active.remote);
-        let Some(stray) = stray.filter(|_| active.kind == PathKind::Direct) else {
+        let over_udp = active.kind == PathKind::Direct && matches!(active.via, Via::Socket(_));
+        let Some(stray) = stray.filter(|_| over_udp) else {
             self.stray = None;
             return;
         };
