@@ -20,6 +20,13 @@ pub(crate) struct Arrival {
     pub(crate) quic: quinn::Connection,
 }
 
+impl Arrival {
+    /// Ends a connection that belongs to no attempt of this side's.
+    pub(crate) fn refuse(&self) {
+        self.quic.close(quinn::VarInt::from_u32(1), b"this attempt is not known here");
+    }
+}
+
 /// Takes connections until cancelled.
 pub(crate) async fn run(
     endpoint: quinn::Endpoint,

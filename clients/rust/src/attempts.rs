@@ -37,6 +37,9 @@ use crate::trickle::{self, Trickled};
 /// Connections that wait for [`crate::Client::accept`].
 pub(crate) const MAX_ACCEPTED: usize = 64;
 
+/// Connections that may wait to be told of; each for [`SWEEP`] or two.
+const MAX_AHEAD: usize = 64;
+
 /// How often attempts are looked over whose other side has fallen silent after it had a path.
 const SWEEP: Duration = Duration::from_secs(5);
 
@@ -89,6 +92,8 @@ pub(crate) struct Attempts {
     pub(crate) counters: Arc<Counters>,
     pub(crate) asked: HashMap<RequestId, (PeerId, Reply)>,
     pub(crate) entries: HashMap<AttemptId, Entry>,
+    /// Connections that came in ahead of the coordinator's word of their attempt, and when.
+    pub(crate) ahead: Vec<(Instant, Arrival)>,
     pub(crate) dialled: mpsc::Sender<Dialled>,
     pub(crate) ended: mpsc::Sender<(AttemptId, String)>,
     pub(crate) trickled: mpsc::Sender<Trickled>,
@@ -159,6 +164,13 @@ impl Attempts {
 
     /// A path is not a connection: who found one and then never shook hands is gone.
     fn sweep(&mut self) {
+        self.ahead.retain(|(since, arrival)| {
+            let young = since.elapsed() < SWEEP;
+            if !young {
+                arrival.refuse();
+            }
+            young
+        });
         let late =
             |entry: &Entry| !entry.connected && entry.started.elapsed() > entry.budget + SWEEP;
         let late: Vec<_> =
@@ -319,7 +331,13 @@ impl Attempts {
         if !self.socket.with_node(|node, now| node.start_attempt(config, now)) {
             let fix = "close connections that are not needed";
             self.fail(&id, Error::new(ErrorCode::Usage, "too many attempts are open", fix));
-        } else if self.published.is_some_and(|at| at.elapsed() < PUBLISHING) {
+            return;
+        }
+        if let Some(index) = self.ahead.iter().position(|(_, ahead)| ahead.attempt == id) {
+            let (_, arrival) = self.ahead.swap_remove(index);
+            self.on_arrival(arrival);
+        }
+        if self.published.is_some_and(|at| at.elapsed() < PUBLISHING) {
             let candidates = self.socket.with_node(|node, _| node.candidates());
             self.trickle(&candidates);
         }
@@ -436,11 +454,16 @@ impl Attempts {
     /// A connection that came in: it must name an attempt and hold the key that belongs to it.
     fn on_arrival(&mut self, arrival: Arrival) {
         let entry = self.entries.get(&arrival.attempt);
+        if entry.is_none() && self.ahead.len() < MAX_AHEAD {
+            // The caller dials as soon as it is told of the attempt; the word may come here later.
+            self.ahead.push((Instant::now(), arrival));
+            return;
+        }
         let fits = entry.is_some_and(|e| e.key == arrival.key && !e.controlling && !e.connected);
         if fits {
             self.connected(&arrival.attempt, arrival.quic);
         } else {
-            arrival.quic.close(quinn::VarInt::from_u32(1), b"this attempt is not known here");
+            arrival.refuse();
         }
     }
 

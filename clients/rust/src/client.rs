@@ -189,6 +189,7 @@ impl Client {
             counters: Arc::clone(&counters),
             asked: HashMap::new(),
             entries: HashMap::new(),
+            ahead: Vec::new(),
             dialled: dialled_tx,
             ended: ended_tx,
             trickled: trickled_tx,

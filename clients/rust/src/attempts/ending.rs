@@ -81,6 +81,9 @@ impl Attempts {
 
     pub(super) fn on_ended(&mut self, attempt: &AttemptId, cause: String) {
         let Some(mut entry) = self.entries.remove(attempt) else { return };
+        if let Some(reply) = entry.reply.take() {
+            let _ = reply.send(Err(Error::closed(cause.clone())));
+        }
         entry.history.close(entry.started.elapsed(), Counted::of(entry.quic.as_ref()));
         if let Some(report) = entry.told(Instant::now()) {
             let _ = self.signaling.try_send(ClientMessage::Report(report));
