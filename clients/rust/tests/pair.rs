@@ -75,6 +75,23 @@ async fn a_ping_is_answered_by_the_other_client_itself() {
 }
 
 #[tokio::test]
+async fn a_connection_that_is_ahead_of_the_word_of_its_attempt_waits_for_it() {
+    let coordinator = Coordinator::start().await;
+    let (alice, bob, _there, _here) = pair(&coordinator).await;
+    coordinator.hold_callees();
+    let name = "bob".parse().unwrap();
+    let told = async {
+        // The handshake takes the path of the connection before.
+        while alice.stats().connections < 2 {
+            tokio::task::yield_now().await;
+        }
+        coordinator.tell_callees();
+    };
+    let (there, here, ()) = tokio::join!(alice.connect(&name, Policy::Auto), bob.accept(), told);
+    assert_eq!(there.unwrap().attempt(), here.unwrap().attempt());
+}
+
+#[tokio::test]
 async fn i11_both_sides_report_one_verdict() {
     let coordinator = Coordinator::start().await;
     let (alice, bob, there, _here) = pair(&coordinator).await;

@@ -32,6 +32,8 @@ struct State {
     goodbyes: Vec<u16>,
     forgotten: Option<ErrorMessage>,
     tokens: Vec<Secret>,
+    /// What callees are not told yet, where it is held back.
+    held: Option<Vec<(mpsc::UnboundedSender<ServerMessage>, ServerMessage)>>,
 }
 
 struct Registered {
@@ -82,6 +84,18 @@ impl Coordinator {
             credential: Some(Secret::new("password")),
         };
         self.state.lock().unwrap().ice_servers = vec![server];
+    }
+
+    /// Callees hear of no attempt from here on.
+    pub fn hold_callees(&self) {
+        self.state.lock().unwrap().held = Some(Vec::new());
+    }
+
+    /// Callees hear of what was held back.
+    pub fn tell_callees(&self) {
+        for (to, word) in self.state.lock().unwrap().held.take().unwrap() {
+            to.send(word).unwrap();
+        }
     }
 
     pub fn url(&self) -> String {
@@ -259,7 +273,11 @@ impl Coordinator {
                 };
                 let (one, two) = (attempt(caller, callee, true), attempt(callee, caller, false));
                 caller.out.send(ServerMessage::Attempt(Box::new(one))).unwrap();
-                callee.out.send(ServerMessage::Attempt(Box::new(two))).unwrap();
+                let (word, to) = (ServerMessage::Attempt(Box::new(two)), callee.out.clone());
+                match &mut state.held {
+                    Some(held) => held.push((to, word)),
+                    None => to.send(word).unwrap(),
+                }
             }
             _ => {}
         }
