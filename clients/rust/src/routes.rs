@@ -347,6 +347,34 @@ mod tests {
     }
 
     #[test]
+    fn i5_what_has_no_way_is_kept_within_a_bound_and_of_what_leaves_only_the_last() {
+        let routes = Routes::new(Instant::now());
+        let attempt: AttemptId = "one".parse().unwrap();
+        let addr = routes.add_attempt(&attempt, &key("a"));
+        let route = routes.to(addr).unwrap();
+        for number in 0..100_u8 {
+            route.keep_for_path(&[number]);
+        }
+        assert_eq!(route.kept(), [[96], [97], [98], [99]]);
+        route.keep_last(b"gone");
+        assert_eq!(route.kept(), [b"gone"]);
+    }
+
+    #[test]
+    fn ways_for_what_has_no_path_end_with_the_first_path() {
+        let routes = Routes::new(Instant::now());
+        let attempt: AttemptId = "one".parse().unwrap();
+        let route = routes.to(routes.add_attempt(&attempt, &key("a"))).unwrap();
+        let ways = [(path(1).via, path(1).remote)];
+        assert!(routes.set_early(&attempt, &ways).is_some());
+        assert_eq!(route.early(), ways);
+        assert!(routes.set_path(&attempt, Some(path(2))).is_some(), "another way than none");
+        assert!(routes.set_path(&attempt, Some(path(2))).is_none(), "the same way");
+        assert_eq!(route.early(), []);
+        assert!(routes.set_early(&attempt, &ways).is_none());
+    }
+
+    #[test]
     fn a_packet_is_known_by_where_it_comes_from() {
         let routes = Routes::new(Instant::now());
         let attempt: AttemptId = "one".parse().unwrap();

@@ -76,6 +76,16 @@ impl Connection {
         Some(number.saturating_sub(self.received.len() as u64))
     }
 
+    /// Whether there was one verdict, or a relayed path that turned direct (I11).
+    pub fn has_ended_once(&self) -> bool {
+        let outcomes: Vec<_> = self.reports.iter().map(|report| report.outcome).collect();
+        matches!(
+            outcomes[..],
+            [Outcome::Failed | Outcome::Relay | Outcome::Direct]
+                | [Outcome::Relay, Outcome::Direct]
+        )
+    }
+
     /// The latest verdict.
     pub fn outcome(&self) -> Option<Outcome> {
         self.reports.last().map(|report| report.outcome)
