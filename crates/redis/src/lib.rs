@@ -20,6 +20,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ::redis::RedisError;
+use futures_util::future::Either;
 use tokio::time::timeout;
 
 use self::address::Address;
@@ -136,13 +137,21 @@ impl Redis {
         }
     }
 
-    /// Resolves when Sentinel begins to replace the master. What is written from then on may be
-    /// written to one that has a successor already.
-    pub async fn master_is_replaced(&self, connection: &Connection) {
-        match (&self.shared.sentinels, connection.node()) {
-            (Some(sentinels), Some(master)) => sentinels.begin(master).await,
-            _ => std::future::pending().await,
-        }
+    /// Hears the Sentinels, all that can be reached within this time. What this returns resolves when
+    /// one begins to replace the master: what is written from then on may be written to one that has
+    /// a successor already. A master is used after this, so that no failover is missed.
+    ///
+    /// # Errors
+    /// One has begun since this connection was made.
+    pub async fn watch_master(
+        &self,
+        connection: &Connection,
+        within: Duration,
+    ) -> Result<impl Future<Output = ()>, RedisError> {
+        Ok(match (&self.shared.sentinels, connection.node()) {
+            (Some(sentinels), Some(master)) => Either::Left(sentinels.watch(master, within).await?),
+            _ => Either::Right(std::future::pending()),
+        })
     }
 }
 

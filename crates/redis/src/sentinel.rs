@@ -2,18 +2,19 @@
 //!
 //! While they replace a master that still runs, it takes writes for a second or two that nobody will
 //! know of: its successor has been promoted already. So whoever writes has to stop when a Sentinel
-//! begins, which [`Sentinels::begin`] tells, and to wait until it has decided.
+//! begins, which [`Sentinels::watch`] tells, and to wait until it has decided.
+
+mod watch;
 
 use std::collections::HashMap;
 use std::time::Duration;
 
+use ::redis::RedisError;
 use ::redis::aio::MultiplexedConnection;
-use ::redis::{ProtocolVersion, RedisError};
 use futures_util::StreamExt as _;
-use futures_util::future::select_all;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::Mutex;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 use tracing::debug;
 
 use crate::Patience;
@@ -22,11 +23,6 @@ use crate::node::{Nodes, at};
 
 /// How long the other Sentinels may still say that they know better than most.
 const OBJECTIONS: Duration = Duration::from_millis(100);
-/// Between two tries to hear a Sentinel.
-const PAUSE: Duration = Duration::from_secs(1);
-/// What a Sentinel says when it begins to replace a master, and when it has done so.
-const EVENTS: [&str; 2] = ["+try-failover", "+switch-master"];
-
 /// Those of one master. Their connections are kept: they are asked often.
 pub(crate) struct Sentinels {
     nodes: Nodes,
@@ -49,6 +45,18 @@ struct Answer {
     /// How far it is with replacing it: `none` if it does not.
     failover: String,
 }
+
+impl Answer {
+    fn is_in(&self, states: &[&str]) -> bool {
+        states.contains(&self.failover.as_str())
+    }
+}
+
+/// The states of a failover whose leader has not promoted anybody for sure. One that still waits for
+/// the votes of others may not get them: that is none of these.
+const UNDECIDED: [&str; 3] = ["select_slave", "send_slaveof_noone", "wait_promotion"];
+/// Those in which it has.
+const DECIDED: [&str; 2] = ["reconf_slaves", "update_config"];
 
 impl Sentinels {
     /// Those that an address names.
@@ -81,49 +89,6 @@ impl Sentinels {
             let why = format!("no Sentinel names the master of {}: {why}", self.service);
             std::io::Error::new(std::io::ErrorKind::NotConnected, why).into()
         })
-    }
-
-    /// Resolves when one of the Sentinels begins to replace this master, or has done so.
-    pub(crate) async fn begin(&self, master: &Host) {
-        let all = self.nodes.hosts().iter();
-        select_all(all.map(|host| Box::pin(self.hear(host, master)))).await;
-    }
-
-    async fn hear(&self, host: &Host, master: &Host) {
-        loop {
-            match self.hear_once(host, master).await {
-                Ok(true) => return,
-                Ok(false) => {}
-                Err(error) => debug!(%error, "a Sentinel is not heard"),
-            }
-            sleep(PAUSE).await;
-        }
-    }
-
-    async fn hear_once(&self, host: &Host, master: &Host) -> Result<bool, RedisError> {
-        let client = self.nodes.client(host, ProtocolVersion::RESP2)?;
-        let mut open = client.get_async_pubsub().await.map_err(|error| at(host, &error))?;
-        open.subscribe(&EVENTS).await.map_err(|error| at(host, &error))?;
-        let mut events = open.into_on_message();
-        while let Some(event) = events.next().await {
-            let text: String = event.get_payload().unwrap_or_default();
-            if self.concerns(&text, master) {
-                return Ok(true);
-            }
-        }
-        Ok(false)
-    }
-
-    /// `master NAME HOST PORT` is to be replaced, or `NAME HOST PORT NEW-HOST NEW-PORT` was.
-    fn concerns(&self, event: &str, master: &Host) -> bool {
-        let words: Vec<&str> = event.split(' ').collect();
-        match words.as_slice() {
-            ["master", service, ..] => *service == self.service,
-            [service, _, _, host, port] if *service == self.service => {
-                port.parse().map_or(true, |port| *master != Host::Tcp((*host).to_owned(), port))
-            }
-            _ => false,
-        }
     }
 
     async fn ask(&self, host: &Host, within: Duration) -> Result<Answer, RedisError> {
@@ -180,12 +145,10 @@ fn most_named(answers: &[Answer]) -> Option<(&Host, usize)> {
 
 /// What follows from what Sentinels say. Only the one that leads a failover is in a state of it.
 fn decide(answers: &[Answer]) -> Option<Known> {
-    let in_state =
-        |states: &[&str]| answers.iter().find(|answer| states.contains(&answer.failover.as_str()));
-    if let Some(leader) = in_state(&["reconf_slaves", "update_config"]) {
+    if let Some(leader) = answers.iter().find(|answer| answer.is_in(&DECIDED)) {
         return Some(Known::Master(leader.master.clone()));
     }
-    if in_state(&["select_slave", "send_slaveof_noone", "wait_promotion"]).is_some() {
+    if answers.iter().any(|answer| answer.is_in(&UNDECIDED)) {
         return Some(Known::UnderWay);
     }
     most_named(answers).map(|(master, _)| Known::Master(master.clone()))
@@ -205,18 +168,6 @@ mod tests {
             failover: (*failover).to_owned(),
         };
         said.iter().map(answer).collect()
-    }
-
-    #[test]
-    fn an_event_concerns_whoever_is_not_at_the_new_master_already() {
-        let url = "redis+sentinel://a/cache";
-        let sentinels = Sentinels::of(&Address::parse(url).unwrap()).unwrap();
-        let at = host("10.0.0.1");
-        assert!(sentinels.concerns("master cache 10.0.0.1 6379", &at));
-        assert!(!sentinels.concerns("master other 10.0.0.1 6379", &at));
-        assert!(sentinels.concerns("cache 10.0.0.1 6379 10.0.0.2 6379", &at));
-        assert!(!sentinels.concerns("cache 10.0.0.2 6379 10.0.0.1 6379", &at));
-        assert!(!sentinels.concerns("", &at));
     }
 
     #[test]

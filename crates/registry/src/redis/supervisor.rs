@@ -78,6 +78,8 @@ impl Shared {
     async fn try_connect_and_keep(self: &Arc<Self>) -> Result<(), RegistryError> {
         let patience = self.settings.patience();
         let connection = self.in_time(self.redis.connect(patience)).await?;
+        let watching = self.redis.watch_master(&connection, patience.connect / 2);
+        let replaced = self.in_time(watching).await?;
         let channels = self.names.channels_of(&self.instance);
         let subscribing = self.redis.subscribe(&connection, &channels, patience);
         let mut events = self.in_time(subscribing).await?;
@@ -92,7 +94,7 @@ impl Shared {
         tokio::select! {
             () = listening => Ok(()),
             kept = self.keep(&connection) => kept,
-            () = self.redis.master_is_replaced(&connection) => {
+            () = replaced => {
                 Err(RegistryError::Unavailable("Sentinel replaces the master".to_owned()))
             }
             () = self.broken.notified() => {
