@@ -14,12 +14,16 @@ pub(crate) fn chaos(workspace: &Workspace, arguments: &[String]) -> Result<bool>
     let mut build =
         workspace.cargo("build --workspace --bin coordinator --bin chaos --test instances");
     ensure!(stream(&mut build, |_| ())?.success(), "the build failed");
-    Ok(run(workspace, arguments)?.success())
+    Ok(run(workspace, arguments, |_| ())?.success())
 }
 
 /// Runs what is built.
-pub(crate) fn run(workspace: &Workspace, arguments: &[String]) -> Result<ExitStatus> {
+pub(crate) fn run(
+    workspace: &Workspace,
+    arguments: &[String],
+    on_line: impl FnMut(&str),
+) -> Result<ExitStatus> {
     let mut command = Command::new(workspace.binary("chaos"));
     command.args(arguments).current_dir(&workspace.root);
-    stream(&mut command, |_| ())
+    stream(&mut command, on_line)
 }

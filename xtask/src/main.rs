@@ -2,6 +2,7 @@
 
 mod bench;
 mod chaos;
+mod failures;
 mod lab;
 mod packages;
 mod run;

@@ -1,4 +1,4 @@
-//! `cargo xtask test`: the tiers, in order, and one line at the end.
+//! `cargo xtask test`: the tiers, in order, what failed in them, and one line at the end.
 //!
 //! A tier that fails does not stop the ones after it. A tier that cannot run is a failure where
 //! `CI` is set; elsewhere it is skipped, and the reason is said at once and again at the end.
@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 
+use crate::failures::Failures;
 use crate::packages::{self, CLUSTER, INTEROP, STATS};
 use crate::run::stream;
 use crate::tally::Tally;
@@ -23,7 +24,8 @@ use crate::{chaos, lab, tidy};
 /// A group of checks that run and are counted together.
 struct Tier {
     name: &'static str,
-    run: fn(&Workspace) -> Result<Outcome>,
+    /// Runs it, and keeps what its output says of failures.
+    run: fn(&Workspace, &mut Failures) -> Result<Outcome>,
 }
 
 /// What came of a tier.
@@ -64,12 +66,13 @@ pub(crate) fn test(workspace: &Workspace, fast: bool, only: Option<&str>) -> Res
     let in_ci = std::env::var_os("CI").is_some_and(|value| !value.is_empty());
 
     let (mut total, mut notes) = (Tally::default(), Vec::new());
-    let mut summary = String::new();
+    let (mut summary, mut failed) = (String::new(), String::new());
     for tier in tiers.iter().filter(wanted) {
         println!("\n=== {} ===", tier.name);
         io::stdout().flush()?;
         let started = Instant::now();
-        let (tally, note) = judge((tier.run)(workspace), in_ci);
+        let mut failures = Failures::default();
+        let (tally, note) = judge((tier.run)(workspace, &mut failures), in_ci);
         let took = minutes(started.elapsed());
         if let Some(note) = note {
             println!("!!! {}: {note}", tier.name);
@@ -78,9 +81,12 @@ pub(crate) fn test(workspace: &Workspace, fast: bool, only: Option<&str>) -> Res
         println!("--- {}: {tally} ({took})", tier.name);
         summary.push_str(&format!("{:<12} {tally} ({took})\n", tier.name));
         total += tally;
+        if !failures.is_empty() {
+            failed.push_str(&format!("\nfailed in {}:\n{failures}", tier.name));
+        }
     }
 
-    println!("\n{summary}");
+    println!("{failed}\n{summary}");
     for note in notes {
         println!("!!! {note}");
     }
@@ -103,21 +109,21 @@ fn judge(outcome: Result<Outcome>, in_ci: bool) -> (Tally, Option<String>) {
     }
 }
 
-fn tidy_tree(workspace: &Workspace) -> Result<Outcome> {
+fn tidy_tree(workspace: &Workspace, _: &mut Failures) -> Result<Outcome> {
     Ok(Outcome::Counted(Tally::one(tidy::tidy(workspace)?)))
 }
 
-fn formatting(workspace: &Workspace) -> Result<Outcome> {
+fn formatting(workspace: &Workspace, _: &mut Failures) -> Result<Outcome> {
     cargo_check(workspace, "fmt --all --check")
 }
 
-fn clippy(workspace: &Workspace) -> Result<Outcome> {
+fn clippy(workspace: &Workspace, _: &mut Failures) -> Result<Outcome> {
     cargo_check(workspace, "clippy --workspace --all-targets -- -D warnings")
 }
 
 /// Builds every target once, with the features that tests have, so that `cargo test` and the
 /// binaries that the later tiers run share one set of compiled dependencies.
-fn build(workspace: &Workspace) -> Result<Outcome> {
+fn build(workspace: &Workspace, _: &mut Failures) -> Result<Outcome> {
     cargo_check(workspace, "build --workspace --all-targets")
 }
 
@@ -128,7 +134,7 @@ fn cargo_check(workspace: &Workspace, arguments: &str) -> Result<Outcome> {
 
 /// Unit, integration and interop tests: one cargo run, because leaving a package out changes the
 /// features of shared dependencies and compiles them again.
-fn tests(workspace: &Workspace) -> Result<Outcome> {
+fn tests(workspace: &Workspace, failures: &mut Failures) -> Result<Outcome> {
     let mut without = Vec::new();
     // Without it, the tests of the statistics store that need a server skip, and fail in CI.
     if let Err(why) = packages::provide(STATS) {
@@ -139,7 +145,7 @@ fn tests(workspace: &Workspace) -> Result<Outcome> {
         arguments.push_str(" --exclude p2p-interop");
         without.push(format!("tests/interop: {why:#}"));
     }
-    let tally = cargo_test(workspace, &arguments)?;
+    let tally = cargo_test(workspace, &arguments, failures)?;
     Ok(match without.as_slice() {
         [] => Outcome::Counted(tally),
         parts => Outcome::Without(tally, parts.join("; ")),
@@ -148,7 +154,7 @@ fn tests(workspace: &Workspace) -> Result<Outcome> {
 
 /// Several signaling instances, a Redis and a PostgreSQL. Named by their targets, so that everything
 /// else is compiled with the features it has already.
-fn cluster(workspace: &Workspace) -> Result<Outcome> {
+fn cluster(workspace: &Workspace, failures: &mut Failures) -> Result<Outcome> {
     if let Err(why) = packages::provide(CLUSTER) {
         return Ok(Outcome::CannotRun(format!("{why:#}")));
     }
@@ -156,8 +162,8 @@ fn cluster(workspace: &Workspace) -> Result<Outcome> {
     if let Outcome::Counted(Tally { failed: 1.., .. }) = built {
         return Ok(built);
     }
-    let tally =
-        cargo_test(workspace, "--workspace --test registry --test instances --test statistics")?;
+    let tests = "--workspace --test registry --test instances --test statistics";
+    let tally = cargo_test(workspace, tests, failures)?;
     Ok(Outcome::Counted(tally))
 }
 
@@ -170,7 +176,7 @@ const CHAOS: [&str; 3] = [
 
 /// Messages through faults. Every change answers for the same schedule; `cargo xtask chaos` with other
 /// seeds looks for what is not known yet.
-fn chaos_run(workspace: &Workspace) -> Result<Outcome> {
+fn chaos_run(workspace: &Workspace, failures: &mut Failures) -> Result<Outcome> {
     if let Err(why) = packages::provide(CLUSTER) {
         return Ok(Outcome::CannotRun(format!("{why:#}")));
     }
@@ -181,23 +187,26 @@ fn chaos_run(workspace: &Workspace) -> Result<Outcome> {
     let mut tally = Tally::default();
     for run in CHAOS {
         let arguments: Vec<String> = run.split(' ').map(str::to_owned).collect();
-        tally += Tally::one(chaos::run(workspace, &arguments)?.success());
+        let ran = chaos::run(workspace, &arguments, |line| failures.hear(line))?;
+        tally += Tally::one(ran.success());
     }
     Ok(Outcome::Counted(tally))
 }
 
-fn unit_tests(workspace: &Workspace) -> Result<Outcome> {
+fn unit_tests(workspace: &Workspace, failures: &mut Failures) -> Result<Outcome> {
     let tally = cargo_test(
         workspace,
         "--workspace --exclude p2p-cluster --exclude p2p-interop --lib --bins",
+        failures,
     )?;
     Ok(Outcome::Counted(tally))
 }
 
-fn cargo_test(workspace: &Workspace, arguments: &str) -> Result<Tally> {
+fn cargo_test(workspace: &Workspace, arguments: &str, failures: &mut Failures) -> Result<Tally> {
     let mut tally = Tally::default();
     let mut command = workspace.cargo(&format!("test {arguments} --no-fail-fast"));
     let status = stream(&mut command, |line| {
+        failures.hear(line);
         if let Some(counted) = Tally::of_test_result(line) {
             tally += counted;
         }
@@ -209,12 +218,13 @@ fn cargo_test(workspace: &Workspace, arguments: &str) -> Result<Tally> {
     Ok(tally)
 }
 
-fn nat_lab(workspace: &Workspace) -> Result<Outcome> {
+fn nat_lab(workspace: &Workspace, failures: &mut Failures) -> Result<Outcome> {
     if let Err(why) = lab::can_run() {
         return Ok(Outcome::CannotRun(format!("{why:#}")));
     }
     let mut tally = None;
     let status = lab::run(workspace, None, None, |line| {
+        failures.hear(line);
         tally = Tally::of_last_line(line).or(tally);
     })?;
     let tally = tally.context("the lab ended without its last line")?;

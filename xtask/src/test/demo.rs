@@ -6,6 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 use serde::Deserialize;
 
 use super::Outcome;
+use crate::failures::Failures;
 use crate::run::output_of;
 use crate::tally::Tally;
 use crate::workspace::Workspace;
@@ -38,7 +39,7 @@ struct Stats {
     relay: u64,
 }
 
-pub(super) fn tier(workspace: &Workspace) -> Result<Outcome> {
+pub(super) fn tier(workspace: &Workspace, _: &mut Failures) -> Result<Outcome> {
     let mut command = Command::new(workspace.binary("coordinator"));
     command.args(["demo", "--json"]).current_dir(&workspace.root);
     let document = output_of(&mut command)?;

@@ -8,29 +8,30 @@ use std::process::Command;
 use anyhow::{Context as _, Result, ensure};
 
 use super::Outcome;
+use crate::failures::Failures;
 use crate::packages::{self, CHART, CONTAINERS};
 use crate::run::{output_of, stream};
 use crate::tally::Tally;
 use crate::workspace::Workspace;
 
 /// The chart, rendered by the real Helm engine, and what has to agree with it.
-pub(super) fn chart(workspace: &Workspace) -> Result<Outcome> {
+pub(super) fn chart(workspace: &Workspace, failures: &mut Failures) -> Result<Outcome> {
     let python = match packages::provide(CHART).and_then(|()| environment(workspace)) {
         Ok(python) => python,
         Err(why) => return Ok(Outcome::CannotRun(format!("{why:#}"))),
     };
-    if let Some(broken) = built(workspace)? {
+    if let Some(broken) = built(workspace, failures)? {
         return Ok(broken);
     }
     let mut command = Command::new(python);
     command.arg(program(workspace)).arg("chart");
     // The engine keeps its releases in memory, which it has to know from its start.
     command.env("HELM_DRIVER", "memory").env("P2P_COORDINATOR", workspace.binary("coordinator"));
-    counted(&mut command)
+    counted(&mut command, failures)
 }
 
 /// docker-compose.yml, the image and the lab, in a Docker Engine of the test's own.
-pub(super) fn containers(workspace: &Workspace) -> Result<Outcome> {
+pub(super) fn containers(workspace: &Workspace, failures: &mut Failures) -> Result<Outcome> {
     if !packages::is_root() {
         return Ok(Outcome::CannotRun("a Docker Engine of its own needs root".into()));
     }
@@ -42,7 +43,7 @@ pub(super) fn containers(workspace: &Workspace) -> Result<Outcome> {
     if let Err(why) = provided {
         return Ok(Outcome::CannotRun(format!("{why:#}")));
     }
-    if let Some(broken) = built(workspace)? {
+    if let Some(broken) = built(workspace, failures)? {
         return Ok(broken);
     }
     let binary = workspace.binary("coordinator");
@@ -50,7 +51,7 @@ pub(super) fn containers(workspace: &Workspace) -> Result<Outcome> {
     let mut command = Command::new("unshare");
     command.args(["--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc"]);
     command.args(["--propagation", "private", "python3"]).arg(program(workspace));
-    counted(command.arg("containers").arg(&tools).arg(binaries))
+    counted(command.arg("containers").arg(&tools).arg(binaries), failures)
 }
 
 fn program(workspace: &Workspace) -> PathBuf {
@@ -58,8 +59,8 @@ fn program(workspace: &Workspace) -> PathBuf {
 }
 
 /// What came of the build, if it did not succeed.
-fn built(workspace: &Workspace) -> Result<Option<Outcome>> {
-    let outcome = super::build(workspace)?;
+fn built(workspace: &Workspace, failures: &mut Failures) -> Result<Option<Outcome>> {
+    let outcome = super::build(workspace, failures)?;
     let succeeded = matches!(outcome, Outcome::Counted(Tally { failed: 0, .. }));
     Ok((!succeeded).then_some(outcome))
 }
@@ -82,11 +83,14 @@ fn environment(workspace: &Workspace) -> Result<PathBuf> {
     Ok(python)
 }
 
-fn counted(command: &mut Command) -> Result<Outcome> {
+fn counted(command: &mut Command, failures: &mut Failures) -> Result<Outcome> {
     // Nothing of Python's may be left in the tree.
     command.env("PYTHONDONTWRITEBYTECODE", "1");
     let mut tally = None;
-    let status = stream(command, |line| tally = Tally::of_last_line(line).or(tally))?;
+    let status = stream(command, |line| {
+        failures.hear(line);
+        tally = Tally::of_last_line(line).or(tally);
+    })?;
     let tally = tally.with_context(|| format!("it ended without its last line: {status}"))?;
     ensure!(tally.passed + tally.failed > 0, "it checked nothing");
     Ok(Outcome::Counted(tally))

@@ -6,18 +6,19 @@ use std::process::Command;
 use anyhow::{Result, ensure};
 
 use super::Outcome;
+use crate::failures::Failures;
 use crate::packages::{self, NODE};
 use crate::run::stream;
 use crate::tally::Tally;
 use crate::workspace::Workspace;
 
-pub(super) fn tier(workspace: &Workspace) -> Result<Outcome> {
+pub(super) fn tier(workspace: &Workspace, failures: &mut Failures) -> Result<Outcome> {
     if let Err(why) = packages::provide(NODE) {
         return Ok(Outcome::CannotRun(format!("{why:#}")));
     }
     // Built with the whole workspace: alone it would have other features of shared dependencies and
     // compile them again.
-    let built = super::build(workspace)?;
+    let built = super::build(workspace, failures)?;
     if !matches!(built, Outcome::Counted(Tally { failed: 0, .. })) {
         return Ok(built);
     }
@@ -33,7 +34,10 @@ pub(super) fn tier(workspace: &Workspace) -> Result<Outcome> {
     ensure!(installed.success(), "npm install: {installed}");
 
     let mut tally = Tally::default();
-    let status = stream(&mut npm(&["test"]), |line| count(line, &mut tally))?;
+    let status = stream(&mut npm(&["test"]), |line| {
+        failures.hear(line);
+        count(line, &mut tally);
+    })?;
     ensure!(tally.passed > 0, "npm test ran no test ({status})");
     // A file that dies before its first test has no failed test.
     if !status.success() && tally.failed == 0 {

@@ -18,6 +18,7 @@ use serde_json::Value;
 
 use super::Outcome;
 use super::readme_commands::{Action, blocks, classify};
+use crate::failures::Failures;
 use crate::packages::{self, README};
 use crate::run::{output_of, stream};
 use crate::tally::Tally;
@@ -32,7 +33,7 @@ const READY_LIMIT: Duration = Duration::from_secs(30);
 const READY_WORDS: [&str; 5] = ["ready", "listening", "waiting", "serving", "forwarding"];
 
 /// Starts [`run_commands`] in namespaces of its own: ports are free, and nothing survives it.
-pub(super) fn tier(workspace: &Workspace) -> Result<Outcome> {
+pub(super) fn tier(workspace: &Workspace, failures: &mut Failures) -> Result<Outcome> {
     if let Err(why) = packages::provide(README).and_then(|()| packages::check_namespaces()) {
         return Ok(Outcome::CannotRun(format!("{why:#}")));
     }
@@ -44,7 +45,10 @@ pub(super) fn tier(workspace: &Workspace) -> Result<Outcome> {
     // By its path: the running file itself may have been replaced by the build tier.
     command.arg(workspace.binary("xtask")).arg("readme-commands");
     let mut tally = None;
-    let status = stream(&mut command, |line| tally = Tally::of_last_line(line).or(tally))?;
+    let status = stream(&mut command, |line| {
+        failures.hear(line);
+        tally = Tally::of_last_line(line).or(tally);
+    })?;
     let tally = tally.with_context(|| format!("README.md's commands ended early: {status}"))?;
     Ok(Outcome::Counted(tally))
 }
