@@ -22,16 +22,6 @@ pub struct Claim {
     pub link: Link,
 }
 
-/// What becomes of a claim while another connection holds the id.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum ConflictPolicy {
-    /// The newer connection gets the id; the older one ends as [`crate::End::Replaced`].
-    #[default]
-    Takeover,
-    /// The older connection keeps the id while it is connected.
-    Reject,
-}
-
 /// The right to act as a peer. Every claim of an id gets a higher epoch than the one before, and
 /// an ownership with a lower epoch than the registry's is void.
 #[derive(Debug, Clone, PartialEq, Eq)]

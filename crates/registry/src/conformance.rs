@@ -3,19 +3,26 @@
 //! A test takes the settings of the registry it gets, so that one with a real clock can have short
 //! windows and the in-memory one a paused clock.
 
-use std::time::Duration;
+// Named, because other crates include this file from elsewhere.
+#[path = "conformance/policies.rs"]
+mod policies;
+#[path = "conformance/session.rs"]
+mod session;
 
-use p2p_wire::client::Resume;
+use p2p_wire::Secret;
 use p2p_wire::limits::{MAX_INBOX_MESSAGES, MAX_ROOM_MEMBERS, MAX_ROOMS_PER_PEER};
-use p2p_wire::server::{PeerState, Receipt, ReceiptStatus, RoomChange};
+use p2p_wire::server::{PeerState, ReceiptStatus, RoomChange};
 use p2p_wire::{AppId, Candidate, CandidateKind, Meta, NatProfile, NatType, Payload, PeerId};
-use p2p_wire::{Secret, ServerMessage};
 use tokio::time::sleep;
 
 use crate::{
-    Claim, Claimed, Delivery, End, Feed, Frame, Link, Outgoing, Ownership, Page, Published,
-    Registry, RegistryError, Sent, Settings, Target,
+    Claim, Delivery, End, Link, Outgoing, Page, Published, Registry, RegistryError, Sent, Settings,
+    Target,
 };
+
+pub(crate) use policies::a_policy_holds;
+use session::{QUEUE, a_claim, resume_with};
+pub(crate) use session::{Session, claim};
 
 /// Hands the names of all tests to a macro of the back end's, which makes a test of each: what one
 /// back end promises, every other one is held to.
@@ -458,105 +465,6 @@ pub(crate) async fn i5_a_session_that_does_not_take_its_frames_is_ended_and_can_
     registry.detach(&bob.owner).await.unwrap();
     let (_bob, replay) = bob.resume(registry, 0).await.unwrap();
     assert_eq!(replay.len(), QUEUE + 1, "nothing is lost");
-}
-
-/// Frames that a test's session queues.
-const QUEUE: usize = 32;
-
-/// A claimed peer id and what arrives for it.
-#[derive(Debug)]
-pub(crate) struct Session {
-    pub(crate) owner: Ownership,
-    pub(crate) feed: Feed,
-    secret: Secret,
-}
-
-impl Session {
-    pub(crate) async fn begin(registry: &dyn Registry, name: &str) -> Self {
-        let (link, feed) = Link::pair(QUEUE);
-        let claimed = registry.claim(a_claim(name, link)).await.unwrap();
-        assert!(!claimed.resumed && claimed.replay.is_empty());
-        Self { owner: claimed.ownership, feed, secret: claimed.secret }
-    }
-
-    async fn resume(
-        self,
-        registry: &dyn Registry,
-        last_seq: u64,
-    ) -> Result<(Self, Vec<(u64, String)>), RegistryError> {
-        let (link, feed) = Link::pair(QUEUE);
-        let resume = Resume { session: self.owner.session, secret: self.secret, last_seq };
-        let claim = Claim { resume: Some(resume), ..a_claim(self.owner.peer.as_str(), link) };
-        let claimed = registry.claim(claim).await?;
-        assert!(claimed.resumed);
-        let replay = claimed.replay.iter().map(as_message).collect();
-        Ok((Self { owner: claimed.ownership, feed, secret: claimed.secret }, replay))
-    }
-
-    async fn frame(&mut self) -> Frame {
-        match self.feed.next().await {
-            Delivery::Frame(frame) => frame,
-            Delivery::End(end) => panic!("the session ended: {end:?}"),
-        }
-    }
-
-    async fn message(&mut self) -> (u64, String) {
-        as_message(&self.frame().await)
-    }
-
-    async fn full_receipt(&mut self) -> Receipt {
-        match ServerMessage::parse(&self.frame().await) {
-            Ok(Some(ServerMessage::Receipt(receipt))) => receipt,
-            other => panic!("expected a receipt, got {other:?}"),
-        }
-    }
-
-    async fn receipt(&mut self) -> (String, ReceiptStatus) {
-        let receipt = self.full_receipt().await;
-        (receipt.id.into(), receipt.status)
-    }
-
-    async fn event(&mut self) -> (RoomChange, String, u64) {
-        match ServerMessage::parse(&self.frame().await) {
-            Ok(Some(ServerMessage::Room(event))) => (event.event, event.peer.into(), event.version),
-            other => panic!("expected a room event, got {other:?}"),
-        }
-    }
-
-    /// Nothing is queued for this session. A registry queues before its call returns.
-    async fn expect_silence(&mut self) {
-        tokio::select! {
-            biased;
-            delivery = self.feed.next() => panic!("unexpected {delivery:?}"),
-            () = sleep(Duration::ZERO) => {}
-        }
-    }
-}
-
-pub(crate) async fn claim(registry: &dyn Registry, name: &str) -> Result<Claimed, RegistryError> {
-    let (link, _feed) = Link::pair(QUEUE);
-    registry.claim(a_claim(name, link)).await
-}
-
-async fn resume_with(
-    registry: &dyn Registry,
-    owner: &Ownership,
-    secret: Secret,
-) -> Result<Claimed, RegistryError> {
-    let (link, _feed) = Link::pair(QUEUE);
-    let resume = Resume { session: owner.session.clone(), secret, last_seq: 0 };
-    registry.claim(Claim { resume: Some(resume), ..a_claim(owner.peer.as_str(), link) }).await
-}
-
-fn a_claim(name: &str, link: Link) -> Claim {
-    Claim { app: app(), peer: peer(name), meta: Meta::default(), key: None, resume: None, link }
-}
-
-fn as_message(frame: &Frame) -> (u64, String) {
-    match ServerMessage::parse(frame) {
-        Ok(Some(ServerMessage::Message(message))) => (message.seq, message.kind),
-        other => panic!("expected a message, got {other:?}"),
-    }
 }
 
 fn message(id: &str, to: &str) -> Outgoing {

@@ -10,6 +10,7 @@
 #![warn(missing_docs)]
 
 mod claim;
+mod conflict;
 #[cfg(test)]
 mod conformance;
 mod error;
@@ -24,7 +25,8 @@ mod send;
 mod view;
 
 pub use self::redis::{RedisRegistry, RedisSettings};
-pub use claim::{Claim, Claimed, ConflictPolicy, Ownership};
+pub use claim::{Claim, Claimed, Ownership};
+pub use conflict::{ConflictPolicy, Conflicts, NoSuchPolicy};
 pub use error::RegistryError;
 pub use link::{Delivery, End, Feed, Frame, Link, NotPushed};
 pub use memory::{MemoryRegistry, Settings};

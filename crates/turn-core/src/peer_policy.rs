@@ -18,9 +18,10 @@
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 
+use p2p_wire::Cidr;
+
 use crate::addr::PeerAddr;
 use crate::canonical::{canonical_socket_addr, embedded};
-use crate::cidr::Cidr;
 
 /// Special-purpose blocks: IANA registries of RFC 6890, cloud metadata included (169.254.169.254,
 /// fd00:ec2::254).

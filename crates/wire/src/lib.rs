@@ -7,6 +7,7 @@
 
 pub mod attempt;
 pub mod candidate;
+pub mod cidr;
 pub mod client;
 pub mod close;
 pub mod ids;
@@ -26,6 +27,7 @@ pub const SUBPROTOCOL: &str = "p2p.v1";
 
 pub use attempt::{Attempt, IceCredentials, IcePair, IceServer, Policy};
 pub use candidate::{Candidate, CandidateKind, Transport};
+pub use cidr::{Cidr, CidrError};
 pub use client::ClientMessage;
 pub use close::CloseCode;
 pub use ids::{AppId, AttemptId, InvalidId, PeerId, PeerKey, RequestId, RoomName, SessionId};

@@ -8,8 +8,8 @@ use std::time::Duration;
 use clap::ArgMatches;
 use p2p_redis::{FORMS, Redis, with_parameter};
 use p2p_registry::{
-    MemoryRegistry, RedisRegistry, RedisSettings, Registry, RegistryError, RelayDirectory,
-    RelayLease, Settings,
+    Conflicts, MemoryRegistry, RedisRegistry, RedisSettings, Registry, RegistryError,
+    RelayDirectory, RelayLease, Settings,
 };
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::time::timeout;
@@ -129,12 +129,15 @@ pub fn url(matches: &ArgMatches) -> Result<Option<SecretString>, Failure> {
 }
 
 /// The registry that the settings ask for.
-pub async fn registry(matches: &ArgMatches) -> Result<Arc<dyn Registry>, Failure> {
+pub async fn registry(
+    matches: &ArgMatches,
+    conflict: Conflicts,
+) -> Result<Arc<dyn Registry>, Failure> {
+    let behaviour = Settings { conflict, ..Settings::default() };
     let Some(settings) = settings(matches)? else {
-        return Ok(MemoryRegistry::start(Settings::default()));
+        return Ok(MemoryRegistry::start(behaviour));
     };
-    let registry =
-        RedisRegistry::start(Settings::default(), settings).map_err(|error| unusable(&error))?;
+    let registry = RedisRegistry::start(behaviour, settings).map_err(|error| unusable(&error))?;
     if timeout(PATIENCE, registry.connected()).await.is_err() {
         warn!(trouble = registry.trouble(), "Redis does not answer yet");
     }

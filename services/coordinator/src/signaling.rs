@@ -8,9 +8,10 @@ use std::time::Duration;
 use clap::{ArgMatches, FromArgMatches as _};
 use p2p_auth::Verifier;
 use p2p_auth::turn_rest::TurnSecrets;
-use p2p_signaling::{RelayOffer, Signaling, SignalingConfig, SignalingError};
+use p2p_signaling::{Origins, RelayOffer, Signaling, SignalingConfig, SignalingError};
 use p2p_stats::AddressDetail;
 use p2p_telemetry::{Shutdown, prometheus};
+use p2p_wire::Cidr;
 use secrecy::SecretString;
 
 use crate::database::{self, DatabaseArgs};
@@ -19,7 +20,7 @@ use crate::jwt_key;
 use crate::output::say;
 use crate::redis::{self, RedisArgs};
 use crate::settings::address::{stun_uri, turn_uri};
-use crate::settings::{duration, secret};
+use crate::settings::{conflict, duration, origin, secret};
 use crate::statistics::Statistics;
 use crate::token::{any_signing_secrets, signing_secrets};
 use crate::version::VERSION;
@@ -98,6 +99,34 @@ pub struct Args {
         value_parser = clap::value_parser!(u32).range(1..=1_000_000)
     )]
     messages_per_second: u32,
+    /// A web page whose scripts may connect, as its origin; may be repeated. Any page if not given
+    #[arg(
+        long = "allow-origin",
+        value_name = "https://HOST",
+        env = "P2P_ALLOW_ORIGIN",
+        value_delimiter = ',',
+        value_parser = origin::parse
+    )]
+    allow_origin: Vec<String>,
+    /// Who gets an id that another connection holds: the newer one (takeover), the older one while
+    /// it is connected (reject), or while its session can be resumed (resume). With APP= for one app
+    /// alone; may be repeated
+    #[arg(
+        long = "conflict",
+        value_name = "[APP=]POLICY",
+        env = "P2P_CONFLICT",
+        value_delimiter = ',',
+        value_parser = conflict::parse
+    )]
+    conflict: Vec<conflict::Rule>,
+    /// A proxy whose X-Forwarded-For says where clients are; may be repeated
+    #[arg(
+        long = "trusted-proxy",
+        value_name = "CIDR",
+        env = "P2P_TRUSTED_PROXY",
+        value_delimiter = ','
+    )]
+    trusted_proxy: Vec<Cidr>,
     /// How long the relay credentials of clients are valid
     #[arg(
         long,
@@ -147,7 +176,7 @@ pub async fn run(args: &Args, matches: &ArgMatches) -> Result<(), Failure> {
     let statistics = Statistics::open(database.as_ref(), &args.data).await?;
     let way = statistics.way(redis::url(matches)?.as_ref(), args.stats_addresses)?;
     config.recorder = Some(way.recorder.clone());
-    let registry = redis::registry(matches).await?;
+    let registry = redis::registry(matches, conflict::by_app(&args.conflict)).await?;
     if config.turn_secrets.is_empty() {
         tracing::debug!("no TURN secret: relays that register themselves are not handed out");
     }
@@ -207,6 +236,10 @@ fn config(args: &Args, matches: &ArgMatches) -> Result<SignalingConfig, Failure>
     config.turn_secrets = turn_secrets;
     config.turn_ttl = args.turn_ttl;
     config.allow_loopback_candidates = args.allow_loopback;
+    if !args.allow_origin.is_empty() {
+        config.origins = Origins::Only(args.allow_origin.clone());
+    }
+    config.trusted_proxies = args.trusted_proxy.clone();
     Ok(config)
 }
 

@@ -141,7 +141,7 @@ fn warn_of_private(relay_ips: &[RelayIp]) {
     let special = |ip: IpAddr| {
         DENIED_BY_DEFAULT
             .iter()
-            .filter_map(|block| block.parse::<p2p_turn_core::Cidr>().ok())
+            .filter_map(|block| block.parse::<p2p_wire::Cidr>().ok())
             .any(|block| block.contains(ip))
     };
     for ip in relay_ips.iter().map(|ip| ip.advertised) {

@@ -5,7 +5,8 @@ use std::ops::RangeInclusive;
 use std::str::FromStr;
 
 use p2p_auth::turn_rest::TurnSecrets;
-use p2p_turn_core::{Cidr, Limits, StaticUser};
+use p2p_turn_core::{Limits, StaticUser};
+use p2p_wire::Cidr;
 use tokio::sync::mpsc;
 
 use crate::snapshot::RelayUsage;

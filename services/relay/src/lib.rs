@@ -35,9 +35,8 @@ pub use config::{ExternalIp, ExternalIpError, RelayConfig};
 pub use error::RelayError;
 pub use handle::RelayHandle;
 pub use p2p_auth::turn_rest::{TurnCredentials, TurnSecrets};
-pub use p2p_turn_core::{
-    AllocationEnd, ChallengeRate, Cidr, CidrError, Limits, Relayed, StaticUser,
-};
+pub use p2p_turn_core::{AllocationEnd, ChallengeRate, Limits, Relayed, StaticUser};
+pub use p2p_wire::{Cidr, CidrError};
 pub use relay::Relay;
 pub use snapshot::{RelaySnapshot, RelayUsage};
 pub use streams::StreamLimits;

@@ -8,6 +8,7 @@ use p2p_auth::Verifier;
 use p2p_auth::turn_rest::TurnSecrets;
 use p2p_registry::RelayDirectory;
 use p2p_stats::Recorder;
+use p2p_wire::Cidr;
 use p2p_wire::limits::{ATTEMPT_TIMEOUT_MS, HEARTBEAT_MS, HELLO_DEADLINE_MS};
 
 use crate::keys::JwksUrl;
@@ -38,6 +39,8 @@ pub struct SignalingConfig {
     pub turn_ttl: Duration,
     /// From which web pages browsers may connect. Any.
     pub origins: Origins,
+    /// Proxies whose `X-Forwarded-For` says where a client is. None.
+    pub trusted_proxies: Vec<Cidr>,
     /// Whether candidates may name loopback addresses. No; a demo on one machine needs it.
     pub allow_loopback_candidates: bool,
     /// Where statistics go, if not straight into the store.
@@ -63,6 +66,7 @@ impl SignalingConfig {
             turn_secrets: TurnSecrets::default(),
             turn_ttl: Duration::from_secs(3600),
             origins: Origins::Any,
+            trusted_proxies: Vec::new(),
             allow_loopback_candidates: false,
             recorder: None,
             limits: InstanceLimits::default(),

@@ -9,11 +9,14 @@ use std::collections::hash_map::Entry;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use p2p_wire::Cidr;
+
 /// The counts of one instance.
 pub(crate) struct HalfOpen {
     counts: Mutex<HashMap<IpAddr, usize>>,
     public: usize,
     private: usize,
+    proxies: Vec<Cidr>,
 }
 
 /// One such connection, counted until it is released or dropped.
@@ -23,16 +26,17 @@ pub(crate) struct Unproven {
 }
 
 impl HalfOpen {
-    /// Bounds for one address: `public`, or `private` for loopback and private addresses, behind
-    /// which is a proxy more often than a person.
-    pub(crate) fn new(public: usize, private: usize) -> Arc<Self> {
-        Arc::new(Self { counts: Mutex::default(), public, private })
+    /// Bounds for one address: `public`, or `private` for proxies that are known as such, and for
+    /// loopback and private addresses, behind which is a proxy more often than a person.
+    pub(crate) fn new(public: usize, private: usize, proxies: Vec<Cidr>) -> Arc<Self> {
+        Arc::new(Self { counts: Mutex::default(), public, private, proxies })
     }
 
     /// Counts a connection, or says that its address has all that it may have.
     pub(crate) fn enter(self: &Arc<Self>, from: IpAddr) -> Option<Unproven> {
         let from = from.to_canonical();
-        let bound = if is_private(from) { self.private } else { self.public };
+        let is_proxy = is_private(from) || self.proxies.iter().any(|proxy| proxy.contains(from));
+        let bound = if is_proxy { self.private } else { self.public };
         let network = network(from);
         let mut counts = self.lock();
         let count = counts.entry(network).or_default();
@@ -96,7 +100,7 @@ mod tests {
 
     #[test]
     fn i5_an_address_has_so_many_connections_without_a_token_and_no_more() {
-        let half_open = HalfOpen::new(2, 3);
+        let half_open = HalfOpen::new(2, 3, Vec::new());
         let first = half_open.enter(ip("203.0.113.7")).unwrap();
         let second = half_open.enter(ip("::ffff:203.0.113.7")).unwrap();
         assert!(half_open.enter(ip("203.0.113.7")).is_none(), "however it is written");
@@ -112,12 +116,14 @@ mod tests {
 
     #[test]
     fn an_ipv6_subscriber_is_one_network_and_a_proxy_may_have_more() {
-        let half_open = HalfOpen::new(1, 2);
+        let half_open = HalfOpen::new(1, 2, vec!["198.51.100.0/24".parse().unwrap()]);
         let _one = half_open.enter(ip("2001:db8:1:2::1")).unwrap();
         assert!(half_open.enter(ip("2001:db8:1:2:ffff::9")).is_none());
         assert!(half_open.enter(ip("2001:db8:1:3::1")).is_some());
         let _two =
             [half_open.enter(ip("10.0.0.1")).unwrap(), half_open.enter(ip("10.0.0.1")).unwrap()];
         assert!(half_open.enter(ip("10.0.0.1")).is_none());
+        let _three = [1, 2].map(|_| half_open.enter(ip("198.51.100.9")).unwrap());
+        assert!(half_open.enter(ip("198.51.100.9")).is_none(), "a named proxy is one, too");
     }
 }

@@ -110,7 +110,11 @@ impl Instance {
                 config.limits.offer_burst,
                 OFFER_PACES,
             ),
-            half_open: HalfOpen::new(config.limits.half_open, config.limits.half_open_private),
+            half_open: HalfOpen::new(
+                config.limits.half_open,
+                config.limits.half_open_private,
+                config.trusted_proxies.clone(),
+            ),
             places: Arc::new(Semaphore::new(config.limits.connections)),
             sessions: TaskTracker::new(),
             stop: Shutdown::new(),

@@ -19,6 +19,7 @@ mod attempt;
 mod clock;
 pub mod config;
 mod error;
+mod forwarded;
 mod half_open;
 mod http;
 mod instance;

@@ -20,7 +20,8 @@ use tokio::time::{Instant, sleep_until};
 
 use self::peer::{Peer, Presence};
 use self::state::{Due, State};
-use crate::claim::{Claim, Claimed, ConflictPolicy, Ownership};
+use crate::claim::{Claim, Claimed, Ownership};
+use crate::conflict::Conflicts;
 use crate::link::Frame;
 use crate::registry::{Answer, Registry};
 use crate::send::{Outgoing, Sent};
@@ -33,8 +34,8 @@ pub struct Settings {
     pub resume_window: Duration,
     /// How long a connected receiver has to acknowledge before its sender hears `queued`. 2 s.
     pub receipt_patience: Duration,
-    /// Who keeps an id that two connections want. The newer one.
-    pub conflict: ConflictPolicy,
+    /// Who keeps an id that two connections want, by app. The newer one.
+    pub conflict: Conflicts,
     /// Peers of all apps together, connected or away. 250,000.
     pub max_peers: usize,
 }
@@ -44,7 +45,7 @@ impl Default for Settings {
         Self {
             resume_window: Duration::from_millis(RESUME_WINDOW_MS),
             receipt_patience: Duration::from_secs(2),
-            conflict: ConflictPolicy::default(),
+            conflict: Conflicts::default(),
             max_peers: 250_000,
         }
     }
@@ -249,6 +250,7 @@ impl Registry for MemoryRegistry {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::conflict::ConflictPolicy;
     use crate::conformance;
     use crate::error::RegistryError;
 
@@ -264,15 +266,13 @@ mod tests {
 
     conformance::suite!(conforms);
 
-    #[tokio::test]
-    async fn with_the_rejecting_policy_the_older_connection_keeps_the_id() {
-        let settings = Settings { conflict: ConflictPolicy::Reject, ..Settings::default() };
-        let registry = MemoryRegistry::start(settings);
-        let first = conformance::Session::begin(&*registry, "alice").await;
-        let refused = conformance::claim(&*registry, "alice").await.unwrap_err();
-        assert_eq!(refused, RegistryError::PeerTaken);
-        registry.detach(&first.owner).await.unwrap();
-        assert!(conformance::claim(&*registry, "alice").await.is_ok(), "the first is away");
+    #[tokio::test(start_paused = true)]
+    async fn each_policy_holds() {
+        for policy in [ConflictPolicy::Takeover, ConflictPolicy::Reject, ConflictPolicy::Resume] {
+            let settings = Settings { conflict: policy.into(), ..Settings::default() };
+            let registry = MemoryRegistry::start(settings.clone());
+            conformance::a_policy_holds(&*registry, &settings, policy).await;
+        }
     }
 
     #[tokio::test]

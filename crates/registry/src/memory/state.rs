@@ -13,7 +13,8 @@ use super::Settings;
 use super::app::App;
 use super::inbox::{Inbox, SentLog};
 use super::peer::{Peer, Presence};
-use crate::claim::{Claim, Claimed, ConflictPolicy, Ownership};
+use crate::claim::{Claim, Claimed, Ownership};
+use crate::conflict::ConflictPolicy;
 use crate::error::RegistryError;
 use crate::link::End;
 use crate::secret::SecretHash;
@@ -102,15 +103,15 @@ impl State {
             return self.resume(claim);
         }
         let held = self.apps.get(&claim.app).and_then(|app| app.get(&claim.peer));
-        match held.map(Peer::state) {
-            Some(PeerState::On) if settings.conflict == ConflictPolicy::Reject => {
+        match (held.map(Peer::state), settings.conflict.policy(&claim.app)) {
+            (Some(PeerState::On), ConflictPolicy::Reject) | (Some(_), ConflictPolicy::Resume) => {
                 return Err(RegistryError::PeerTaken);
             }
-            Some(_) => self.replace(&claim.app, &claim.peer),
-            None if self.peers >= settings.max_peers => {
+            (Some(_), _) => self.replace(&claim.app, &claim.peer),
+            (None, _) if self.peers >= settings.max_peers => {
                 return Err(RegistryError::Full(settings.max_peers));
             }
-            None => {}
+            (None, _) => {}
         }
         Ok(self.register(claim))
     }

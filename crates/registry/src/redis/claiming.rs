@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::local::{Held, Key, Local};
 use super::reply::parsed;
 use super::{Shared, read_published, refused, to_json};
-use crate::claim::{Claim, Claimed, ConflictPolicy, Ownership};
+use crate::claim::{Claim, Claimed, Ownership};
 use crate::error::RegistryError;
 use crate::secret::SecretHash;
 
@@ -40,10 +40,7 @@ impl Claiming<'_> {
         let shared = self.shared;
         let (secret, hash) = SecretHash::fresh();
         let session = Uuid::new_v4().simple().to_string();
-        let policy = match shared.behaviour.conflict {
-            ConflictPolicy::Takeover => "takeover",
-            ConflictPolicy::Reject => "reject",
-        };
+        let policy = shared.behaviour.conflict.policy(&claim.app).as_str();
         let (resumed, proof, last_seq) = match &claim.resume {
             Some(resume) => (
                 resume.session.as_str().to_owned(),

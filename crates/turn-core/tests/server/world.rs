@@ -6,11 +6,12 @@ use std::time::{Duration, Instant};
 
 use p2p_auth::turn_rest::TurnSecrets;
 use p2p_turn_core::{
-    AllocationId, ChannelNumber as Number, ChannelRoute, Cidr, ClientAction, ClientAddr, Command,
+    AllocationId, ChannelNumber as Number, ChannelRoute, ClientAction, ClientAddr, Command,
     Credentials, Discovery, FreedAllocation, Lifetimes, Limits, ListenerId, NonceKey, Now,
     OpenError, OwnAddresses, PeerAddr, PeerPolicy, Reason, RelayIp, Server, ServerConfig,
     StaticUser,
 };
+use p2p_wire::Cidr;
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 use stun_types::attribute::{AttributeWrite, ErrorCode, Nonce, Realm, Username};

@@ -4,8 +4,10 @@
 //! file become the defaults of the flags they are named after, so one parser checks all of them.
 
 pub mod address;
+pub mod conflict;
 pub mod duration;
 mod file;
+pub mod origin;
 pub mod secret;
 mod source;
 pub mod url_password;

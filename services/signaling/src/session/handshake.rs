@@ -24,6 +24,7 @@ use super::connection;
 use super::socket::Socket;
 use super::token::{Presented, protocols};
 use crate::config::Origins;
+use crate::forwarded;
 use crate::half_open::Unproven;
 use crate::http::ProblemResponse;
 use crate::instance::Instance;
@@ -51,7 +52,10 @@ pub(crate) async fn upgrade(
 ) -> Response {
     let ticket = query.ok().and_then(|Query(query)| query.ticket);
     match prepare(&instance, ticket, &headers, upgrade).await {
-        Ok(admission) => admission.accept(instance, from, unproven.map(|Extension(it)| it)),
+        Ok(admission) => {
+            let from = forwarded::client(from, &headers, &instance.config.trusted_proxies);
+            admission.accept(instance, from, unproven.map(|Extension(it)| it))
+        }
         Err(problem) => problem.into_response(),
     }
 }

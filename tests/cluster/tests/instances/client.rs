@@ -23,11 +23,24 @@ impl Client {
     /// One that has said this hello to the instance there and been welcomed; `None` where it was
     /// not.
     pub(crate) async fn hello(address: &str, name: &str, hello: Value) -> Option<Self> {
+        Self::hello_with(address, name, &[], hello).await
+    }
+
+    /// The same with these headers.
+    pub(crate) async fn hello_with(
+        address: &str,
+        name: &str,
+        more: &[(&'static str, &str)],
+        hello: Value,
+    ) -> Option<Self> {
         let mut request = format!("ws://{address}/v1/ws").into_client_request().unwrap();
         let headers = request.headers_mut();
         headers.insert("sec-websocket-protocol", "p2p.v1".parse().unwrap());
         let bearer = format!("Bearer {}", token(name));
         headers.insert("authorization", bearer.parse().unwrap());
+        for (name, value) in more {
+            headers.insert(*name, value.parse().unwrap());
+        }
         let stream = TcpStream::connect(address).await.ok()?;
         let (socket, _) = tokio_tungstenite::client_async(request, stream).await.ok()?;
         let mut client = Self::new(socket);

@@ -66,13 +66,12 @@ macro_rules! conforms {
 conformance::suite!(conforms);
 
 #[tokio::test]
-async fn with_the_rejecting_policy_the_older_connection_keeps_the_id_at_every_instance() {
+async fn each_policy_holds_at_every_instance() {
     let redis = Redis::start().await.unwrap();
-    let rejecting = Settings { conflict: ConflictPolicy::Reject, ..settings() };
-    let registry = Several::start_with(2, redis.settings(), &rejecting).await;
-    let first = conformance::Session::begin(&registry, "alice").await;
-    let refused = conformance::claim(&registry, "alice").await.unwrap_err();
-    assert_eq!(refused, RegistryError::PeerTaken);
-    registry.detach(&first.owner).await.unwrap();
-    assert!(conformance::claim(&registry, "alice").await.is_ok(), "the first is away");
+    for policy in [ConflictPolicy::Takeover, ConflictPolicy::Reject, ConflictPolicy::Resume] {
+        let settings = Settings { conflict: policy.into(), ..settings() };
+        let name = policy.as_str();
+        let registry = Several::start_under(2, redis.settings(), &settings, name).await;
+        conformance::a_policy_holds(&registry, &settings, policy).await;
+    }
 }

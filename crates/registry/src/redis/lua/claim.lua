@@ -19,7 +19,8 @@ end
 if resume ~= '' and (old[2] ~= resume or (old[3] ~= proof and old[8] ~= proof)) then
   return reply('expired', lapsed)
 end
-if resume == '' and old[4] == 'on' and policy == 'reject' then
+local taken = policy == 'reject' and old[4] == 'on' or policy == 'resume' and old[1]
+if resume == '' and taken then
   return reply('taken', lapsed)
 end
 

@@ -14,14 +14,27 @@ pub struct Cidr {
 /// Why a text is not a block of addresses. The text names the value and the fix.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CidrError {
+    /// No address at all.
     #[error("`{0}` is not an IP address or block; write it like 192.0.2.0/24 or 2001:db8::/32")]
     NotAnAddress(String),
+    /// A prefix that is longer than the address.
     #[error(
         "`{text}` has a prefix length over {max}; write a number from 0 to {max} after the slash"
     )]
-    PrefixTooLong { text: String, max: u8 },
+    PrefixTooLong {
+        /// What was written.
+        text: String,
+        /// The bits of such an address.
+        max: u8,
+    },
+    /// An address inside of a block, and not its first.
     #[error("`{text}` has bits set after the prefix; did you mean `{meant}`?")]
-    HostBitsSet { text: String, meant: Cidr },
+    HostBitsSet {
+        /// What was written.
+        text: String,
+        /// The block that this address is in.
+        meant: Cidr,
+    },
 }
 
 impl Cidr {
