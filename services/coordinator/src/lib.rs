@@ -20,6 +20,7 @@ mod healthcheck;
 mod jwt_key;
 mod listening;
 mod migrate;
+mod open_files;
 mod output;
 mod ports;
 mod redis;
@@ -104,6 +105,7 @@ fn with_runtime(
         let (cause, fix) = text.split_once("; ").unwrap_or((&text, "see --help"));
         Failure::usage(cause, fix)
     })?;
+    open_files::allow_many();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failure::bug(format!("no runtime: {error}")))?;
     runtime.block_on(work)

@@ -8,8 +8,8 @@ use std::time::Duration;
 use clap::ArgMatches;
 use p2p_redis::{FORMS, Redis, with_parameter};
 use p2p_registry::{
-    Conflicts, MemoryRegistry, RedisRegistry, RedisSettings, Registry, RegistryError,
-    RelayDirectory, RelayLease, Settings,
+    MemoryRegistry, RedisRegistry, RedisSettings, Registry, RegistryError, RelayDirectory,
+    RelayLease, Settings,
 };
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::time::timeout;
@@ -131,9 +131,8 @@ pub fn url(matches: &ArgMatches) -> Result<Option<SecretString>, Failure> {
 /// The registry that the settings ask for.
 pub async fn registry(
     matches: &ArgMatches,
-    conflict: Conflicts,
+    behaviour: Settings,
 ) -> Result<Arc<dyn Registry>, Failure> {
-    let behaviour = Settings { conflict, ..Settings::default() };
     let Some(settings) = settings(matches)? else {
         return Ok(MemoryRegistry::start(behaviour));
     };

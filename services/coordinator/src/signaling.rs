@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::{ArgMatches, FromArgMatches as _};
 use p2p_auth::Verifier;
 use p2p_auth::turn_rest::TurnSecrets;
+use p2p_registry::Settings;
 use p2p_signaling::{Origins, RelayOffer, Signaling, SignalingConfig, SignalingError};
 use p2p_stats::AddressDetail;
 use p2p_telemetry::{Shutdown, prometheus};
@@ -99,6 +100,33 @@ pub struct Args {
         value_parser = clap::value_parser!(u32).range(1..=1_000_000)
     )]
     messages_per_second: u32,
+    /// WebSockets at once; more are turned away
+    #[arg(
+        long,
+        value_name = "NUMBER",
+        env = "P2P_CONNECTIONS",
+        default_value_t = 50_000,
+        value_parser = clap::value_parser!(u32).range(1..=10_000_000)
+    )]
+    connections: u32,
+    /// Between two pings of a client, up to 5m; one that is silent for two and a half is gone
+    #[arg(
+        long,
+        value_name = "TIME",
+        env = "P2P_HEARTBEAT",
+        default_value = "25s",
+        value_parser = duration::at_most::<300>
+    )]
+    heartbeat: Duration,
+    /// How long a session without a connection can be taken up again, up to 1h
+    #[arg(
+        long,
+        value_name = "TIME",
+        env = "P2P_RESUME_WINDOW",
+        default_value = "30s",
+        value_parser = duration::at_most::<3600>
+    )]
+    resume_window: Duration,
     /// A web page whose scripts may connect, as its origin; may be repeated. Any page if not given
     #[arg(
         long = "allow-origin",
@@ -176,7 +204,12 @@ pub async fn run(args: &Args, matches: &ArgMatches) -> Result<(), Failure> {
     let statistics = Statistics::open(database.as_ref(), &args.data).await?;
     let way = statistics.way(redis::url(matches)?.as_ref(), args.stats_addresses)?;
     config.recorder = Some(way.recorder.clone());
-    let registry = redis::registry(matches, conflict::by_app(&args.conflict)).await?;
+    let behaviour = Settings {
+        resume_window: args.resume_window,
+        conflict: conflict::by_app(&args.conflict),
+        ..Settings::default()
+    };
+    let registry = redis::registry(matches, behaviour).await?;
     if config.turn_secrets.is_empty() {
         tracing::debug!("no TURN secret: relays that register themselves are not handed out");
     }
@@ -224,6 +257,8 @@ fn config(args: &Args, matches: &ArgMatches) -> Result<SignalingConfig, Failure>
     let mut config = SignalingConfig::new(args.listen, verifier);
     config.admin_listen = args.admin_listen;
     config.jwks = jwks;
+    config.limits.connections = args.connections as usize;
+    config.timing.heartbeat = args.heartbeat;
     config.limits.messages_per_second = args.messages_per_second;
     config.limits.message_burst = args.messages_per_second.saturating_mul(4);
     config.region = args.region.clone();

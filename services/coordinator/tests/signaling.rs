@@ -4,7 +4,7 @@ mod support;
 
 use std::net::TcpListener;
 
-use support::{Service, get, private_file, run, text};
+use support::{Service, coordinator, get, private_file, run, text};
 
 const SECRET: &str = "0123456789-0123456789-0123456789-north";
 
@@ -51,6 +51,22 @@ fn signaling_says_where_it_is_ready_and_takes_minted_tokens() {
 
     signaling.terminate();
     assert!(signaling.wait().success(), "SIGTERM drains (invariant I12)");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_service_takes_all_the_open_files_that_it_may_have() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut shell = std::process::Command::new("sh");
+    shell.args(["-c", "ulimit -S -n 128; ulimit -H -n 512; exec \"$0\" \"$@\""]);
+    shell.arg(coordinator().get_program());
+    shell.args(["signaling", "--listen", "127.0.0.1:0", "--jwt-secret", SECRET, "--data"]);
+    let mut signaling = Service::of(shell.arg(dir.path()));
+    signaling.line_with("signaling ready");
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", signaling.id())).unwrap();
+    let files = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
+    let limits: Vec<&str> = files.split_whitespace().skip(3).take(2).collect();
+    assert_eq!(limits, ["512", "512"]);
 }
 
 #[test]

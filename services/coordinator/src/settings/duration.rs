@@ -27,6 +27,19 @@ pub fn parse(text: &str) -> Result<Duration, String> {
     if rest.is_empty() { positive(total, text) } else { Err(wrong()) }
 }
 
+/// The same, of at most so many seconds.
+///
+/// # Errors
+/// A sentence for the person who typed it.
+pub fn at_most<const SECONDS: u64>(text: &str) -> Result<Duration, String> {
+    let most = Duration::from_secs(SECONDS);
+    let duration = parse(text)?;
+    if duration > most {
+        return Err(format!("{text:?} is too long: write {} or less", show(most)));
+    }
+    Ok(duration)
+}
+
 /// The duration in the form that [`parse`] reads.
 pub fn show(duration: Duration) -> String {
     let mut rest = duration.as_secs();
@@ -68,6 +81,12 @@ mod tests {
             let refused = parse(text).unwrap_err();
             assert!(refused.contains("for example"), "{text}: {refused}");
         }
+    }
+
+    #[test]
+    fn a_duration_that_is_too_long_is_refused_with_the_longest() {
+        assert_eq!(at_most::<300>("5m"), Ok(Duration::from_secs(300)));
+        assert_eq!(at_most::<300>("301"), Err("\"301\" is too long: write 5m or less".to_owned()));
     }
 
     #[test]

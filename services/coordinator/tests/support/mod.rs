@@ -79,8 +79,12 @@ pub struct Service {
 
 impl Service {
     pub fn start<I: AsRef<OsStr>>(args: impl IntoIterator<Item = I>) -> Self {
-        let mut command = coordinator();
-        command.args(args).stdout(Stdio::piped()).stderr(Stdio::piped());
+        Self::of(coordinator().args(args))
+    }
+
+    /// Starts a prepared command.
+    pub fn of(command: &mut Command) -> Self {
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("the program starts");
         let stdout = BufReader::new(child.stdout.take().expect("a pipe"));
         let stderr = BufReader::new(child.stderr.take().expect("a pipe"));
@@ -123,6 +127,10 @@ impl Service {
     }
 
     /// Sends SIGTERM.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     pub fn terminate(&self) {
         self.signal("-TERM");
     }

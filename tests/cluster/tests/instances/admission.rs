@@ -26,6 +26,19 @@ async fn i1_who_keeps_an_id_is_decided_by_the_policy_of_its_app() {
 }
 
 #[tokio::test]
+async fn sessions_last_and_connections_are_as_many_as_the_flags_say() {
+    let redis = Redis::start().await.unwrap();
+    let flags = ["--connections", "1", "--heartbeat", "7s", "--resume-window", "1s"];
+    let instance = Instance::start_with(&redis, &flags).await;
+    let alice = instance.client("alice").await;
+    assert_eq!(alice.welcome["heartbeat_ms"], 7000);
+    let bob = json!({ "type": "hello", "peer": "bob" });
+    assert!(Client::hello(instance.address(), "bob", bob).await.is_none(), "it is full");
+    drop(alice);
+    instance.until_metric("p2p_signaling_sessions_expired_total", &[], |count| count == 1.0).await;
+}
+
+#[tokio::test]
 async fn pages_and_proxies_are_those_that_the_flags_name() {
     let redis = Redis::start().await.unwrap();
     let flags =
