@@ -1,8 +1,8 @@
 //! The leg to the relay: one TURN allocation, kept alive for all attempts (RFC 8656).
 //!
-//! `rtc-turn` speaks the protocol. This file keeps what a client needs around it: packets wait while
-//! their permission is on its way, an allocation that the relay has forgotten is made again, and all
-//! of it is bounded.
+//! `rtc-turn` speaks the protocol. This file keeps what a client needs around it: the first packets
+//! to a peer go right behind the request for its permission, an allocation that the relay has
+//! forgotten is made again, and all of it is bounded.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -27,9 +27,9 @@ const MAX_PEERS: usize = 1024;
 /// Peers that one allocation may meet. `rtc-turn` forgets none of them and numbers their channels, so
 /// after this many the allocation is made again.
 const MAX_PEERS_EVER: usize = 4096;
-/// Packets that wait for one peer's permission. Checks and first flights fit; the rest is lost, as
-/// on any network.
-const MAX_WAITING: usize = 16;
+/// Packets that may go to one peer before its permission is confirmed. Checks and first flights fit;
+/// the rest is lost, as on any network.
+const MAX_UNCONFIRMED: usize = 16;
 /// The first retransmission of a TURN request.
 const RTO_MS: u64 = 200;
 /// The wait before an allocation is asked for again.
@@ -141,6 +141,8 @@ pub struct RelayLeg {
     open: OpenRequests,
     /// Requests that go out once more.
     again: VecDeque<Bytes>,
+    /// Send indications so far: their numbers.
+    indications: u64,
     /// When the relay had forgotten last.
     remade: Option<Instant>,
     /// An answer to a refresh is awaited.
@@ -150,9 +152,18 @@ pub struct RelayLeg {
 }
 
 enum Permission {
-    Asked(VecDeque<Bytes>),
+    Asked(Asked),
     Granted,
     Denied,
+}
+
+/// A request that waits for its answer, and what was sent behind it. A relay takes what comes from a
+/// client in order, so the packets have passed where the request has, and are sent again where that
+/// took more than one try.
+struct Asked {
+    since: Instant,
+    repeated: bool,
+    sent: VecDeque<Bytes>,
 }
 
 impl RelayLeg {
@@ -169,6 +180,7 @@ impl RelayLeg {
             met: 0,
             open: OpenRequests::default(),
             again: VecDeque::new(),
+            indications: 0,
             remade: None,
             verifying: false,
             dropped: 0,
@@ -229,7 +241,8 @@ impl RelayLeg {
             self.dropped += 1;
             return;
         }
-        self.peers.insert(peer, Permission::Asked(VecDeque::new()));
+        let asked = Asked { since: now, repeated: false, sent: VecDeque::new() };
+        self.peers.insert(peer, Permission::Asked(asked));
         self.ask(relayed, peer, now);
     }
 
@@ -245,7 +258,8 @@ impl RelayLeg {
         }
     }
 
-    /// Sends to a peer through the relay. Waits for the permission where it is on its way.
+    /// Sends to a peer through the relay, also while the request for its permission is on its way:
+    /// a round trip to the relay is worth more than the packets that it may refuse.
     pub fn send(&mut self, peer: SocketAddr, payload: &[u8], now: Instant) {
         let Some(relayed) = self.relayed() else {
             self.dropped += 1;
@@ -258,8 +272,12 @@ impl RelayLeg {
                     self.client.relay(relayed).and_then(|mut r| r.send_to(now, payload, peer));
                 self.dropped += u64::from(sent.is_err());
             }
-            Some(Permission::Asked(waiting)) if waiting.len() < MAX_WAITING => {
-                waiting.push_back(Bytes::copy_from_slice(payload));
+            Some(Permission::Asked(asked)) if asked.sent.len() < MAX_UNCONFIRMED => {
+                asked.sent.push_back(Bytes::copy_from_slice(payload));
+                // The request first.
+                self.flush();
+                self.indications += 1;
+                self.again.extend(stun::send_indication(self.indications, peer, payload));
             }
             Some(Permission::Asked(_) | Permission::Denied) | None => self.dropped += 1,
         }
@@ -280,6 +298,11 @@ impl RelayLeg {
         if let Some(again) = self.open.again(datagram, username, password) {
             if renewals::is_request(&again) {
                 self.renewals.learn(&again);
+                for permission in self.peers.values_mut() {
+                    if let Permission::Asked(asked) = permission {
+                        asked.repeated = true;
+                    }
+                }
             }
             self.again.push_back(again);
             // The client learns the fresh nonce from the answer to a refresh.
@@ -418,8 +441,8 @@ impl RelayLeg {
 
     /// The relay has said nothing about this peer: the next packet asks again.
     fn unanswered(&mut self, peer: SocketAddr) {
-        if let Some(Permission::Asked(waiting)) = self.peers.get(&peer) {
-            self.dropped += waiting.len() as u64;
+        if let Some(Permission::Asked(asked)) = self.peers.get(&peer) {
+            self.dropped += asked.sent.len() as u64;
             self.peers.remove(&peer);
         }
     }
@@ -509,9 +532,12 @@ impl RelayLeg {
         // Nobody may want it any more.
         let Some(permission) = self.peers.get_mut(&peer) else { return };
         let before = std::mem::replace(permission, Permission::Granted);
-        let Permission::Asked(waiting) = before else { return };
-        for payload in waiting {
-            self.send(peer, &payload, now);
+        let Permission::Asked(asked) = before else { return };
+        let took = now.saturating_duration_since(asked.since);
+        if asked.repeated || took >= Duration::from_millis(RTO_MS) {
+            for payload in asked.sent {
+                self.send(peer, &payload, now);
+            }
         }
     }
 

@@ -1,8 +1,9 @@
 //! The little STUN that traversal speaks itself: Binding requests to servers, and reading enough of
 //! a message to know whose it is. Checks are `rtc-ice`'s, TURN is `rtc-turn`'s.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
+use bytes::Bytes;
 use stun_types::attribute::{ErrorCode, MappedSocketAddr, Username, XorMappedAddress};
 use stun_types::message::Message;
 
@@ -12,6 +13,9 @@ pub(crate) type TransactionId = [u8; 12];
 const MAGIC_COOKIE: [u8; 4] = [0x21, 0x12, 0xa4, 0x42];
 const BINDING_REQUEST: [u8; 2] = [0x00, 0x01];
 const BINDING_INDICATION: [u8; 2] = [0x00, 0x11];
+const SEND_INDICATION: [u8; 2] = [0x00, 0x16];
+const XOR_PEER_ADDRESS: [u8; 2] = [0x00, 0x12];
+const DATA: [u8; 2] = [0x00, 0x13];
 
 /// What a message is, as far as its header tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,6 +53,34 @@ pub(crate) fn change_request(id: TransactionId, change: Change) -> [u8; 28] {
 /// A Binding indication: keeps a NAT's mapping and asks for no answer (RFC 8445 §11).
 pub(crate) fn binding_indication(id: TransactionId) -> [u8; 20] {
     header(BINDING_INDICATION, id)
+}
+
+/// A Send indication: data for a peer, without a channel (RFC 8656 §11.1). Nobody answers it, so
+/// that a count will do as its id. `None` where it is too long for a message.
+pub(crate) fn send_indication(number: u64, peer: SocketAddr, data: &[u8]) -> Option<Bytes> {
+    let mut id = [0; 12];
+    id[4..].copy_from_slice(&number.to_be_bytes());
+    // RFC 8489 §14.2: the address is combined with the cookie and the id.
+    let mask = [&MAGIC_COOKIE[..], &id].concat();
+    let masked = |bytes: &[u8]| bytes.iter().zip(&mask).map(|(a, b)| a ^ b).collect::<Vec<_>>();
+    let (family, address) = match peer.ip() {
+        IpAddr::V4(ip) => (1, masked(&ip.octets())),
+        IpAddr::V6(ip) => (2, masked(&ip.octets())),
+    };
+    let mut peer_address = vec![0, family];
+    peer_address.extend(masked(&peer.port().to_be_bytes()));
+    peer_address.extend(address);
+    let mut message = header(SEND_INDICATION, id).to_vec();
+    for (kind, value) in [(XOR_PEER_ADDRESS, &peer_address[..]), (DATA, data)] {
+        let length = u16::try_from(value.len()).ok()?;
+        message.extend(kind);
+        message.extend(length.to_be_bytes());
+        message.extend(value);
+        message.resize(message.len().next_multiple_of(4), 0);
+    }
+    let length = u16::try_from(message.len() - 20).ok()?;
+    message[2..4].copy_from_slice(&length.to_be_bytes());
+    Some(message.into())
 }
 
 /// The class and transaction of a message with a valid header (RFC 8489 §5).
@@ -126,6 +158,8 @@ fn header(kind: [u8; 2], id: TransactionId) -> [u8; 20] {
 
 #[cfg(test)]
 mod tests {
+    use stun_types::attribute::XorSocketAddr;
+
     use super::*;
 
     #[test]
@@ -141,6 +175,24 @@ mod tests {
         let mut response = binding_request(id);
         response[0] = 1;
         assert_eq!(peek(&response), Some((Class::Response, id)));
+    }
+
+    #[test]
+    fn a_send_indication_names_its_peer_and_holds_the_data() {
+        for peer in ["203.0.113.9:4000", "[2001:db8::9]:4000"] {
+            let peer: SocketAddr = peer.parse().unwrap();
+            let message = send_indication(7, peer, b"hello").unwrap();
+            let (class, id) = peek(&message).unwrap();
+            assert_eq!(class, Class::Indication);
+            let message = Message::from_bytes(&message).unwrap();
+            let address = message.raw_attribute(0x0012.into()).unwrap();
+            let address = XorSocketAddr::from_raw(&address).unwrap();
+            let mut number = [0; 16];
+            number[4..].copy_from_slice(&id);
+            assert_eq!(address.addr(u128::from_be_bytes(number).into()), peer);
+            assert_eq!(*message.raw_attribute(0x0013.into()).unwrap().value, *b"hello");
+        }
+        assert_eq!(send_indication(7, "203.0.113.9:4000".parse().unwrap(), &[0; 65_536]), None);
     }
 
     #[test]

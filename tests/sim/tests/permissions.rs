@@ -84,6 +84,39 @@ fn a_relay_that_is_silent_for_a_minute_is_asked_again() {
     assert!(life.reaches(peer(1)));
 }
 
+#[test]
+fn the_first_packets_leave_right_behind_the_request_and_once() {
+    let mut life = Life::new();
+    let (one, two) = (peer(1), SocketAddr::new(peer(1).ip(), 4_001));
+    for peer in [one, two] {
+        life.leg.send(peer, b"hello", life.now);
+        life.leg.send(peer, b"and more", life.now);
+        // The relay's answers come only after this.
+        let flight: Vec<_> = std::iter::from_fn(|| life.leg.poll_transmit()).collect();
+        let reached: Vec<_> = flight.iter().filter_map(|t| life.at_server(&t.payload)).collect();
+        assert_eq!(reached, [peer, peer]);
+        assert_eq!(life.exchange(), [], "what has passed is not sent again");
+        life.leg.send(peer, b"later", life.now);
+        assert_eq!(life.exchange(), [peer]);
+    }
+    assert_eq!(life.leg.dropped(), 0);
+}
+
+#[test]
+fn what_followed_a_request_that_was_lost_is_sent_again_behind_the_next() {
+    let mut life = Life::new();
+    life.silent = true;
+    life.leg.send(peer(1), b"hello", life.now);
+    assert_eq!(life.exchange(), []);
+    life.silent = false;
+    let end = life.now + SECOND;
+    let mut reached = Vec::new();
+    while life.step(end) {
+        reached.extend(life.exchange());
+    }
+    assert_eq!(reached, [peer(1)]);
+}
+
 fn peer(number: u32) -> SocketAddr {
     let [_, b, c, d] = number.to_be_bytes();
     SocketAddr::new(IpAddr::from([45, b, c, d]), 4_000)
