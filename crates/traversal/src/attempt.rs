@@ -42,6 +42,7 @@ pub use config::AttemptConfig;
 use config::{allowed, probeable};
 use early::Early;
 pub(crate) use streams::StreamWork;
+use streams::Undialled;
 
 /// The least time between rounds while a pair is being settled: long round trips would else fill with
 /// nominations.
@@ -81,6 +82,7 @@ pub(crate) struct Attempt {
     search: Search,
     keys: Keys,
     punch: Option<TcpPunch>,
+    undialled: Undialled,
     streams: PeerStreams,
     stream_work: VecDeque<StreamWork>,
     /// Where this side takes TCP connections.
@@ -154,6 +156,7 @@ impl Attempt {
             search,
             keys: Keys::new(&config.ice, config.controlling),
             punch: streams::punch(&config, now),
+            undialled: Undialled::new(&config, &near),
             streams: PeerStreams::default(),
             stream_work: VecDeque::new(),
             tcp_hosts: Vec::new(),
@@ -223,7 +226,9 @@ impl Attempt {
             return;
         }
         if candidate.transport == Transport::Tcp {
-            self.tcp_hosts.push(candidate.address);
+            if !self.tcp_hosts.contains(&candidate.address) {
+                self.tcp_hosts.push(candidate.address);
+            }
             return;
         }
         if relay {

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use p2p_traversal::{AttemptConfig, Event, Node, NodeConfig, PeerStreamCommand};
 use p2p_wire::{
-    Candidate, CandidateKind, IceCredentials, IcePair, Mapping, Method, Outcome, PlanStep, Policy,
-    Report, Secret, TcpProfile, Transport,
+    Candidate, CandidateKind, IceCredentials, IcePair, Mapping, Method, NatProfile, Outcome,
+    PlanStep, Policy, Report, Secret, TcpProfile, Transport,
 };
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -25,6 +25,17 @@ fn ice() -> IcePair {
 }
 
 fn node(rng: &mut StdRng, now: Instant) -> Node {
+    let mut node = node_without_tcp(rng, now);
+    node.set_tcp(Some((5000, tcp())), now);
+    node
+}
+
+fn tcp() -> TcpProfile {
+    let public_address = Some(SocketAddr::from(([198, 51, 100, 1], 5000)));
+    TcpProfile { mapping: Mapping::EndpointIndependent, public_address }
+}
+
+fn node_without_tcp(rng: &mut StdRng, now: Instant) -> Node {
     let local_ips = (0..rng.random_range(1..4)).map(|n| IpAddr::from([192, 168, n, 2])).collect();
     let config = NodeConfig {
         local_port: 5000,
@@ -33,11 +44,7 @@ fn node(rng: &mut StdRng, now: Instant) -> Node {
         relays: Vec::new(),
         keep_alive: Duration::from_secs(25),
     };
-    let mut node = Node::new(config, Box::new(StdRng::seed_from_u64(rng.random())), now);
-    let public_address = Some(SocketAddr::from(([198, 51, 100, 1], 5000)));
-    let profile = TcpProfile { mapping: Mapping::EndpointIndependent, public_address };
-    node.set_tcp(Some((5000, profile)), now);
-    node
+    Node::new(config, Box::new(StdRng::seed_from_u64(rng.random())), now)
 }
 
 /// What the peer offers, with the method that each address takes.
@@ -169,6 +176,50 @@ fn i9_a_flood_of_addresses_to_dial_stops_at_the_plan_s_packets() {
         }
     }
     assert_eq!(dials, 32, "two packets each");
+}
+
+#[test]
+fn i9_tcp_that_is_told_of_after_the_plan_is_dialled_within_a_budget_and_not_where_it_is_ruled_out()
+{
+    let told = Some(NatProfile { tcp: Some(tcp()), ..NatProfile::default() });
+    // Which side had told of its TCP when the plan was made, and what may be used.
+    for (near, far, policy, dialled) in [
+        (false, false, Policy::Auto, true),
+        (false, true, Policy::Direct, true),
+        (true, false, Policy::Auto, true),
+        (true, true, Policy::Auto, false),
+        (false, false, Policy::Relay, false),
+    ] {
+        let (mut rng, start) = (StdRng::seed_from_u64(3), Instant::now());
+        let mut node = if near { node(&mut rng, start) } else { node_without_tcp(&mut rng, start) };
+        let (remote, methods) = offer(&mut rng);
+        let over_tcp = |candidate: &Candidate| candidate.transport == Transport::Tcp;
+        let (late, early): (Vec<_>, Vec<_>) =
+            remote.into_iter().partition(|candidate| !far && over_tcp(candidate));
+        let remote_nat = told.clone().filter(|_| far);
+        let config = AttemptConfig { policy, remote_nat, ..config(&mut rng, early, &[]) };
+        let id = config.id.clone();
+        assert!(node.start_attempt(config, start));
+        assert_eq!(node.poll_peer_stream_command(), None);
+        let (mut dials, mut now) = (0, start + Duration::from_millis(700));
+        node.set_tcp(Some((5000, tcp())), now);
+        for candidate in late {
+            node.add_remote_candidate(&id, &candidate, now);
+        }
+        while now < start + Duration::from_secs(10) {
+            now = now.max(node.poll_timeout());
+            node.handle_timeout(now);
+            while let Some(command) = node.poll_peer_stream_command() {
+                if let PeerStreamCommand::Dial { id, to } = command {
+                    assert_eq!(methods.get(&to), Some(&Method::TcpHolePunch));
+                    dials += 1;
+                    node.peer_stream_closed(id, now + Duration::from_millis(1));
+                }
+            }
+        }
+        assert_eq!(dials > 0, dialled, "{near} {far} {policy:?}");
+        assert!(dials <= 32, "two packets each: {dials}");
+    }
 }
 
 #[test]

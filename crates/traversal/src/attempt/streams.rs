@@ -1,10 +1,11 @@
 //! TCP connections with the peer: dialling them, checking them, and what they mean for the attempt.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use p2p_wire::{Candidate, Method, PlanStep, Policy};
+use p2p_wire::{Candidate, Method, NatProfile, PlanStep, Policy, TcpProfile};
 use rand::RngCore;
 
 use super::{Attempt, AttemptConfig};
@@ -20,6 +21,30 @@ pub(crate) enum StreamWork {
     Close(PeerStreamId),
 }
 
+/// What a punch may spend that was not planned because a side had told nothing of its TCP yet.
+const UNPLANNED_PACKETS: u32 = 64;
+/// Addresses that are kept until it is known whether there is anything to dial from.
+const MAX_KEPT: usize = 8;
+
+/// What is known of TCP while nobody is dialled.
+#[derive(Debug, Default)]
+pub(super) struct Undialled {
+    /// The plan was made knowing both sides, and has no step for it.
+    ruled_out: bool,
+    /// This side has a port to dial from.
+    measured: bool,
+    remotes: VecDeque<SocketAddr>,
+}
+
+impl Undialled {
+    pub(super) fn new(config: &AttemptConfig, near: &NatProfile) -> Self {
+        let measured = near.tcp.is_some();
+        let told = config.remote_nat.as_ref().is_some_and(|nat| nat.tcp.is_some());
+        let ruled_out = config.policy == Policy::Relay || measured && told;
+        Self { ruled_out, measured, remotes: VecDeque::new() }
+    }
+}
+
 /// TCP is punched where the plan has a step for it. Neither punch ends the other before a path has
 /// been validated.
 pub(super) fn punch(config: &AttemptConfig, now: Instant) -> Option<TcpPunch> {
@@ -29,13 +54,42 @@ pub(super) fn punch(config: &AttemptConfig, now: Instant) -> Option<TcpPunch> {
 }
 
 impl Attempt {
-    /// Takes an address to dial. Where nothing is dialled it is kept by nobody.
+    /// Takes an address to dial.
     pub(super) fn add_tcp_remote(&mut self, candidate: &Candidate, now: Instant) {
-        if let Some(punch) = &mut self.punch
-            && !self.tcp_hosts.contains(&candidate.address)
-        {
-            punch.add(candidate.address, now);
+        if self.tcp_hosts.contains(&candidate.address) {
+            return;
         }
+        if let Some(punch) = &mut self.punch {
+            punch.add(candidate.address, now);
+        } else if !self.undialled.remotes.contains(&candidate.address) {
+            self.undialled.remotes.truncate(MAX_KEPT - 1);
+            self.undialled.remotes.push_front(candidate.address);
+            self.punch_after_all(now);
+        }
+    }
+
+    /// What was measured of this side's TCP port, if it has one.
+    pub(crate) fn set_tcp(&mut self, tcp: Option<TcpProfile>, now: Instant) {
+        self.near.tcp = tcp;
+        self.undialled.measured = tcp.is_some();
+        self.punch_after_all(now);
+    }
+
+    /// A packet lost is a second before TCP is measured. What is told only then was not there for the
+    /// plan, and is worth a punch all the same.
+    fn punch_after_all(&mut self, now: Instant) {
+        let Undialled { ruled_out, measured, remotes } = &mut self.undialled;
+        if self.punch.is_some() || *ruled_out || !*measured || remotes.is_empty() {
+            return;
+        }
+        let mut punch = TcpPunch::new(now, UNPLANNED_PACKETS);
+        for remote in remotes.drain(..) {
+            punch.add(remote, now);
+        }
+        if self.active.is_some_and(|active| !active.is_relayed()) {
+            punch.stop();
+        }
+        self.punch = Some(punch);
     }
 
     pub(super) fn streams_due(&self) -> Option<Instant> {

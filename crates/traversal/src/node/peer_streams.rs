@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use p2p_wire::{AttemptId, TcpProfile};
+use p2p_wire::{AttemptId, TcpProfile, Transport};
 
 use super::{Event, Input, Node};
 use crate::attempt::StreamWork;
@@ -130,6 +130,13 @@ impl Node {
         if self.tcp.told.replace(tcp) != Some(tcp) {
             self.set_profile(self.profile.clone(), now);
             self.events.push_back(Event::Candidates(self.candidates()));
+            let (profile, candidates) = (self.tcp.profile(), self.candidates());
+            for attempt in self.attempts.values_mut() {
+                for own in candidates.iter().filter(|own| own.transport == Transport::Tcp) {
+                    attempt.add_local(own);
+                }
+                attempt.set_tcp(profile, now);
+            }
         }
     }
 
