@@ -2,10 +2,11 @@
 //! coordinator, the node, QUIC and the user, and is the only one to decide what follows.
 
 mod ending;
+mod first_flight;
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use p2p_traversal::quality;
@@ -17,7 +18,7 @@ use p2p_wire::{
     Attempt, AttemptId, Candidate, ClientMessage, Code, PeerId, PeerKey, Policy, Report, RequestId,
     ServerMessage,
 };
-use quinn::{ClientConfig, Endpoint, TransportConfig};
+use quinn::{Connecting, Endpoint, TransportConfig};
 use tokio::sync::{Notify, broadcast, mpsc, oneshot, watch};
 
 use crate::accept::Arrival;
@@ -59,6 +60,8 @@ const LINGER: Duration = Duration::from_secs(2);
 
 use self::ending::timed_out;
 pub(crate) use self::ending::udp_blocked;
+pub(crate) use self::first_flight::Begun;
+use self::first_flight::Handshake;
 
 pub(crate) type Reply = oneshot::Sender<Result<Connection, Error>>;
 
@@ -90,16 +93,27 @@ pub(crate) struct Attempts {
     pub(crate) accepted: mpsc::Sender<Connection>,
     pub(crate) news: broadcast::Sender<ClientEvent>,
     pub(crate) counters: Arc<Counters>,
-    pub(crate) asked: HashMap<RequestId, (PeerId, Reply)>,
+    pub(crate) asked: HashMap<RequestId, Asked>,
     pub(crate) entries: HashMap<AttemptId, Entry>,
+    /// Peers whose route lingers, and until when.
+    pub(crate) lingering: Vec<(PeerId, Instant)>,
     /// Connections that came in ahead of the coordinator's word of their attempt, and when.
     pub(crate) ahead: Vec<(Instant, Arrival)>,
+    pub(crate) begun: mpsc::Sender<Begun>,
     pub(crate) dialled: mpsc::Sender<Dialled>,
     pub(crate) ended: mpsc::Sender<(AttemptId, String)>,
     pub(crate) trickled: mpsc::Sender<Trickled>,
     pub(crate) next_request: u64,
     /// When the coordinator was last told where this peer is.
     pub(crate) published: Option<Instant>,
+}
+
+/// A request that waits for its attempt.
+pub(crate) struct Asked {
+    to: PeerId,
+    reply: Reply,
+    /// What has begun with it.
+    handshake: Option<Handshake>,
 }
 
 /// One attempt.
@@ -133,6 +147,7 @@ pub(crate) struct Inputs {
     pub(crate) signals: mpsc::Receiver<SignalEvent>,
     pub(crate) node: mpsc::Receiver<Event>,
     pub(crate) arrivals: mpsc::Receiver<Arrival>,
+    pub(crate) begun: mpsc::Receiver<Begun>,
     pub(crate) dialled: mpsc::Receiver<Dialled>,
     pub(crate) ended: mpsc::Receiver<(AttemptId, String)>,
     pub(crate) trickled: mpsc::Receiver<Trickled>,
@@ -148,6 +163,7 @@ impl Attempts {
             tokio::select! {
                 biased;
                 Some(event) = inputs.node.recv() => self.on_node(event),
+                Some(begun) = inputs.begun.recv() => self.request(begun),
                 Some(dialled) = inputs.dialled.recv() => self.on_dialled(dialled),
                 Some(arrival) = inputs.arrivals.recv() => self.on_arrival(arrival),
                 Some((attempt, cause)) = inputs.ended.recv() => self.on_ended(&attempt, cause),
@@ -188,25 +204,41 @@ impl Attempts {
 
     fn ask(&mut self, to: PeerId, policy: Policy, reply: Reply) {
         // Requests whose asker has stopped waiting are forgotten here.
-        self.asked.retain(|_, (_, reply)| !reply.is_closed());
+        self.asked.retain(|_, asked| !asked.reply.is_closed());
         self.next_request += 1;
         let id = RequestId::new(format!("c{}", self.next_request)).expect("a letter and digits");
+        // A peer that is known has an address already, and its connections are told apart by name.
+        self.lingering.retain(|(_, until)| *until > Instant::now());
+        let known = self.asked.values().any(|asked| asked.to == to)
+            || self.entries.values().any(|entry| entry.peer == to)
+            || self.lingering.iter().any(|(peer, _)| *peer == to);
+        let handshake = match known {
+            true => None,
+            false => self.begin_handshake(id.clone(), to.clone(), policy).ok(),
+        };
+        let alone = handshake.is_none();
+        self.asked.insert(id.clone(), Asked { to: to.clone(), reply, handshake });
+        if alone {
+            self.request(Begun { request: id, to, policy, flight: Vec::new() });
+        }
+    }
+
+    fn request(&mut self, begun: Begun) {
+        let Begun { request, to, policy, flight } = begun;
         let connect = ClientMessage::Connect(Connect {
-            id: id.clone(),
-            to: to.clone(),
+            id: request.clone(),
+            to,
             policy,
             traceparent: None,
+            first_flight: flight,
         });
-        match self.signaling.try_send(connect) {
-            Ok(()) => {
-                self.asked.insert(id, (to, reply));
-            }
-            Err(_) => {
-                let fix = "wait for the coordinator to come back";
-                let error =
-                    Error::new(ErrorCode::Unreachable, "the coordinator is not connected", fix);
-                let _ = reply.send(Err(error));
-            }
+        if self.signaling.try_send(connect).is_ok() {
+            return;
+        }
+        if let Some(asked) = self.asked.remove(&request) {
+            let fix = "wait for the coordinator to come back";
+            let error = Error::new(ErrorCode::Unreachable, "the coordinator is not connected", fix);
+            let _ = asked.reply.send(Err(error));
         }
     }
 
@@ -229,8 +261,8 @@ impl Attempts {
             }
             SignalEvent::TokenEnding(left) => self.tell(ClientEvent::TokenEnding { left }),
             SignalEvent::Ended(error) => {
-                for (_, (_, reply)) in self.asked.drain() {
-                    let _ = reply.send(Err(error.clone()));
+                for (_, asked) in self.asked.drain() {
+                    let _ = asked.reply.send(Err(error.clone()));
                 }
                 self.tell(ClientEvent::SignalingEnded(error));
             }
@@ -256,7 +288,7 @@ impl Attempts {
             }
             ServerMessage::Error(error) => {
                 let asked = error.id.and_then(|id| self.asked.remove(&id));
-                if let Some((_, reply)) = asked {
+                if let Some(Asked { reply, .. }) = asked {
                     let code = match error.code {
                         Code::PeerNotFound => ErrorCode::PeerNotFound,
                         Code::NotAllowed => ErrorCode::Auth,
@@ -281,8 +313,11 @@ impl Attempts {
     }
 
     fn start(&mut self, attempt: Attempt) {
-        let reply =
-            attempt.id.as_ref().and_then(|id| self.asked.remove(id)).map(|(_, reply)| reply);
+        let asked = attempt.id.as_ref().and_then(|id| self.asked.remove(id));
+        let (reply, handshake) = match asked {
+            Some(asked) => (Some(asked.reply), asked.handshake),
+            None => (None, None),
+        };
         let Some(key) = attempt.peer_key else {
             if let Some(reply) = reply {
                 let cause = format!("{} has no key, so it is not a native peer", attempt.peer);
@@ -294,6 +329,7 @@ impl Attempts {
         let tries = self.config.max_retries.max(1);
         let budget =
             (self.config.connect_timeout / tries).min(Duration::from_millis(attempt.timeout_ms));
+        let begun = handshake.and_then(|begun| begun.adopt(&attempt.attempt, &key));
         self.socket.routes.add_attempt(&attempt.attempt, &key);
         let entry = Entry {
             peer: attempt.peer.clone(),
@@ -324,16 +360,22 @@ impl Attempts {
             plan: attempt.plan,
             timeout: budget,
         };
-        // The handshake begins with the checks: its first datagram waits for the first way.
-        if config.controlling {
-            self.dial(&id);
+        // The handshake begins with the checks if it has not yet: its first datagrams wait for the
+        // first way.
+        match begun {
+            Some(begun) => self.await_handshake(&id, Ok(begun)),
+            None if config.controlling => self.dial(&id),
+            None => self.take_flight(&id, &attempt.first_flight),
         }
         if !self.socket.with_node(|node, now| node.start_attempt(config, now)) {
             let fix = "close connections that are not needed";
             self.fail(&id, Error::new(ErrorCode::Usage, "too many attempts are open", fix));
             return;
         }
-        if let Some(index) = self.ahead.iter().position(|(_, ahead)| ahead.attempt == id) {
+        let waits_for = |arrival: &Arrival| {
+            arrival.attempt == id || self.entries.get(&id).is_some_and(|e| e.waits_for(arrival))
+        };
+        if let Some(index) = self.ahead.iter().position(|(_, ahead)| waits_for(ahead)) {
             let (_, arrival) = self.ahead.swap_remove(index);
             self.on_arrival(arrival);
         }
@@ -421,13 +463,12 @@ impl Attempts {
     fn dial(&self, attempt: &AttemptId) {
         let Some(entry) = self.entries.get(attempt) else { return };
         let virtual_addr = self.socket.routes.add_attempt(attempt, &entry.key);
-        let connecting = self.identity.client(&entry.key).and_then(|tls| {
-            let mut config = ClientConfig::new(Arc::new(tls));
-            config.transport_config(Arc::clone(&self.transport));
-            self.endpoint
-                .connect_with(config, virtual_addr, attempt.as_str())
-                .map_err(Error::internal)
-        });
+        let key = Arc::new(OnceLock::from(entry.key.clone()));
+        self.await_handshake(attempt, self.connecting(key, virtual_addr, attempt.as_str()));
+    }
+
+    fn await_handshake(&self, attempt: &AttemptId, connecting: Result<Connecting, Error>) {
+        let Some(entry) = self.entries.get(attempt) else { return };
         // Without a path, the attempt's own end comes first and has more to say.
         let (attempt, dialled, limit) =
             (attempt.clone(), self.dialled.clone(), entry.budget + SWEEP);
@@ -453,17 +494,17 @@ impl Attempts {
 
     /// A connection that came in: it must name an attempt and hold the key that belongs to it.
     fn on_arrival(&mut self, arrival: Arrival) {
-        let entry = self.entries.get(&arrival.attempt);
+        let attempt = self.attempt_of(&arrival);
+        let entry = attempt.as_ref().and_then(|attempt| self.entries.get(attempt));
         if entry.is_none() && self.ahead.len() < MAX_AHEAD {
             // The caller dials as soon as it is told of the attempt; the word may come here later.
             self.ahead.push((Instant::now(), arrival));
             return;
         }
         let fits = entry.is_some_and(|e| e.key == arrival.key && !e.controlling && !e.connected);
-        if fits {
-            self.connected(&arrival.attempt, arrival.quic);
-        } else {
-            arrival.refuse();
+        match attempt.filter(|_| fits) {
+            Some(attempt) => self.connected(&attempt, arrival.quic),
+            None => arrival.refuse(),
         }
     }
 

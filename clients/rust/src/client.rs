@@ -168,6 +168,7 @@ impl Client {
 
         let (commands_tx, commands) = mpsc::channel(CHANNEL);
         let (accepted_tx, accepted) = mpsc::channel(MAX_ACCEPTED);
+        let (begun_tx, begun) = mpsc::channel(CHANNEL);
         let (dialled_tx, dialled) = mpsc::channel(CHANNEL);
         let (ended_tx, ended) = mpsc::channel(CHANNEL);
         let (trickled_tx, trickled) = mpsc::channel(CHANNEL);
@@ -189,15 +190,25 @@ impl Client {
             counters: Arc::clone(&counters),
             asked: HashMap::new(),
             entries: HashMap::new(),
+            lingering: Vec::new(),
             ahead: Vec::new(),
+            begun: begun_tx,
             dialled: dialled_tx,
             ended: ended_tx,
             trickled: trickled_tx,
             next_request: 0,
             published: None,
         };
-        let inputs =
-            Inputs { commands, signals, node: node_events, arrivals, dialled, ended, trickled };
+        let inputs = Inputs {
+            commands,
+            signals,
+            node: node_events,
+            arrivals,
+            begun,
+            dialled,
+            ended,
+            trickled,
+        };
         tokio::spawn(attempts.run(inputs));
         Ok(Self {
             inner: Arc::new(Inner {

@@ -5,7 +5,7 @@
 //! included, can drop packets but can neither read them nor stand in for a peer.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
@@ -76,10 +76,13 @@ impl Identity {
         QuicServerConfig::try_from(config).map_err(Error::internal)
     }
 
-    /// For the side that connects: only this key will do.
-    pub(crate) fn client(&self, expected: &PeerKey) -> Result<QuicClientConfig, Error> {
+    /// For the side that connects: only this key will do, and none before it is known which.
+    pub(crate) fn client(
+        &self,
+        expected: Arc<OnceLock<PeerKey>>,
+    ) -> Result<QuicClientConfig, Error> {
         let provider = Arc::new(provider::default_provider());
-        let expected = Some(expected.clone());
+        let expected = Some(expected);
         let verifier = Arc::new(PinnedKey { expected, provider: Arc::clone(&provider) });
         let resolver = AlwaysResolvesClientRawPublicKeys::new(Arc::clone(&self.certified));
         let mut config = rustls::ClientConfig::builder_with_provider(provider)
@@ -118,7 +121,7 @@ fn key_of(spki: &CertificateDer<'_>) -> Option<PeerKey> {
 /// handshake's signature proves that the other side holds it.
 #[derive(Debug)]
 struct PinnedKey {
-    expected: Option<PeerKey>,
+    expected: Option<Arc<OnceLock<PeerKey>>>,
     provider: Arc<CryptoProvider>,
 }
 
@@ -126,7 +129,7 @@ impl PinnedKey {
     fn check(&self, spki: &CertificateDer<'_>) -> Result<(), rustls::Error> {
         let key = key_of(spki).ok_or(CertificateError::BadEncoding)?;
         match &self.expected {
-            Some(expected) if *expected != key => {
+            Some(expected) if expected.get() != Some(&key) => {
                 Err(CertificateError::ApplicationVerificationFailure.into())
             }
             Some(_) | None => Ok(()),

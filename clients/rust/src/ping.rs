@@ -203,7 +203,9 @@ mod tests {
         });
 
         let client = Endpoint::client(any).unwrap();
-        let config = ClientConfig::new(Arc::new(near.client(far.public()).unwrap()));
+        let config = ClientConfig::new(Arc::new(
+            near.client(Arc::new(far.public().clone().into())).unwrap(),
+        ));
         let connection = client.connect_with(config, addr, "peer").unwrap().await.unwrap();
         let pings = Arc::new(Pings::default());
         tokio::spawn(serve(connection.clone(), Arc::clone(&pings)));

@@ -6,7 +6,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::net::{Ipv6Addr, SocketAddr};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
@@ -14,11 +14,14 @@ use p2p_traversal::quality::Counters;
 use p2p_traversal::traffic::{Leg, Traffic};
 use p2p_traversal::{Path, Via};
 use p2p_wire::{AttemptId, PeerKey};
+use tokio::sync::Notify;
 
 /// The prefix of virtual addresses: unique local (RFC 4193), never on a wire.
 const PREFIX: [u16; 4] = [0xfd70, 0x3270, 0x636f, 0x6f72];
 /// Datagrams that wait for a peer's first path: the flight of a handshake.
 const MAX_KEPT: usize = 4;
+/// Datagrams that may go out at once without a path: a flight and what is said again of it.
+const MAX_EARLY: u32 = 8;
 /// Addresses that packets of one peer may come from.
 const MAX_SOURCES_PER_PEER: usize = 128;
 
@@ -76,6 +79,10 @@ pub(crate) struct Route {
     kept: Mutex<VecDeque<Vec<u8>>>,
     /// Ways that may become paths, until there is one.
     early: Mutex<Vec<(Via, SocketAddr)>>,
+    /// Datagrams that have gone these ways when they were made.
+    early_sent: AtomicU32,
+    /// Rung when a datagram is kept for a way.
+    waits: Notify,
 }
 
 impl Routes {
@@ -96,6 +103,36 @@ impl Routes {
         let addr = entry.virtual_addr;
         table.routes.entry(addr).or_insert_with(|| Arc::new(Route::new(addr)));
         addr
+    }
+
+    /// Makes an address for a peer whose key is not known yet. What is sent to it is kept.
+    pub(crate) fn reserve(&self) -> Arc<Route> {
+        let table = &mut *self.table.write().unwrap_or_else(PoisonError::into_inner);
+        table.next += 1;
+        let route = Arc::new(Route::new(virtual_addr(table.next)));
+        table.routes.insert(route.virtual_addr, Arc::clone(&route));
+        route
+    }
+
+    /// Makes room for an attempt whose peer has such an address. `false` where the peer has another
+    /// one already.
+    pub(crate) fn adopt(&self, attempt: &AttemptId, peer: &PeerKey, reserved: SocketAddr) -> bool {
+        let table = &mut *self.table.write().unwrap_or_else(PoisonError::into_inner);
+        if table.peers.contains_key(peer) || !table.routes.contains_key(&reserved) {
+            return false;
+        }
+        let attempts = HashMap::from([(attempt.clone(), None)]);
+        table.peers.insert(peer.clone(), Peer { virtual_addr: reserved, attempts });
+        table.attempts.insert(attempt.clone(), peer.clone());
+        true
+    }
+
+    /// Forgets an address that no peer has got.
+    pub(crate) fn release(&self, reserved: SocketAddr) {
+        let table = &mut *self.table.write().unwrap_or_else(PoisonError::into_inner);
+        if table.peers.values().all(|peer| peer.virtual_addr != reserved) {
+            table.routes.remove(&reserved);
+        }
     }
 
     /// Forgets an attempt, and the peer with its last one.
@@ -253,6 +290,8 @@ impl Route {
             counted: Mutex::default(),
             kept: Mutex::default(),
             early: Mutex::default(),
+            early_sent: AtomicU32::new(0),
+            waits: Notify::new(),
         }
     }
 
@@ -283,6 +322,12 @@ impl Route {
             kept.pop_front();
         }
         kept.push_back(datagram.to_vec());
+        self.waits.notify_one();
+    }
+
+    /// Waits until a datagram is kept for a way.
+    pub(crate) async fn waits(&self) {
+        self.waits.notified().await;
     }
 
     /// What is to be said when there is another way, in order.
@@ -290,15 +335,20 @@ impl Route {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
     }
 
-    /// The ways for what has no path.
+    /// The ways for a datagram that has no path: none once there were enough of those (I9).
     pub(crate) fn early(&self) -> Vec<(Via, SocketAddr)> {
-        self.early.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        let ways = self.early.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if !ways.is_empty() && self.early_sent.fetch_add(1, Ordering::Relaxed) >= MAX_EARLY {
+            return Vec::new();
+        }
+        ways
     }
 
     fn set_path(&self, path: Option<Path>) {
         *self.path.lock().unwrap_or_else(PoisonError::into_inner) = path;
         if path.is_some() {
             self.early.lock().unwrap_or_else(PoisonError::into_inner).clear();
+            self.early_sent.store(0, Ordering::Relaxed);
         }
     }
 }
@@ -372,6 +422,36 @@ mod tests {
         assert!(routes.set_path(&attempt, Some(path(2))).is_none(), "the same way");
         assert_eq!(route.early(), []);
         assert!(routes.set_early(&attempt, &ways).is_none());
+    }
+
+    #[test]
+    fn i9_few_datagrams_go_out_without_a_path() {
+        let routes = Routes::new(Instant::now());
+        let attempt: AttemptId = "one".parse().unwrap();
+        let route = routes.to(routes.add_attempt(&attempt, &key("a"))).unwrap();
+        assert_eq!(route.early(), [], "no way is named yet");
+        routes.set_early(&attempt, &[(path(1).via, path(1).remote)]);
+        let went = (0..100).filter(|_| !route.early().is_empty()).count();
+        assert_eq!(went, MAX_EARLY as usize);
+    }
+
+    #[test]
+    fn a_reserved_address_becomes_its_peer_s_unless_that_has_another() {
+        let routes = Routes::new(Instant::now());
+        let (one, two): (AttemptId, AttemptId) = ("one".parse().unwrap(), "two".parse().unwrap());
+        let first = routes.reserve();
+        first.keep_for_path(b"hello");
+        assert!(routes.adopt(&one, &key("a"), first.virtual_addr));
+        assert_eq!(routes.add_attempt(&two, &key("a")), first.virtual_addr);
+        assert_eq!(routes.of(&one).unwrap().kept(), [b"hello"]);
+        routes.release(first.virtual_addr);
+        assert!(routes.to(first.virtual_addr).is_some(), "it is a peer's now");
+        let second = routes.reserve();
+        assert_ne!(second.virtual_addr, first.virtual_addr);
+        assert!(!routes.adopt(&two, &key("a"), second.virtual_addr), "the peer has an address");
+        routes.release(second.virtual_addr);
+        assert!(routes.to(second.virtual_addr).is_none());
+        assert!(!routes.adopt(&two, &key("b"), second.virtual_addr), "it is forgotten");
     }
 
     #[test]

@@ -120,7 +120,7 @@ impl PathSocket {
     }
 
     fn pump(&self, mut node: MutexGuard<'_, Node>) {
-        let mut moved = Vec::new();
+        let (mut moved, mut early) = (Vec::new(), Vec::new());
         let mut events = self.events.lock().unwrap_or_else(PoisonError::into_inner);
         while let Some(event) = node.poll_event() {
             // Routes change here and not in the task that reads the events, and before anything is
@@ -128,7 +128,7 @@ impl PathSocket {
             match &event {
                 Event::Path(attempt, path) => moved.extend(self.routes.set_path(attempt, *path)),
                 Event::Sources(attempt, sources) => self.routes.set_sources(attempt, sources),
-                Event::Early(attempt, ways) => self.begin_early(attempt, ways),
+                Event::Early(attempt, ways) => early.push((attempt.clone(), ways.clone())),
                 Event::Detected(_)
                 | Event::Unmeasured(_)
                 | Event::Candidates(_)
@@ -141,13 +141,10 @@ impl PathSocket {
         for route in moved {
             self.say_again(&route, &mut node);
         }
-        while let Some(transmit) = node.poll_transmit() {
-            self.send(transmit.from, transmit.to, &transmit.payload);
-        }
-        while let Some((id, message)) = node.poll_stream_write() {
-            if !self.streams.write(id, message) {
-                self.dropped.fetch_add(1, Ordering::Relaxed);
-            }
+        self.transmit(&mut node);
+        // Behind the checks, which open the way and show where what follows comes from.
+        for (attempt, ways) in early {
+            self.begin_early(&attempt, &ways, &mut node);
         }
         // A goodbye is written before its stream is closed.
         while let Some(command) = node.poll_stream_command() {
@@ -160,6 +157,18 @@ impl PathSocket {
         }
         drop(node);
         self.bell.notify_one();
+    }
+
+    /// Sends what the node wants sent.
+    fn transmit(&self, node: &mut Node) {
+        while let Some(transmit) = node.poll_transmit() {
+            self.send(transmit.from, transmit.to, &transmit.payload);
+        }
+        while let Some((id, message)) = node.poll_stream_write() {
+            if !self.streams.write(id, message) {
+                self.dropped.fetch_add(1, Ordering::Relaxed);
+            }
+        }
     }
 
     /// What left last may have been lost with the way it took, and QUIC would wait for an answer
@@ -180,18 +189,43 @@ impl PathSocket {
     }
 
     /// Sends what waits for a path the ways that are likely to become one.
-    fn begin_early(&self, attempt: &AttemptId, ways: &[(Via, SocketAddr)]) {
+    fn begin_early(&self, attempt: &AttemptId, ways: &[(Via, SocketAddr)], node: &mut Node) {
         let Some(route) = self.routes.set_early(attempt, ways) else { return };
         for datagram in route.kept() {
-            self.send_early(ways, &datagram);
+            self.send_early(ways, &datagram, node, Instant::now());
+        }
+        self.transmit(node);
+    }
+
+    fn send_early(
+        &self,
+        ways: &[(Via, SocketAddr)],
+        datagram: &[u8],
+        node: &mut Node,
+        now: Instant,
+    ) {
+        for (via, remote) in ways {
+            match via {
+                Via::Socket(local) => self.send(Some(*local), *remote, datagram),
+                Via::Relay => node.send_relayed(*remote, datagram, now),
+                // There is none before it is a path.
+                Via::Stream(_) => {}
+            }
         }
     }
 
-    fn send_early(&self, ways: &[(Via, SocketAddr)], datagram: &[u8]) {
-        for (via, remote) in ways {
-            if let Via::Socket(local) = via {
-                self.send(Some(*local), *remote, datagram);
-            }
+    /// Hands QUIC a datagram that has come another way than by the network.
+    pub(crate) fn deliver(&self, from: SocketAddr, datagram: Bytes) {
+        self.keep(from, datagram);
+        self.reader.wake();
+    }
+
+    fn keep(&self, from: SocketAddr, datagram: Bytes) {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        if waiting.len() < MAX_WAITING {
+            waiting.push_back((from, datagram));
+        } else {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
         }
     }
 
@@ -278,12 +312,7 @@ impl PathSocket {
             return false;
         };
         self.routes.note_received(&route, leg, source, Instant::now());
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        if waiting.len() < MAX_WAITING {
-            waiting.push_back((route.virtual_addr, payload));
-        } else {
-            self.dropped.fetch_add(1, Ordering::Relaxed);
-        }
+        self.keep(route.virtual_addr, payload);
         false
     }
 
@@ -315,10 +344,12 @@ impl AsyncUdpSocket for PathSocket {
         };
         let size = transmit.segment_size.unwrap_or(transmit.contents.len()).max(1);
         let Some((via, remote)) = route.hop() else {
-            let early = route.early();
             for datagram in transmit.contents.chunks(size) {
                 route.keep_for_path(datagram);
-                self.send_early(&early, datagram);
+                let early = route.early();
+                if !early.is_empty() {
+                    self.with_node(|node, now| self.send_early(&early, datagram, node, now));
+                }
             }
             return Ok(());
         };

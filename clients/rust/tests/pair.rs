@@ -92,6 +92,31 @@ async fn a_connection_that_is_ahead_of_the_word_of_its_attempt_waits_for_it() {
 }
 
 #[tokio::test]
+async fn the_first_flight_goes_with_the_request_unless_the_peer_is_known() {
+    let coordinator = Coordinator::start().await;
+    let (alice, bob, _there, _here) = pair(&coordinator).await;
+    let name = "bob".parse().unwrap();
+    let (there, here) = tokio::join!(alice.connect(&name, Policy::Auto), bob.accept());
+    assert_eq!(there.unwrap().attempt(), here.unwrap().attempt());
+    let flights = coordinator.flights();
+    // RFC 9000 §14.1: a client's first datagrams have 1200 bytes at least.
+    assert!(!flights[0].is_empty() && flights[0].iter().all(|datagram| datagram.len() >= 1_600));
+    assert_eq!(flights[1], [""; 0]);
+}
+
+#[tokio::test]
+async fn a_connection_whose_first_flight_is_lost_or_garbled_comes_all_the_same() {
+    let garbled = "wAAAAAEI".repeat(200);
+    for replaced in [&[][..], &["?", "AAAA"], &[&garbled]] {
+        let coordinator = Coordinator::start().await;
+        coordinator.replace_flights(replaced);
+        let (_alice, _bob, there, here) = pair(&coordinator).await;
+        assert_eq!(there.attempt(), here.attempt());
+        there.ping().await.unwrap();
+    }
+}
+
+#[tokio::test]
 async fn i11_both_sides_report_one_verdict() {
     let coordinator = Coordinator::start().await;
     let (alice, bob, there, _here) = pair(&coordinator).await;

@@ -96,4 +96,7 @@ pub struct Attempt {
     /// The attempt's trace, for spans of the peer's own; absent where it is not recorded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub traceparent: Option<TraceParent>,
+    /// For the side that was called: the caller's `first_flight`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub first_flight: Vec<String>,
 }

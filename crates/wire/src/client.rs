@@ -7,7 +7,8 @@ use crate::attempt::Policy;
 use crate::candidate::Candidate;
 use crate::ids::{AttemptId, PeerId, PeerKey, RequestId, RoomName, SessionId};
 use crate::limits::{
-    MAX_CANDIDATES, MAX_KIND_BYTES, MAX_MESSAGE_BYTES, MAX_REPORT_PATHS, MAX_REPORT_STEPS,
+    MAX_CANDIDATES, MAX_FLIGHT_DATAGRAMS, MAX_FLIGHT_TEXT_BYTES, MAX_KIND_BYTES, MAX_MESSAGE_BYTES,
+    MAX_REPORT_PATHS, MAX_REPORT_STEPS,
 };
 use crate::limits::{MAX_REPORT_TEXT_BYTES, MAX_ROLE_BYTES};
 use crate::nat::NatProfile;
@@ -150,6 +151,10 @@ pub struct Connect {
     /// What the caller is doing, for whoever reads traces: the attempt's trace links to it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub traceparent: Option<TraceParent>,
+    /// The first datagrams of the caller's QUIC handshake, each in base64url without padding. The
+    /// callee gets them with its `attempt`, so that its answer need not wait for them to find a way.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub first_flight: Vec<String>,
 }
 
 /// See [`ClientMessage::Candidate`].
@@ -239,11 +244,17 @@ impl ClientMessage {
                     bounded("`detail` in bytes", s.detail.len(), MAX_REPORT_TEXT_BYTES)
                 })
             }
+            Self::Connect(connect) => {
+                let flight = &connect.first_flight;
+                bounded("`first_flight`", flight.len(), MAX_FLIGHT_DATAGRAMS)?;
+                flight.iter().try_for_each(|datagram| {
+                    bounded("`first_flight` in bytes", datagram.len(), MAX_FLIGHT_TEXT_BYTES)
+                })
+            }
             Self::Hello(_)
             | Self::Meta(_)
             | Self::Leave(_)
             | Self::Ack(_)
-            | Self::Connect(_)
             | Self::Candidate(_)
             | Self::Ping(_)
             | Self::Refresh(_) => Ok(()),
@@ -333,6 +344,7 @@ mod tests {
             r#"{"type":"send","id":"m1","room":"demo","kind":"chat","payload":"hi"}"#,
             r#"{"type":"ack","seq":18}"#,
             r#"{"type":"connect","id":"a1","to":"bob","policy":"direct"}"#,
+            r#"{"type":"connect","id":"a1","to":"bob","first_flight":["wAAAAAE"]}"#,
             r#"{"type":"candidate","attempt":"x","candidate":{"kind":"srflx","address":"203.0.113.7:5000"}}"#,
             r#"{"type":"report","attempt":"x","outcome":"direct","method":"udp-hole-punch","ms":93,"steps":[]}"#,
             r#"{"type":"ping"}"#,
@@ -371,6 +383,19 @@ mod tests {
         let many = vec![one; MAX_CANDIDATES + 1].join(",");
         let text = format!(r#"{{"type":"nat","profile":{{}},"candidates":[{many}]}}"#);
         assert_eq!(ClientMessage::parse(&text).unwrap_err().problem.code, Code::BadMessage);
+    }
+
+    #[test]
+    fn a_first_flight_is_two_datagrams_at_the_most() {
+        let read = |datagrams: usize, bytes: usize| {
+            let flight = vec![format!("\"{}\"", "A".repeat(bytes)); datagrams].join(",");
+            let text =
+                format!(r#"{{"type":"connect","id":"a","to":"b","first_flight":[{flight}]}}"#);
+            ClientMessage::parse(&text).map_err(|rejected| rejected.problem.code)
+        };
+        assert!(read(2, 2_048).is_ok());
+        assert_eq!(read(3, 8), Err(Code::BadMessage));
+        assert_eq!(read(1, 2_049), Err(Code::BadMessage));
     }
 
     #[test]

@@ -23,6 +23,10 @@ pub const MAX_ROOM_MEMBERS: usize = 256;
 pub const MAX_CANDIDATES: usize = 64;
 /// Attempts of one peer that may be open at once.
 pub const MAX_OPEN_ATTEMPTS: usize = 64;
+/// Datagrams of a handshake's first flight that go with a `connect`.
+pub const MAX_FLIGHT_DATAGRAMS: usize = 2;
+/// Bytes of each as text: a datagram of 1,500 bytes fits.
+pub const MAX_FLIGHT_TEXT_BYTES: usize = 2 * 1024;
 /// Messages kept for a peer until it acknowledges them.
 pub const MAX_INBOX_MESSAGES: usize = 256;
 /// Steps in a report.

@@ -97,6 +97,9 @@ impl Attempts {
             socket.routes.remove_attempt(&id);
         });
         let peer = entry.peer;
+        let now = Instant::now();
+        self.lingering.retain(|(_, until)| *until > now);
+        self.lingering.push((peer.clone(), now + 2 * LINGER));
         self.tell(ClientEvent::Disconnected { attempt: attempt.clone(), peer, cause });
     }
 

@@ -34,6 +34,10 @@ struct State {
     tokens: Vec<Secret>,
     /// What callees are not told yet, where it is held back.
     held: Option<Vec<(mpsc::UnboundedSender<ServerMessage>, ServerMessage)>>,
+    /// The first flights that came with requests.
+    flights: Vec<Vec<String>>,
+    /// What callees get instead of them.
+    replaced: Option<Vec<String>>,
 }
 
 struct Registered {
@@ -84,6 +88,17 @@ impl Coordinator {
             credential: Some(Secret::new("password")),
         };
         self.state.lock().unwrap().ice_servers = vec![server];
+    }
+
+    /// The first flights of the requests so far.
+    pub fn flights(&self) -> Vec<Vec<String>> {
+        self.state.lock().unwrap().flights.clone()
+    }
+
+    /// Callees get this for a first flight from here on.
+    pub fn replace_flights(&self, by: &[&str]) {
+        let by = by.iter().map(|datagram| (*datagram).to_owned()).collect();
+        self.state.lock().unwrap().replaced = Some(by);
     }
 
     /// Callees hear of no attempt from here on.
@@ -237,6 +252,8 @@ impl Coordinator {
             ClientMessage::Connect(connect) => {
                 state.attempts += 1;
                 let number = state.attempts;
+                state.flights.push(connect.first_flight.clone());
+                let flight = state.replaced.clone().unwrap_or(connect.first_flight);
                 let caller = &state.peers[me];
                 let Some(callee) = state.peers.get(&connect.to) else {
                     let problem =
@@ -270,6 +287,7 @@ impl Coordinator {
                     plan: Vec::new(),
                     timeout_ms: 10_000 + u64::from(to.nat.is_none()),
                     traceparent: None,
+                    first_flight: if caller { Vec::new() } else { flight.clone() },
                 };
                 let (one, two) = (attempt(caller, callee, true), attempt(callee, caller, false));
                 caller.out.send(ServerMessage::Attempt(Box::new(one))).unwrap();

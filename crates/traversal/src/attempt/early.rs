@@ -1,22 +1,22 @@
-//! The caller's first datagram goes out with the first checks and does not wait for their answers.
+//! The first datagrams of a handshake go out with the first checks and do not wait for their answers.
 //!
 //! A handshake takes a round trip of its own, and a hole that a check opens lets the datagram behind
 //! it through as well. So the ways that are likely to work are named before any has answered: the
-//! other side's public address, and its relay a moment later, when that has heard of this side. It is
-//! a datagram or two for each of few addresses (I9), and never data: without the other side's
-//! answer there are no keys for any.
+//! other side's public address, and its relay a moment later, when that has heard of this side. Where
+//! no UDP passes, or no address of this side's is to be shown, they lead through its own relay. It is a
+//! datagram or two for each of few addresses (I9), of the caller's first flight or of the answer to it.
 
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use p2p_wire::{Candidate, CandidateKind, Transport};
+use p2p_wire::{Candidate, CandidateKind, NatType, Transport};
 
 use super::{Attempt, Change, allowed};
 use crate::path::Via;
 
 /// When after the attempt's start, in milliseconds. The sides hear of it within moments of each
 /// other where they are equally far from the coordinator, and else later.
-const AT_MS: [u64; 4] = [0, 4, 20, 60];
+const AT_MS: [u64; 5] = [0, 5, 10, 25, 60];
 /// Addresses that are named at once: a public one of each family, and the relay.
 const MAX_WAYS: usize = 3;
 
@@ -29,7 +29,7 @@ pub(super) struct Early {
 impl Attempt {
     /// When ways are to be named next, if ever.
     pub(super) fn early_due(&self) -> Option<Instant> {
-        let wanted = self.config.controlling && self.active.is_none() && self.connected.is_none();
+        let wanted = self.active.is_none() && self.connected.is_none();
         let at = AT_MS.get(self.early.rounds).filter(|_| wanted)?;
         Some(self.started + Duration::from_millis(*at))
     }
@@ -41,19 +41,29 @@ impl Attempt {
         let mut ways: Vec<(Via, _)> = Vec::new();
         for remote in self.agent.remotes().filter(|c| c.transport == Transport::Udp) {
             let relay = remote.kind == CandidateKind::Relay;
-            let worth = if relay { self.early.rounds > 1 } else { is_public(&remote) };
+            // What the callee answers takes a moment to make.
+            let heard_of = self.early.rounds > 1 || !self.config.controlling;
+            let worth = if relay { heard_of } else { is_public(&remote) };
             if !worth || self.is_superseded(&remote) || !allowed(self.config.policy, relay) {
                 continue;
             }
-            let like = |known: &IpAddr| known.is_ipv4() == remote.address.is_ipv4();
-            let Some(base) = self.local_hosts.iter().map(|host| host.ip()).find(like) else {
-                continue;
-            };
-            ways.push((Via::Socket(base), remote.address));
+            ways.extend(self.early_way(&remote).map(|via| (via, remote.address)));
         }
         ways.truncate(MAX_WAYS);
         ways.retain(|(_, remote)| self.budget.take(*remote, now));
         (!ways.is_empty()).then_some(Change::Early(ways))
+    }
+
+    /// How the first datagrams leave for this address.
+    fn early_way(&self, remote: &Candidate) -> Option<Via> {
+        let like = |known: &IpAddr| known.is_ipv4() == remote.address.is_ipv4();
+        let base = self.local_hosts.iter().map(|host| host.ip()).find(like);
+        match base.filter(|_| self.near.nat_type != NatType::UdpBlocked) {
+            Some(base) => Some(Via::Socket(base)),
+            // Nobody's NAT lets a stranger in; a relay does, once it has been told to.
+            None if remote.kind == CandidateKind::Relay => self.local_relay.map(|_| Via::Relay),
+            None => None,
+        }
     }
 }
 

@@ -146,9 +146,11 @@ impl Attempts {
                 plan: plan.clone(),
                 timeout_ms: self.timeout_ms,
                 traceparent: spans::traceparent(&id),
+                first_flight: Vec::new(),
             };
         let for_callee = Attempt {
             relays: relays_for(callee),
+            first_flight: connect.first_flight,
             ..side(&caller.peer, &near, &far_ice, &near_ice)
         };
         let for_caller = Attempt {
