@@ -58,6 +58,9 @@ const COUNTING: Duration = Duration::from_millis(500);
 /// closed, and again to whoever has not heard it (RFC 9000 §10.2: three probe timeouts).
 const LINGER: Duration = Duration::from_secs(2);
 
+/// Peers that are remembered meanwhile.
+const MAX_LINGERING: usize = 1024;
+
 use self::ending::timed_out;
 pub(crate) use self::ending::udp_blocked;
 pub(crate) use self::first_flight::Begun;

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use p2p_wire::{AttemptId, ClientMessage, Outcome, Policy, Report};
 
-use super::{Attempts, Entry, LINGER};
+use super::{Attempts, Entry, LINGER, MAX_LINGERING};
 use crate::client::relay_ready;
 use crate::error::{Error, ErrorCode};
 use crate::events::ClientEvent;
@@ -99,7 +99,10 @@ impl Attempts {
         let peer = entry.peer;
         let now = Instant::now();
         self.lingering.retain(|(_, until)| *until > now);
-        self.lingering.push((peer.clone(), now + 2 * LINGER));
+        // Who is not in it begins a handshake that comes to nothing, and then another.
+        if self.lingering.len() < MAX_LINGERING {
+            self.lingering.push((peer.clone(), now + 2 * LINGER));
+        }
         self.tell(ClientEvent::Disconnected { attempt: attempt.clone(), peer, cause });
     }
 

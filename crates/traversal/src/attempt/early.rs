@@ -9,7 +9,7 @@
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use p2p_wire::{Candidate, CandidateKind, NatType, Transport};
+use p2p_wire::{Candidate, CandidateKind, Transport};
 
 use super::{Attempt, Change, allowed};
 use crate::path::Via;
@@ -58,11 +58,13 @@ impl Attempt {
     fn early_way(&self, remote: &Candidate) -> Option<Via> {
         let like = |known: &IpAddr| known.is_ipv4() == remote.address.is_ipv4();
         let base = self.local_hosts.iter().map(|host| host.ip()).find(like);
-        match base.filter(|_| self.near.nat_type != NatType::UdpBlocked) {
-            Some(base) => Some(Via::Socket(base)),
-            // Nobody's NAT lets a stranger in; a relay does, once it has been told to.
-            None if remote.kind == CandidateKind::Relay => self.local_relay.map(|_| Via::Relay),
-            None => None,
+        let relay = self.local_relay.filter(|_| remote.kind == CandidateKind::Relay);
+        // As long as nobody has answered over UDP it may be blocked, and to say so takes a while.
+        // Nobody's NAT lets a stranger in; a relay does, once it has been told to.
+        let silent = self.near.public_address.is_none();
+        match (base, relay) {
+            (_, Some(_)) if base.is_none() || silent => Some(Via::Relay),
+            (base, _) => base.map(Via::Socket),
         }
     }
 }
