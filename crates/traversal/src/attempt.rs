@@ -391,7 +391,9 @@ impl Attempt {
         self.agent.remotes().map(|candidate| candidate.address).collect()
     }
 
-    /// A handshake has gone both ways over the path in use: that is an answer too.
+    /// The handshake is done: the peer has answered with its key, and has been heard on the path in use.
+    /// That is an answer too. What goes back to where something has come from passes every NAT on
+    /// the way; a firewall that does not let it pass is found out by the checks.
     pub(crate) fn confirm(&mut self, now: Instant) {
         let Some(path) = self.active else { return };
         self.verified = true;

@@ -64,7 +64,7 @@ pub struct Sample {
     pub method: String,
     /// Milliseconds from the call to the first byte in the listener's hands.
     pub first_byte_ms: Option<f64>,
-    /// Milliseconds from the call to a verified direct path.
+    /// Milliseconds from the call to a connection over a direct path.
     pub direct_ms: Option<f64>,
     /// STUN checks that left one site for the other, both ways together.
     pub checks: u64,

@@ -149,8 +149,8 @@ const HEAD: &str = "# NAT matrix
 
 Which pairs of NATs connect, how, and how fast. Two peers are 50 ms of round trip apart and 40 ms from
 the coordinator and the relay. Times are milliseconds from the caller's `connect`, median / 95th
-percentile: until the first byte of a stream is in the listener's hands, and until a direct path is
-verified. *Checks* are the STUN checks that the attempt puts on the network between the two, median.
+percentile: until the first byte of a stream is in the listener's hands, and until the caller has its
+connection over a direct path, on which the listener has answered. *Checks* are the STUN checks that the attempt puts on the network between the two, median.
 `webrtc-ice` 0.17 runs through the same pairs, with its defaults and tuned; its times are those to
 its first byte.
 ";

@@ -29,7 +29,7 @@ pub enum Event {
     Connected { us: u64, path: Path, method: String },
     /// The listener's program has the first byte.
     FirstByte { us: u64 },
-    /// A direct path is verified.
+    /// The connection has a direct path.
     Direct { us: u64, method: String },
     /// There was none, or none in time.
     Failed { cause: String },

@@ -92,6 +92,18 @@ async fn both_sides_get_one_attempt_that_fits_together() {
 }
 
 #[tokio::test]
+async fn a_first_flight_goes_to_the_callee_as_it_is_and_to_nobody_else() {
+    let world = World::start().await;
+    let (mut alice, mut bob) = (world.client("alice").await, world.client("bob").await);
+    let mut request = connect("bob", "auto");
+    request["first_flight"] = json!(["wAAAAAEI", "4AAAAAEI"]);
+    alice.send(request).await;
+    let (near, far) = (alice.expect("attempt").await, bob.expect("attempt").await);
+    assert_eq!(far["first_flight"], json!(["wAAAAAEI", "4AAAAAEI"]));
+    assert_eq!(near["first_flight"], Value::Null);
+}
+
+#[tokio::test]
 async fn candidates_go_to_the_other_side_of_their_attempt_only() {
     let world = World::start().await;
     let (mut alice, mut bob) = (world.client("alice").await, world.client("bob").await);
