@@ -1,11 +1,38 @@
 //! How frames reach a session: a bounded queue, and a word of farewell that overtakes it.
 
+use std::ops::Deref;
 use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
 
-/// A frame's text, shared between everybody who gets the same one.
-pub type Frame = Arc<str>;
+/// A frame's text, shared between everybody who gets the same one, down to their sockets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Frame(Arc<String>);
+
+impl Deref for Frame {
+    type Target = str;
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl AsRef<[u8]> for Frame {
+    fn as_ref(&self) -> &[u8] {
+        self.0.as_bytes()
+    }
+}
+
+impl From<String> for Frame {
+    fn from(text: String) -> Self {
+        Self(Arc::new(text))
+    }
+}
+
+impl From<&str> for Frame {
+    fn from(text: &str) -> Self {
+        text.to_owned().into()
+    }
+}
 
 /// Why the registry lets go of a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 //! A message on its way to a peer or a room.
 
-use p2p_wire::server::ReceiptStatus;
+use p2p_wire::server::{MessageFrame, ReceiptStatus};
 use p2p_wire::{Payload, PeerId, RequestId, RoomName};
 
 /// To whom a message goes.
@@ -24,6 +24,17 @@ pub struct Outgoing {
     pub kind: String,
     /// Opaque JSON.
     pub payload: Payload,
+}
+
+impl Outgoing {
+    /// What a receiver gets.
+    pub(crate) fn frame<'a>(&'a self, seq: u64, from: &'a PeerId) -> MessageFrame<'a> {
+        let room = match &self.target {
+            Target::Peer(_) => None,
+            Target::Room(room) => Some(room),
+        };
+        MessageFrame { seq, from, kind: &self.kind, payload: &self.payload, room }
+    }
 }
 
 /// What the registry can say at once about a message.

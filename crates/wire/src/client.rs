@@ -196,11 +196,11 @@ impl ClientMessage {
                 format!("keep messages at or under {MAX_MESSAGE_BYTES} bytes"),
             ));
         }
+        if let Some(message) = leading_type(text).and_then(|kind| read(kind, text).ok()) {
+            return Ok(message);
+        }
         let tag: Tag<'_> = serde_json::from_str(text).map_err(|e| Rejected::malformed(&e))?;
-        let kind = tag.kind.as_ref();
-        let message = read(kind, text).map_err(|rejected| rejected.with_id(tag.id.as_deref()))?;
-        message.check().map_err(|rejected| rejected.with_id(tag.id.as_deref()))?;
-        Ok(message)
+        read(&tag.kind, text).map_err(|rejected| rejected.with_id(tag.id.as_deref()))
     }
 
     /// The frame's text.
@@ -298,13 +298,19 @@ struct Tag<'a> {
     id: Option<std::borrow::Cow<'a, str>>,
 }
 
-/// The second pass: with the type known, the frame is read straight into its struct, so that a
-/// payload stays the text it is and an error names the field it is about.
+/// The type of a frame that begins with it, as most do: those are read in one pass. Whatever is
+/// not in order there is found, and named, by the two passes that any other frame takes.
+fn leading_type(text: &str) -> Option<&str> {
+    text.strip_prefix(r#"{"type":""#)?.split_once('"').map(|(kind, _)| kind)
+}
+
+/// With the type known, the frame is read straight into its struct, so that a payload stays the
+/// text it is and an error names the field it is about.
 fn read(kind: &str, text: &str) -> Result<ClientMessage, Rejected> {
     fn body<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, Rejected> {
         serde_json::from_str(text).map_err(|e| Rejected::malformed(&e))
     }
-    Ok(match kind {
+    let message = match kind {
         "hello" => ClientMessage::Hello(body(text)?),
         "nat" => ClientMessage::Nat(body(text)?),
         "meta" => ClientMessage::Meta(body(text)?),
@@ -325,7 +331,9 @@ fn read(kind: &str, text: &str) -> Result<ClientMessage, Rejected> {
                 "see docs/protocol.md for the types; a newer client needs a newer coordinator",
             ));
         }
-    })
+    };
+    message.check()?;
+    Ok(message)
 }
 
 #[cfg(test)]
@@ -352,6 +360,33 @@ mod tests {
         ] {
             let message = ClientMessage::parse(text).unwrap_or_else(|r| panic!("{text}: {r:?}"));
             assert_eq!(ClientMessage::parse(&message.to_text()).unwrap(), message);
+        }
+    }
+
+    #[test]
+    fn a_frame_means_the_same_wherever_its_type_stands() {
+        for (first, last) in [
+            (
+                r#"{"type":"send","id":"m1","to":"bob","kind":"offer","payload":[1]}"#,
+                r#"{"id":"m1","to":"bob","kind":"offer","payload":[1],"type":"send"}"#,
+            ),
+            (r#"{"type":"ack","seq":7}"#, r#"{ "seq": 7, "type": "ack" }"#),
+            (r#"{"type":"p\u0069ng","id":"p1"}"#, r#"{"id":"p1","type":"ping"}"#),
+        ] {
+            assert_eq!(ClientMessage::parse(first).unwrap(), ClientMessage::parse(last).unwrap());
+        }
+        for (first, last) in [
+            (r#"{"type":"send","id":"m1","kind":"x"}"#, r#"{"id":"m1","kind":"x","type":"send"}"#),
+            (r#"{"type":"send","id":"m1","to":""}"#, r#"{"id":"m1","to":"","type":"send"}"#),
+            (r#"{"type":"dance","id":"m1"}"#, r#"{"id":"m1","type":"dance"}"#),
+            (r#"{"type":"ack","seq":-1}"#, r#"{"seq":-1,"type":"ack"}"#),
+            (r#"{"type":"ack"#, r#"{"seq":7,"type":"ack"#),
+        ] {
+            let refused = |text| {
+                let Rejected { id, problem } = ClientMessage::parse(text).unwrap_err();
+                (id, problem.code)
+            };
+            assert_eq!(refused(first), refused(last));
         }
     }
 

@@ -2,11 +2,11 @@
 //!
 //! Everything here happens under the registry's lock and never waits.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Bound;
 use std::sync::Arc;
 
-use p2p_telemetry::metrics::{REGISTRY_INBOX_DROPPED, SIGNALING_RECEIPTS};
+use p2p_telemetry::metrics::REGISTRY_INBOX_DROPPED;
 use p2p_wire::limits::{MAX_ROOM_MEMBERS, MAX_ROOMS_PER_PEER};
 use p2p_wire::server::{Member, PeerState, RoomChange, RoomEvent};
 use p2p_wire::{Meta, PeerId, RoomName, ServerMessage};
@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use super::inbox::Parcel;
 use super::peer::Peer;
+use super::receipts::ReceiptCounters;
 use crate::claim::Ownership;
 use crate::error::RegistryError;
 use crate::link::{Frame, NotPushed};
@@ -23,10 +24,13 @@ use crate::view::{Counts, Listing, Page, RoomSummary, RoomView};
 #[derive(Default)]
 pub(super) struct App {
     /// Boxed: the map keeps free places, and a peer is large.
-    peers: BTreeMap<PeerId, Box<Peer>>,
+    peers: HashMap<PeerId, Box<Peer>>,
+    /// The peers in the order in which they are listed.
+    names: BTreeSet<PeerId>,
     rooms: BTreeMap<RoomName, Room>,
     /// Only the counters that never go down are kept here.
     pub(super) counts: Counts,
+    receipts: ReceiptCounters,
 }
 
 #[derive(Default)]
@@ -49,6 +53,7 @@ impl App {
     }
 
     pub(super) fn insert(&mut self, id: PeerId, peer: Peer) {
+        self.names.insert(id.clone());
         self.peers.insert(id, Box::new(peer));
     }
 
@@ -81,6 +86,7 @@ impl App {
     /// Takes a peer out: its rooms hear `leave`, and those who wrote to it that it is gone.
     pub(super) fn remove(&mut self, id: &PeerId) {
         let Some(peer) = self.peers.remove(id) else { return };
+        self.names.remove(id);
         for room in &peer.rooms {
             self.take_from_room(room, id);
         }
@@ -149,42 +155,37 @@ impl App {
         if let Some(parcel) = sender.sent.get(&message.id) {
             return Ok((parcel.status(), Vec::new()));
         }
-        let (receivers, room) = self.receivers(owner, &message.target)?;
-        let open: Vec<PeerId> = receivers
-            .iter()
-            .filter(|id| self.peers.get(*id).is_some_and(|peer| !peer.inbox.is_full()))
-            .cloned()
-            .collect();
-        let full = (receivers.len() - open.len()) as u64;
-        if full > 0 {
-            self.counts.inbox_full += full;
-            REGISTRY_INBOX_DROPPED.with(["full"]).increment(full);
-        }
-        let to_room = room.is_some();
-        if open.is_empty() {
-            return Ok((Sent::nobody(&message.target, receivers.len()), Vec::new()));
-        }
-        let parcel = Arc::new(Parcel::new(
-            owner.peer.clone(),
-            owner.session.clone(),
-            message,
-            to_room,
-            receivers.len(),
-            open.len(),
-        ));
-        if let Ok(sender) = self.owned(owner) {
-            sender.sent.insert(message.id.clone(), parcel.clone());
-        }
-        let mut someone_away = false;
+        let parcel = Arc::new(Parcel::new(sender.author.clone(), message));
+        let Self { peers, rooms, counts, .. } = self;
+        let (mut there, mut open, mut someone_away) = (0, 0, false);
         let mut to_arm = Vec::new();
-        for id in open {
-            let Some(peer) = self.peers.get_mut(&id) else { continue };
-            let frame = peer.inbox.append(&owner.peer, room, message, parcel.clone(), now);
+        for id in receivers(rooms, owner, &message.target)? {
+            let Some(peer) = peers.get_mut(id) else { continue };
+            there += 1;
+            if peer.inbox.is_full() {
+                continue;
+            }
+            open += 1;
+            let frame = peer.inbox.append(message, parcel.clone(), now);
             someone_away |= peer.state() == PeerState::Away;
             if !std::mem::replace(&mut peer.inbox.armed, true) {
                 to_arm.push(id.clone());
             }
-            self.push(&id, frame);
+            if peer.push(frame) == Err(NotPushed::Overflow) {
+                counts.lagging += 1;
+            }
+        }
+        let full = there - open;
+        if full > 0 {
+            counts.inbox_full += full as u64;
+            REGISTRY_INBOX_DROPPED.with(["full"]).increment(full as u64);
+        }
+        if open == 0 {
+            return Ok((Sent::nobody(&message.target, there), Vec::new()));
+        }
+        parcel.await_from(open, there);
+        if let Some(sender) = peers.get_mut(&owner.peer) {
+            sender.sent.insert(parcel.clone());
         }
         let sent = if someone_away && parcel.tell_queued().is_some() {
             parcel.status()
@@ -230,7 +231,8 @@ impl App {
     }
 
     pub(super) fn peers(&self, page: &Page<PeerId>) -> Listing<PeerId, Member> {
-        let mut found = self.peers.range((start(page), Bound::Unbounded));
+        let range = self.names.range((start(page), Bound::Unbounded));
+        let mut found = range.filter_map(|id| Some((id, self.peers.get(id)?)));
         let items: Vec<_> =
             found.by_ref().take(page.limit).map(|(id, peer)| peer.member(id, None)).collect();
         let next = found.next().and(items.last()).map(|member| member.peer.clone());
@@ -261,27 +263,6 @@ impl App {
         counts
     }
 
-    fn receivers<'m>(
-        &mut self,
-        owner: &Ownership,
-        target: &'m Target,
-    ) -> Result<(Vec<PeerId>, Option<&'m RoomName>), RegistryError> {
-        match target {
-            Target::Peer(peer) => {
-                let there = self.peers.contains_key(peer).then(|| peer.clone());
-                Ok((there.into_iter().collect(), None))
-            }
-            Target::Room(name) => {
-                if !self.owned(owner)?.rooms.contains(name) {
-                    return Err(RegistryError::RoomNotFound);
-                }
-                let room = self.rooms.get(name).ok_or(RegistryError::RoomNotFound)?;
-                let others = room.members.keys().filter(|id| **id != owner.peer).cloned();
-                Ok((others.collect(), Some(name)))
-            }
-        }
-    }
-
     fn settle(&mut self, parcel: &Parcel, reached: bool) {
         if let Some(receipt) = parcel.settle(reached) {
             self.push_receipt(parcel, receipt);
@@ -290,9 +271,12 @@ impl App {
 
     /// A receipt goes to the session that sent the message, and to no later one of its peer.
     fn push_receipt(&mut self, parcel: &Parcel, receipt: Frame) {
-        SIGNALING_RECEIPTS.with([parcel.status_name()]).increment(1);
-        if self.peers.get(&parcel.sender).is_some_and(|peer| peer.session == parcel.session) {
-            self.push(&parcel.sender, receipt);
+        self.receipts.count(parcel.receipt_status());
+        let Some(sender) = self.peers.get_mut(&parcel.author.peer) else { return };
+        if Arc::ptr_eq(&sender.author, &parcel.author)
+            && sender.push(receipt) == Err(NotPushed::Overflow)
+        {
+            self.counts.lagging += 1;
         }
     }
 
@@ -333,6 +317,23 @@ impl App {
             }
         }
     }
+}
+
+/// Whom a message is for, whether they are there or not.
+fn receivers<'a>(
+    rooms: &'a BTreeMap<RoomName, Room>,
+    owner: &'a Ownership,
+    target: &'a Target,
+) -> Result<impl Iterator<Item = &'a PeerId>, RegistryError> {
+    let (peer, room) = match target {
+        Target::Peer(peer) => (Some(peer), None),
+        Target::Room(name) => {
+            let room = rooms.get(name).filter(|room| room.members.contains_key(&owner.peer));
+            (None, Some(room.ok_or(RegistryError::RoomNotFound)?))
+        }
+    };
+    let members = room.into_iter().flat_map(|room| room.members.keys());
+    Ok(peer.into_iter().chain(members.filter(|id| **id != owner.peer)))
 }
 
 fn start<Id: Clone>(page: &Page<Id>) -> Bound<Id> {

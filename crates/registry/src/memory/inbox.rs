@@ -1,16 +1,17 @@
 //! What waits for a peer's acknowledgement, and what the senders are told about it.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
+use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 
 use p2p_wire::limits::MAX_INBOX_MESSAGES;
-use p2p_wire::server::{Message, Receipt, ReceiptStatus};
-use p2p_wire::{PeerId, RequestId, RoomName, ServerMessage, SessionId};
+use p2p_wire::server::{Receipt, ReceiptStatus};
+use p2p_wire::{PeerId, RequestId, ServerMessage, SessionId};
 use tokio::time::Instant;
 
 use crate::link::Frame;
-use crate::send::{Outgoing, Sent};
+use crate::send::{Outgoing, Sent, Target};
 
 /// The messages of one session that are not acknowledged, oldest first.
 #[derive(Default)]
@@ -40,22 +41,13 @@ impl Inbox {
     /// Numbers a message and keeps it. The frame is made here because it holds the number.
     pub(super) fn append(
         &mut self,
-        from: &PeerId,
-        room: Option<&RoomName>,
         message: &Outgoing,
         parcel: Arc<Parcel>,
         now: Instant,
     ) -> Frame {
         self.last_seq += 1;
-        let text = ServerMessage::Message(Message {
-            seq: self.last_seq,
-            from: from.clone(),
-            kind: message.kind.clone(),
-            payload: message.payload.clone(),
-            room: room.cloned(),
-        })
-        .to_text();
-        let frame = Frame::from(text);
+        let from = &parcel.author.peer;
+        let frame = Frame::from(message.frame(self.last_seq, from).to_text());
         self.entries.push_back(Entry {
             seq: self.last_seq,
             frame: frame.clone(),
@@ -80,38 +72,41 @@ impl Inbox {
     }
 }
 
+/// Who sends: a session of a peer. Shared by all that it sent.
+pub(super) struct Author {
+    pub(super) peer: PeerId,
+    pub(super) session: SessionId,
+}
+
 /// One `send`, in one inbox or in those of a whole room. It is decided when every receiver has
 /// acknowledged it or is gone.
 pub(super) struct Parcel {
-    pub(super) sender: PeerId,
-    pub(super) session: SessionId,
+    pub(super) author: Arc<Author>,
     id: RequestId,
     to_room: bool,
-    receivers: usize,
+    receivers: AtomicUsize,
     waiting: AtomicUsize,
     reached: AtomicUsize,
     told_queued: AtomicBool,
 }
 
 impl Parcel {
-    pub(super) fn new(
-        sender: PeerId,
-        session: SessionId,
-        message: &Outgoing,
-        to_room: bool,
-        receivers: usize,
-        waiting: usize,
-    ) -> Self {
+    pub(super) fn new(author: Arc<Author>, message: &Outgoing) -> Self {
         Self {
-            sender,
-            session,
+            author,
             id: message.id.clone(),
-            to_room,
-            receivers,
-            waiting: AtomicUsize::new(waiting),
+            to_room: matches!(message.target, Target::Room(_)),
+            receivers: AtomicUsize::new(0),
+            waiting: AtomicUsize::new(0),
             reached: AtomicUsize::new(0),
             told_queued: AtomicBool::new(false),
         }
+    }
+
+    /// It is in the inboxes of so many of its receivers.
+    pub(super) fn await_from(&self, waiting: usize, receivers: usize) {
+        self.waiting.store(waiting, Relaxed);
+        self.receivers.store(receivers, Relaxed);
     }
 
     /// One receiver acknowledged it or is gone. The receipt, if that was the last one.
@@ -132,17 +127,7 @@ impl Parcel {
         Sent::Receipt { status: self.receipt_status(), reason: self.reason() }
     }
 
-    /// The name of that in a receipt, for metrics.
-    pub(super) fn status_name(&self) -> &'static str {
-        match self.receipt_status() {
-            ReceiptStatus::Delivered => "delivered",
-            ReceiptStatus::Queued => "queued",
-            ReceiptStatus::Gone => "gone",
-            ReceiptStatus::Rejected => "rejected",
-        }
-    }
-
-    fn receipt_status(&self) -> ReceiptStatus {
+    pub(super) fn receipt_status(&self) -> ReceiptStatus {
         match (self.waiting.load(Relaxed), self.reached.load(Relaxed)) {
             (0, 0) => ReceiptStatus::Gone,
             (0, _) => ReceiptStatus::Delivered,
@@ -153,7 +138,8 @@ impl Parcel {
     /// How many of a room it reached.
     fn reason(&self) -> Option<String> {
         let reached = self.reached.load(Relaxed);
-        self.to_room.then(|| format!("{reached} of {} members", self.receivers))
+        let receivers = self.receivers.load(Relaxed);
+        self.to_room.then(|| format!("{reached} of {receivers} members"))
     }
 
     fn receipt(&self) -> Frame {
@@ -162,25 +148,27 @@ impl Parcel {
     }
 }
 
-/// The messages that a session sent of late, so that one sent again is recognised.
+/// The messages that a session sent of late, oldest first, so that one sent again is recognised.
+///
+/// Each has a hash of its id beside it: to go through so few of these takes less than a map of the
+/// ids, most of which are looked for once and never again.
 #[derive(Default)]
 pub(super) struct SentLog {
-    by_id: HashMap<RequestId, Arc<Parcel>>,
-    order: VecDeque<RequestId>,
+    recent: VecDeque<(u64, Arc<Parcel>)>,
+    hasher: RandomState,
 }
 
 impl SentLog {
-    pub(super) fn get(&self, id: &RequestId) -> Option<&Arc<Parcel>> {
-        self.by_id.get(id)
+    pub(super) fn get(&self, id: &RequestId) -> Option<&Parcel> {
+        let hash = self.hasher.hash_one(id);
+        let of_the_id = |(of, parcel): &&(u64, Arc<Parcel>)| *of == hash && parcel.id == *id;
+        self.recent.iter().rev().find(of_the_id).map(|(_, parcel)| &**parcel)
     }
 
-    pub(super) fn insert(&mut self, id: RequestId, parcel: Arc<Parcel>) {
-        if self.order.len() >= MAX_INBOX_MESSAGES
-            && let Some(oldest) = self.order.pop_front()
-        {
-            self.by_id.remove(&oldest);
+    pub(super) fn insert(&mut self, parcel: Arc<Parcel>) {
+        if self.recent.len() >= MAX_INBOX_MESSAGES {
+            self.recent.pop_front();
         }
-        self.order.push_back(id.clone());
-        self.by_id.insert(id, parcel);
+        self.recent.push_back((self.hasher.hash_one(&parcel.id), parcel));
     }
 }

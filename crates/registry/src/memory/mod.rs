@@ -6,6 +6,7 @@
 mod app;
 mod inbox;
 mod peer;
+mod receipts;
 mod state;
 
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};

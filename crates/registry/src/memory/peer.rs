@@ -1,18 +1,20 @@
 //! One registered peer.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use p2p_wire::server::{Member, PeerState};
-use p2p_wire::{Meta, PeerId, PeerKey, RoomName, SessionId};
+use p2p_wire::{Meta, PeerId, PeerKey, RoomName};
 
-use super::inbox::{Inbox, SentLog};
+use super::inbox::{Author, Inbox, SentLog};
 use crate::link::{Frame, Link, NotPushed};
 use crate::secret::SecretHash;
 use crate::view::{PeerView, Published};
 
 pub(super) struct Peer {
     pub(super) epoch: u64,
-    pub(super) session: SessionId,
+    /// Itself, as what it sends names it.
+    pub(super) author: Arc<Author>,
     pub(super) secret: SecretHash,
     /// The one that the last resume presented, good until the owner acts: the answer with the new
     /// one may have been lost.

@@ -1,6 +1,7 @@
 //! Everything under the registry's lock: the apps, who may own what, and what is due when.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use p2p_wire::client::Resume;
 use p2p_wire::server::{PeerState, RoomChange};
@@ -11,7 +12,7 @@ use uuid::Uuid;
 
 use super::Settings;
 use super::app::App;
-use super::inbox::{Inbox, SentLog};
+use super::inbox::{Author, Inbox, SentLog};
 use super::peer::{Peer, Presence};
 use crate::claim::{Claim, Claimed, Ownership};
 use crate::conflict::ConflictPolicy;
@@ -22,7 +23,7 @@ use crate::view::{Counts, Published};
 
 #[derive(Default)]
 pub(super) struct State {
-    pub(super) apps: HashMap<AppId, App>,
+    pub(super) apps: BTreeMap<AppId, App>,
     peers: usize,
     last_epoch: u64,
     pub(super) deadlines: BTreeMap<(Instant, u64), Due>,
@@ -125,7 +126,7 @@ impl State {
         self.apps
             .get(app)
             .and_then(|app| app.get(peer))
-            .filter(|held| held.session == resume.session)
+            .filter(|held| held.author.session == resume.session)
             .filter(|held| {
                 let mut secrets = [Some(held.secret), held.earlier].into_iter().flatten();
                 secrets.any(|secret| secret.matches(&resume.secret))
@@ -157,7 +158,10 @@ impl State {
         };
         let peer = Peer {
             epoch: ownership.epoch,
-            session: ownership.session.clone(),
+            author: Arc::new(Author {
+                peer: ownership.peer.clone(),
+                session: ownership.session.clone(),
+            }),
             secret: hash,
             earlier: None,
             presence: Presence::On(claim.link),
@@ -195,7 +199,7 @@ impl State {
             app: claim.app.clone(),
             peer: claim.peer.clone(),
             epoch,
-            session: peer.session.clone(),
+            session: peer.author.session.clone(),
         };
         let meta_changed = peer.meta != claim.meta;
         peer.meta = claim.meta.clone();

@@ -3,9 +3,8 @@
 use std::sync::Arc;
 
 use p2p_telemetry::metrics::REGISTRY_INBOX_DROPPED;
-use p2p_wire::ServerMessage;
 use p2p_wire::limits::MAX_INBOX_MESSAGES;
-use p2p_wire::server::{Message, ReceiptStatus};
+use p2p_wire::server::ReceiptStatus;
 
 use super::passing::mail_of;
 use super::reply::status;
@@ -146,18 +145,7 @@ impl Shared {
 
 /// The frame of a message behind the number that only its inbox knows.
 fn frame_behind_number(owner: &Ownership, message: &Outgoing) -> Arc<str> {
-    let room = match &message.target {
-        Target::Peer(_) => None,
-        Target::Room(room) => Some(room.clone()),
-    };
-    let text = ServerMessage::Message(Message {
-        seq: 0,
-        from: owner.peer.clone(),
-        kind: message.kind.clone(),
-        payload: message.payload.clone(),
-        room,
-    })
-    .to_text();
+    let text = message.frame(0, &owner.peer).to_text();
     let head = "{\"type\":\"message\",\"seq\":0";
     text.strip_prefix(head).expect("a message begins with its type and number").into()
 }

@@ -8,12 +8,14 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::body::Bytes;
 use axum::extract::ws::Utf8Bytes;
 use p2p_auth::{Grant, LEEWAY_SECS, Scope, TokenError};
-use p2p_registry::{Claim, Claimed, Delivery, Feed, Link, Ownership};
+use p2p_registry::{Claim, Claimed, Delivery, Feed, Frame, Link, Ownership};
 use p2p_stats::SessionRecord;
+use p2p_telemetry::Phase;
 use p2p_telemetry::metrics::SIGNALING_RESUMED;
-use p2p_wire::client::Hello;
+use p2p_wire::client::{Hello, Rejected};
 use p2p_wire::server::{ErrorMessage, Goaway, Welcome};
 use p2p_wire::{ClientMessage, CloseCode, Code, IceServer, Problem, Redacted, ServerMessage};
 use tokio::time::{Instant, sleep_until, timeout};
@@ -162,11 +164,11 @@ impl Connection {
         &self,
         socket: &mut Socket,
         welcome: &ServerMessage,
-        replay: Vec<p2p_registry::Frame>,
+        replay: Vec<Frame>,
     ) -> Result<(), Closing> {
         socket.send(welcome).await?;
         for frame in replay {
-            socket.send_text(Utf8Bytes::from(&*frame)).await?;
+            socket.send_text(text_of_frame(frame)).await?;
         }
         Ok(())
     }
@@ -225,7 +227,7 @@ impl Connection {
         let mut timer = pin!(sleep_until(self.next_deadline()));
         loop {
             let outcome = tokio::select! {
-                inbound = socket.next() => Box::pin(self.on_inbound(socket, inbound)).await,
+                inbound = socket.next() => self.on_inbound(socket, inbound).await,
                 delivery = feed.next() => self.on_delivery(socket, feed, delivery).await,
                 () = &mut timer => {
                     let checked = self.check_deadlines(Instant::now());
@@ -237,7 +239,10 @@ impl Connection {
                     timer.as_mut().reset(self.next_deadline());
                     told
                 }
-                () = &mut forced => Err(Closing::code(CloseCode::Draining)),
+                // Before that it is the drain that tells: whoever forces drains as well.
+                () = &mut forced, if self.drained.is_some() => {
+                    Err(Closing::code(CloseCode::Draining))
+                }
             };
             if let Err(closing) = outcome {
                 return closing;
@@ -259,9 +264,9 @@ impl Connection {
                     let frame = feed.ready()?;
                     spans::delivered(&frame, &self.owner.peer);
                     self.bucket.delivered();
-                    Some(Utf8Bytes::from(&*frame))
+                    Some(text_of_frame(frame))
                 };
-                socket.send_texts(Utf8Bytes::from(&*frame), more).await
+                socket.send_texts(text_of_frame(frame), more).await
             }
             Delivery::End(end) => Err(end.into()),
         }
@@ -274,22 +279,31 @@ impl Connection {
         }
         let Some(text) = text_of(inbound)? else { return Ok(()) };
         self.last_heard = Instant::now();
-        match ClientMessage::parse(&text) {
+        let message = ClientMessage::parse(&text);
+        // The WebSocket reads into the same memory again once nobody has a part of it.
+        drop(text);
+        match message {
             Ok(message) => {
                 self.bad_messages = 0;
                 self.instance.meters.message(&message);
-                self.on_message(socket, message).await
+                self.on_message(socket, message, self.last_heard).await
             }
-            Err(rejected) => {
-                meters::rejected(rejected.problem.code);
-                self.bad_messages += 1;
-                if self.bad_messages >= MAX_BAD_MESSAGES {
-                    return Err(Closing::explained(CloseCode::BadMessage, rejected.problem));
-                }
-                let error = ErrorMessage::new(rejected.id, rejected.problem);
-                socket.send(&ServerMessage::Error(error)).await
-            }
+            Err(rejected) => Box::pin(self.on_bad_message(socket, rejected)).await,
         }
+    }
+
+    async fn on_bad_message(
+        &mut self,
+        socket: &mut Socket,
+        rejected: Rejected,
+    ) -> Result<(), Closing> {
+        meters::rejected(rejected.problem.code);
+        self.bad_messages += 1;
+        if self.bad_messages >= MAX_BAD_MESSAGES {
+            return Err(Closing::explained(CloseCode::BadMessage, rejected.problem));
+        }
+        let error = ErrorMessage::new(rejected.id, rejected.problem);
+        socket.send(&ServerMessage::Error(error)).await
     }
 
     fn next_deadline(&self) -> Instant {
@@ -319,6 +333,9 @@ impl Connection {
 
     /// Spreads the reconnects of everybody over the drain's window (invariant I12).
     async fn go_away(&mut self, socket: &mut Socket) -> Result<(), Closing> {
+        if self.instance.stop.phase() == Phase::Forced {
+            return Err(Closing::code(CloseCode::Draining));
+        }
         let window = self.instance.config.timing.drain.as_millis();
         let after_ms = random::below(u64::try_from(window).unwrap_or(u64::MAX));
         self.drained = Some(Instant::now() + Duration::from_millis(after_ms));
@@ -390,6 +407,11 @@ async fn read_hello(instance: &Instance, socket: &mut Socket) -> Result<Hello, C
             ),
         )),
     }
+}
+
+/// A frame of the registry's as the WebSocket takes it: still the same memory.
+fn text_of_frame(frame: Frame) -> Utf8Bytes {
+    Utf8Bytes::try_from(Bytes::from_owner(frame)).expect("a frame is text")
 }
 
 /// The text of a frame; `None` is a frame without one.

@@ -28,65 +28,67 @@ const OFFER: &str = "offer";
 type Reply = Option<ServerMessage>;
 
 impl Connection {
+    /// Does what a message of this moment asks for. Most are messages to peers and their
+    /// acknowledgements; what the others need is boxed, so that no idle connection has room for it.
     pub(super) async fn on_message(
         &mut self,
         socket: &mut Socket,
         message: ClientMessage,
+        now: Instant,
     ) -> Result<(), Closing> {
         let id = request_id(&message).cloned();
-        if let Pace::TooFast(strikes) = self.pace(&message) {
-            return self.slow_down(socket, id, strikes).await;
+        let reply = match self.admit(&message, now) {
+            Ok(()) => self.act_on(message).await,
+            Err(refusal) => Err(refusal),
+        };
+        match reply {
+            Ok(None) => Ok(()),
+            reply => Box::pin(answer(socket, id, reply)).await,
         }
-        if let Err(problem) = self.common_pace(&message) {
-            meters::rejected(problem.code);
-            return socket.send(&ServerMessage::Error(ErrorMessage::new(id, problem))).await;
-        }
-        let reply = match message {
+    }
+
+    async fn act_on(&mut self, message: ClientMessage) -> Result<Reply, Refusal> {
+        match message {
             ClientMessage::Hello(_) => Err(Refusal::Problem(Problem::new(
                 Code::BadMessage,
                 "Message rejected",
                 "this connection has said hello already",
                 "open another connection for another peer",
             ))),
-            ClientMessage::Nat(nat) => self.publish(nat).await,
+            ClientMessage::Nat(nat) => Box::pin(self.publish(nat)).await,
             ClientMessage::Meta(update) => {
                 done(self.instance.registry.set_meta(&self.owner, update.meta).await)
             }
-            ClientMessage::Join(join) => self.join(join).await,
+            ClientMessage::Join(join) => Box::pin(self.join(join)).await,
             ClientMessage::Leave(leave) => {
                 done(self.instance.registry.leave(&self.owner, &leave.room).await)
             }
             ClientMessage::Send(send) => self.send(send).await,
             ClientMessage::Ack(ack) => done(self.instance.registry.ack(&self.owner, ack.seq).await),
             ClientMessage::Connect(connect) => Box::pin(self.connect(connect)).await,
-            ClientMessage::Candidate(trickle) => self.candidate(trickle).await,
-            ClientMessage::Report(report) => self.report(report).await,
+            ClientMessage::Candidate(trickle) => Box::pin(self.candidate(trickle)).await,
+            ClientMessage::Report(report) => Box::pin(self.report(report)).await,
             ClientMessage::Refresh(refresh) => Box::pin(self.refresh(refresh)).await,
             ClientMessage::Ping(ping) => Ok(Some(ServerMessage::Pong(Pong { id: ping.id }))),
-        };
-        match reply {
-            Ok(None) => Ok(()),
-            Ok(Some(reply)) => socket.send(&reply).await,
-            Err(Refusal::Problem(problem)) => {
-                meters::rejected(problem.code);
-                socket.send(&ServerMessage::Error(ErrorMessage::new(id, problem))).await
-            }
-            Err(Refusal::Closing(closing)) => Err(closing),
         }
     }
 
-    fn pace(&mut self, message: &ClientMessage) -> Pace {
-        let now = Instant::now();
-        match message {
+    /// Charges a message to every rate that it counts for.
+    fn admit(&mut self, message: &ClientMessage, now: Instant) -> Result<(), Refusal> {
+        let pace = match message {
             ClientMessage::Ack(_) => self.bucket.take_ack(now),
             _ => self.bucket.take(now),
+        };
+        match pace {
+            Pace::Fine => Ok(self.common_pace(message, now)?),
+            Pace::TooFast(strikes) => Err(self.slow_down(strikes)),
         }
     }
 
     /// What this connection shares with others: its app's rate, and that of its offers to one peer.
     /// Going over them is nothing to close the connection for.
-    fn common_pace(&self, message: &ClientMessage) -> Result<(), Problem> {
-        let (now, instance) = (Instant::now(), &self.instance);
+    fn common_pace(&self, message: &ClientMessage, now: Instant) -> Result<(), Problem> {
+        let instance = &self.instance;
         let limits = &instance.config.limits;
         let app = &self.owner.app;
         if !matches!(message, ClientMessage::Ack(_) | ClientMessage::Ping(_)) {
@@ -120,12 +122,7 @@ impl Connection {
         })
     }
 
-    async fn slow_down(
-        &self,
-        socket: &mut Socket,
-        id: Option<RequestId>,
-        strikes: u32,
-    ) -> Result<(), Closing> {
+    fn slow_down(&self, strikes: u32) -> Refusal {
         let limits = &self.instance.config.limits;
         meters::limited("messages");
         let problem = too_fast(
@@ -136,9 +133,9 @@ impl Connection {
             self.bucket.wait(),
         );
         if strikes > limits.too_fast_strikes {
-            return Err(Closing::explained(CloseCode::TooFast, problem));
+            return Refusal::Closing(Closing::explained(CloseCode::TooFast, problem));
         }
-        socket.send(&ServerMessage::Error(ErrorMessage::new(id, problem))).await
+        Refusal::Problem(problem)
     }
 
     /// Keeps the candidates that may be passed on, and names the first that may not.
@@ -250,6 +247,22 @@ impl Connection {
         let (app, peer) = (&self.owner.app, &self.owner.peer);
         self.instance.attempts.report(app, peer, &report).await?;
         Ok(None)
+    }
+}
+
+async fn answer(
+    socket: &mut Socket,
+    id: Option<RequestId>,
+    reply: Result<Reply, Refusal>,
+) -> Result<(), Closing> {
+    match reply {
+        Ok(None) => Ok(()),
+        Ok(Some(reply)) => socket.send(&reply).await,
+        Err(Refusal::Problem(problem)) => {
+            meters::rejected(problem.code);
+            socket.send(&ServerMessage::Error(ErrorMessage::new(id, problem))).await
+        }
+        Err(Refusal::Closing(closing)) => Err(closing),
     }
 }
 

@@ -1,9 +1,10 @@
 //! The WebSocket as sessions see it: text in, text out, and every other thing has a name.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket};
-use futures_util::SinkExt as _;
+use futures_util::{FutureExt as _, SinkExt as _};
 use p2p_wire::ServerMessage;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use tokio_tungstenite::tungstenite::Error as WebSocketError;
@@ -87,7 +88,13 @@ impl Socket {
         deadline: Duration,
         sending: impl Future<Output = Result<(), axum::Error>>,
     ) -> Result<(), Closing> {
-        match timeout(deadline, sending).await {
+        let mut sending = pin!(sending);
+        // Most are taken at once and need no timer.
+        let sent = match sending.as_mut().now_or_never() {
+            Some(sent) => Ok(sent),
+            None => timeout(deadline, sending).await,
+        };
+        match sent {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) => Err(Closing::Lost),
             Err(_) => Err(Closing::TryLater("frames were taken too slowly; reconnect and resume")),
