@@ -3,7 +3,7 @@
 -- peer, epoch, message id, to_room (0, 1), target, rest of the frame, patience, inbox size
 local id, mid, to_room, target, rest = ARGV[3], ARGV[5], ARGV[6], ARGV[7], ARGV[8]
 local patience, most = tonumber(ARGV[9]), tonumber(ARGV[10])
-local status = acts(id, ARGV[4])
+local status, sid = acts(id, ARGV[4])
 if status ~= 'ok' then
   return reply(status)
 end
@@ -13,7 +13,10 @@ if known then
   return reply('receipt', status_of(p), reason_of(p))
 end
 
-local receivers = {}
+local receivers, places = {}, {}
+local function place_of(receiver)
+  return call('HMGET', key('p', receiver), 'st', 'inst', 'ep')
+end
 if to_room == '1' then
   if call('SISMEMBER', key('pr', id), target) == 0 then
     return reply('room_not_found')
@@ -21,12 +24,16 @@ if to_room == '1' then
   for _, member in ipairs(call('HKEYS', key('r', target))) do
     if member ~= id then
       receivers[#receivers + 1] = member
+      places[member] = place_of(member)
     end
   end
-elseif call('EXISTS', key('p', target)) == 1 then
-  receivers[1] = target
-elseif call('EXISTS', base .. ':rebuilding') == 1 then
-  return reply('rebuilding')
+else
+  local place = place_of(target)
+  if place[3] then
+    receivers[1], places[target] = target, place
+  elseif call('EXISTS', base .. ':rebuilding') == 1 then
+    return reply('rebuilding')
+  end
 end
 
 local open = {}
@@ -41,14 +48,13 @@ if #open == 0 then
 end
 
 local now = now_ms()
-local sid = call('HGET', key('p', id), 'sid')
 local parcel = { w = #open, r = 0, n = #receivers, room = to_room, told = '0', old = '0' }
 local at, someone_away = {}, false
 for _, receiver in ipairs(open) do
   local seq = call('HINCRBY', key('p', receiver), 'seq', 1)
   append(receiver, { seq = seq, from = id, sid = sid, mid = mid, room = to_room, t = now, rest = rest })
   call('ZADD', due, 'NX', now + patience, 'q/' .. app .. '/' .. receiver)
-  local p = call('HMGET', key('p', receiver), 'st', 'inst', 'ep')
+  local p = places[receiver]
   if p[1] == 'on' then
     local list = at[p[2]] or {}
     list[#list + 1] = receiver
