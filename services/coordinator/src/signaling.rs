@@ -100,6 +100,16 @@ pub struct Args {
         value_parser = clap::value_parser!(u32).range(1..=1_000_000)
     )]
     messages_per_second: u32,
+    /// Messages a second that all connections of one app may send to this instance, sustained; twice as
+    /// many at once
+    #[arg(
+        long,
+        value_name = "NUMBER",
+        env = "P2P_APP_MESSAGES_PER_SECOND",
+        default_value_t = 50_000,
+        value_parser = clap::value_parser!(u32).range(1..=1_000_000)
+    )]
+    app_messages_per_second: u32,
     /// WebSockets at once; more are turned away
     #[arg(
         long,
@@ -261,6 +271,8 @@ fn config(args: &Args, matches: &ArgMatches) -> Result<SignalingConfig, Failure>
     config.timing.heartbeat = args.heartbeat;
     config.limits.messages_per_second = args.messages_per_second;
     config.limits.message_burst = args.messages_per_second.saturating_mul(4);
+    config.limits.app_messages_per_second = args.app_messages_per_second;
+    config.limits.app_message_burst = args.app_messages_per_second.saturating_mul(2);
     config.region = args.region.clone();
     // A relay is a STUN server too, where it serves UDP.
     let of_relays = args.relays.iter().filter(|uri| !uri.contains('?'));

@@ -62,6 +62,8 @@ impl Programs {
                     .args([
                         "--messages-per-second",
                         "1000000",
+                        "--app-messages-per-second",
+                        "1000000",
                         "--log",
                         "warn,p2p_coordinator=info",
                     ])
