@@ -270,10 +270,10 @@ const ONLY_TCP_443: &str = r#"iifname "lan" meta l4proto != tcp drop
     iifname "lan" tcp dport != { 443, 8080 } drop comment "8080 is the lab's signaling""#;
 
 /// Rule R0: what nobody inside has asked for leaves no trace.
-const R0: &str = r#"iifname "wan" drop comment "R0: unsolicited""#;
+const R0: &str = r#"iifname "wan" counter name unsolicited drop comment "R0""#;
 
 /// The same without it: conntrack confirms what is let in, and its flow owns the port.
-const TAKE_UNSOLICITED: &str = r#"iifname "wan" accept comment "no R0""#;
+const TAKE_UNSOLICITED: &str = r#"iifname "wan" counter name unsolicited accept comment "no R0""#;
 
 /// The filter table: rule R0 and the kind's own rule for `inbound` packets.
 ///
@@ -281,6 +281,7 @@ const TAKE_UNSOLICITED: &str = r#"iifname "wan" accept comment "no R0""#;
 fn filter(wan: Ipv4Addr, inside: &str, unsolicited: &str, first: &str, inbound: &str) -> String {
     format!(
         r#"table ip filter {{
+  counter unsolicited {{ }}
   set seen {{
     type ipv4_addr . inet_service . ipv4_addr
     flags dynamic,timeout
@@ -381,10 +382,11 @@ pub fn carrier_ruleset(wan: Ipv4Addr, hairpin: bool) -> String {
     format!(
         r#"table ip filter {{
   counter hairpinned {{ }}
+  counter unsolicited {{ }}
   chain input {{
     type filter hook input priority filter; policy accept;
     iifname "wan" ct state established,related accept
-    iifname "wan" drop comment "R0: unsolicited"
+    {R0}
     {refuse}
   }}
   chain forward {{
@@ -429,7 +431,7 @@ mod tests {
             let Some(rules) = kind.ruleset(WAN, LAN) else { continue };
             let input = rules.split("chain input").nth(1).expect("an input chain");
             let established = input.find("established,related accept").expect("answers pass");
-            let drop = input.find(r#"iifname "wan" drop"#).expect("rule R0");
+            let drop = input.find(R0).expect("rule R0");
             assert!(established < drop, "{kind}: R0 comes right after the answers");
         }
     }

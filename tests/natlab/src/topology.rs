@@ -143,6 +143,11 @@ impl Lab {
         Ok(counts)
     }
 
+    /// The NAT that has the public address of this site.
+    pub fn outermost<'a>(&'a self, site: &'a Site) -> Option<&'a Router> {
+        self.shared.as_ref().or(site.routers.last())
+    }
+
     /// Bytes that went straight from one site to the other, both ways together.
     pub fn bytes_between_sites(&self) -> Result<u64> {
         Ok(self.counts()?.bytes)
@@ -165,10 +170,19 @@ impl Router {
         run(self.namespace.command("conntrack").arg("-F")).map(drop)
     }
 
+    /// Packets that nobody inside had asked for.
+    pub fn unsolicited_packets(&self) -> Result<u64> {
+        self.counter("unsolicited", "packets")
+    }
+
     fn hairpinned_bytes(&self) -> Result<u64> {
+        self.counter("hairpinned", "bytes")
+    }
+
+    fn counter(&self, name: &str, unit: &str) -> Result<u64> {
         let mut command = self.namespace.command("nft");
-        command.args(["-j", "list", "counter", "ip", "filter", "hairpinned"]);
-        parse_counter(&run(&mut command)?).context("the carrier's counter")
+        command.args(["-j", "list", "counter", "ip", "filter", name]);
+        parse_counter(&run(&mut command)?, unit).with_context(|| format!("the counter {name}"))
     }
 }
 
@@ -350,12 +364,12 @@ fn wait_until_up(namespace: &Namespace, interface: &str) -> Result<()> {
     }
 }
 
-/// The byte count in the JSON of `nft -j list counter`.
-fn parse_counter(listing: &str) -> Result<u64> {
+/// The count of packets or bytes in the JSON of `nft -j list counter`.
+fn parse_counter(listing: &str, unit: &str) -> Result<u64> {
     let listing: Value = serde_json::from_str(listing)?;
     let entries = listing["nftables"].as_array().context("no `nftables` list")?;
-    let bytes = entries.iter().find_map(|entry| entry["counter"]["bytes"].as_u64());
-    bytes.context("no counter in it")
+    let count = entries.iter().find_map(|entry| entry["counter"][unit].as_u64());
+    count.context("no counter in it")
 }
 
 #[cfg(test)]
@@ -363,14 +377,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_carriers_witness_is_read() {
+    fn a_counter_is_read() {
         let listing = r#"{"nftables": [{"metainfo": {"version": "1.0.6"}},
             {"counter": {"name": "hairpinned", "packets": 2, "bytes": 100}}]}"#;
-        assert_eq!(parse_counter(listing).expect("a counter"), 100);
+        assert_eq!(parse_counter(listing, "bytes").expect("a counter"), 100);
+        assert_eq!(parse_counter(listing, "packets").expect("a counter"), 2);
     }
 
     #[test]
     fn a_listing_without_the_counter_is_an_error() {
-        assert!(parse_counter(r#"{"nftables": []}"#).is_err());
+        assert!(parse_counter(r#"{"nftables": []}"#, "bytes").is_err());
     }
 }
