@@ -4,8 +4,9 @@
 //! One peer has one virtual address, whatever number of connections there are to it: two attempts
 //! with the same peer use the same pair of sockets, so their packets could not be told apart.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::net::{Ipv6Addr, SocketAddr};
+use std::slice::Chunks;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
@@ -16,10 +17,10 @@ use p2p_traversal::{Path, Via};
 use p2p_wire::{AttemptId, PeerKey};
 use tokio::sync::Notify;
 
+use crate::kept::Kept;
+
 /// The prefix of virtual addresses: unique local (RFC 4193), never on a wire.
 const PREFIX: [u16; 4] = [0xfd70, 0x3270, 0x636f, 0x6f72];
-/// Datagrams that wait for a peer's first path: the flight of a handshake.
-const MAX_KEPT: usize = 4;
 /// Datagrams that may go out at once without a path: a flight and what is said again of it.
 const MAX_EARLY: u32 = 8;
 /// Addresses that packets of one peer may come from.
@@ -76,7 +77,7 @@ pub(crate) struct Route {
     counted: Mutex<Counters>,
     /// What is to be said when there is another way: the datagram that left last, which the way it
     /// took may have lost, or the first ones, which wait for a way.
-    kept: Mutex<VecDeque<Vec<u8>>>,
+    kept: Mutex<Kept>,
     /// Ways that may become paths, until there is one.
     early: Mutex<Vec<(Via, SocketAddr)>>,
     /// Datagrams that have gone these ways when they were made.
@@ -305,23 +306,14 @@ impl Route {
         self.path().map(|path| (path.via, path.remote))
     }
 
-    /// Keeps a copy of the datagram that leaves now, and of no other.
-    pub(crate) fn keep_last(&self, datagram: &[u8]) {
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.truncate(1);
-        let mut last = kept.pop_front().unwrap_or_default();
-        last.clear();
-        last.extend_from_slice(datagram);
-        kept.push_back(last);
+    /// Keeps copies of what leaves now, as far as it is to be said again over another way.
+    pub(crate) fn keep_last(&self, datagrams: Chunks<'_, u8>, now: Instant) {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner).leave(datagrams, now);
     }
 
     /// Keeps a datagram that has no way to go, beside those before it.
-    pub(crate) fn keep_for_path(&self, datagram: &[u8]) {
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        if kept.len() >= MAX_KEPT {
-            kept.pop_front();
-        }
-        kept.push_back(datagram.to_vec());
+    pub(crate) fn keep_for_path(&self, datagram: &[u8], now: Instant) {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner).add(datagram, now);
         self.waits.notify_one();
     }
 
@@ -332,7 +324,7 @@ impl Route {
 
     /// What is to be said when there is another way, in order.
     pub(crate) fn kept(&self) -> Vec<Vec<u8>> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner).all()
     }
 
     /// The ways for a datagram that has no path: none once there were enough of those (I9).
@@ -397,20 +389,6 @@ mod tests {
     }
 
     #[test]
-    fn i5_what_has_no_way_is_kept_within_a_bound_and_of_what_leaves_only_the_last() {
-        let routes = Routes::new(Instant::now());
-        let attempt: AttemptId = "one".parse().unwrap();
-        let addr = routes.add_attempt(&attempt, &key("a"));
-        let route = routes.to(addr).unwrap();
-        for number in 0..100_u8 {
-            route.keep_for_path(&[number]);
-        }
-        assert_eq!(route.kept(), [[96], [97], [98], [99]]);
-        route.keep_last(b"gone");
-        assert_eq!(route.kept(), [b"gone"]);
-    }
-
-    #[test]
     fn ways_for_what_has_no_path_end_with_the_first_path() {
         let routes = Routes::new(Instant::now());
         let attempt: AttemptId = "one".parse().unwrap();
@@ -440,7 +418,7 @@ mod tests {
         let routes = Routes::new(Instant::now());
         let (one, two): (AttemptId, AttemptId) = ("one".parse().unwrap(), "two".parse().unwrap());
         let first = routes.reserve();
-        first.keep_for_path(b"hello");
+        first.keep_for_path(b"hello", Instant::now());
         assert!(routes.adopt(&one, &key("a"), first.virtual_addr));
         assert_eq!(routes.add_attempt(&two, &key("a")), first.virtual_addr);
         assert_eq!(routes.of(&one).unwrap().kept(), [b"hello"]);

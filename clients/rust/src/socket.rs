@@ -173,7 +173,8 @@ impl PathSocket {
 
     /// What left last may have been lost with the way it took, and QUIC would wait for an answer
     /// to it ever longer (RFC 9002 §6.2.1). Over the new way, the answer comes at once and names all
-    /// that is missing. A peer that has it already discards the copy (RFC 9000 §12.3).
+    /// that is missing. A handshake that is under way goes first, lest it be overtaken. A peer that has
+    /// them already discards the copies (RFC 9000 §12.3).
     fn say_again(&self, route: &Route, node: &mut Node) {
         let Some((via, remote)) = route.hop() else { return };
         for datagram in route.kept() {
@@ -345,7 +346,7 @@ impl AsyncUdpSocket for PathSocket {
         let size = transmit.segment_size.unwrap_or(transmit.contents.len()).max(1);
         let Some((via, remote)) = route.hop() else {
             for datagram in transmit.contents.chunks(size) {
-                route.keep_for_path(datagram);
+                route.keep_for_path(datagram, Instant::now());
                 let early = route.early();
                 if !early.is_empty() {
                     self.with_node(|node, now| self.send_early(&early, datagram, node, now));
@@ -353,8 +354,9 @@ impl AsyncUdpSocket for PathSocket {
             }
             return Ok(());
         };
-        self.routes.note_sent(&route, Instant::now());
-        route.keep_last(transmit.contents.chunks(size).next_back().unwrap_or_default());
+        let now = Instant::now();
+        self.routes.note_sent(&route, now);
+        route.keep_last(transmit.contents.chunks(size), now);
         match via {
             Via::Socket(local) => self.inner.try_send(&Transmit {
                 destination: self.outward(remote),
