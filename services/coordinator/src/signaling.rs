@@ -198,21 +198,23 @@ pub struct Args {
 pub fn check(matches: &ArgMatches) -> Result<(), Failure> {
     let args = Args::from_arg_matches(matches).map_err(|error| Failure::bug(error.to_string()))?;
     database::url(matches)?;
+    redis::url(matches)?;
     config(&args, matches).map(drop)
 }
 
 /// Serves until a signal ends it.
 pub async fn run(args: &Args, matches: &ArgMatches) -> Result<(), Failure> {
     let mut config = config(args, matches)?;
+    // Whatever is wrong is said before a file is made.
+    let (database, redis) = (database::url(matches)?, redis::url(matches)?);
     let shutdown = Shutdown::new();
     shutdown.listen().map_err(|error| Failure::bug(format!("no signal handler: {error}")))?;
 
     let metrics = prometheus::install(VERSION).map_err(|error| Failure::bug(error.to_string()))?;
     admin::keep_up(metrics);
 
-    let database = database::url(matches)?;
     let statistics = Statistics::open(database.as_ref(), &args.data).await?;
-    let way = statistics.way(redis::url(matches)?.as_ref(), args.stats_addresses)?;
+    let way = statistics.way(redis.as_ref(), args.stats_addresses)?;
     config.recorder = Some(way.recorder.clone());
     let behaviour = Settings {
         resume_window: args.resume_window,

@@ -27,8 +27,10 @@ const RATE: u64 = 1_500_000;
 /// On the direct path, or at the receiver where all goes by relay, before it is taken away.
 const UNDER_WAY_BYTES: u64 = 2 * 1024 * 1024;
 
-/// The promise.
-const STALL_LIMIT: Duration = Duration::from_secs(2);
+/// The promise, where stalls are measured on a machine that does nothing else.
+const PROMISED: Duration = Duration::from_secs(2);
+/// Where it is only to be seen that the transfer goes on, on whatever machine.
+const AT_MOST: Duration = Duration::from_secs(6);
 
 const UNDER_WAY_LIMIT: Duration = Duration::from_secs(30);
 const TRANSFER_LIMIT: Duration = Duration::from_secs(90);
@@ -90,21 +92,28 @@ const HELD: [Dealt; 7] = [
 
 /// One case for each blow.
 pub fn cases() -> Vec<Case> {
-    HELD.into_iter().map(|dealt| case(dealt, "")).collect()
+    HELD.into_iter().map(|dealt| case(dealt, "", AT_MOST)).collect()
 }
 
-/// Every blow, so often.
+/// Every blow, so often, with the stall that is promised.
 pub fn all(runs: u32) -> Vec<Case> {
-    let each = |dealt: Dealt| (1..=runs).map(move |run| case(dealt, &format!(", {run} of {runs}")));
+    let which = move |run: u32| format!(", {run} of {runs}");
+    let each = |dealt: Dealt| (1..=runs).map(move |run| case(dealt, &which(run), PROMISED));
     HELD.into_iter().flat_map(each).collect()
 }
 
-fn case((blow, a, b): Dealt, which: &str) -> Case {
+fn case((blow, a, b): Dealt, which: &str, limit: Duration) -> Case {
     let name = format!("a transfer from {a} to {b} goes on {}{which}", blow.words());
-    Case::new(name, move |context| transfer(blow, a, b, context))
+    Case::new(name, move |context| transfer(blow, a, b, limit, context))
 }
 
-fn transfer(blow: Blow, a: NatKind, b: NatKind, context: &Context<'_>) -> Result<String> {
+fn transfer(
+    blow: Blow,
+    a: NatKind,
+    b: NatKind,
+    limit: Duration,
+    context: &Context<'_>,
+) -> Result<String> {
     let mut lab = Lab::build_in(Weather::FAR.with_rate(RATE), a, b, context.folder)?;
     let mut services = Services::start(&lab, context.programs)?;
     let (file, inbox) = (lab.folder.join(FILE), lab.folder.join("inbox"));
@@ -142,7 +151,7 @@ fn transfer(blow: Blow, a: NatKind, b: NatKind, context: &Context<'_>) -> Result
     let again = sent.stderr.iter().find(|line| line.contains("trying again in"));
     let stall = gap.as_millis();
     ensure!(again.is_none(), "the connection was lost, {stall} ms of stall: {again:?}");
-    ensure!(gap < STALL_LIMIT, "the file did not grow for {stall} ms");
+    ensure!(gap < limit, "the file did not grow for {stall} ms");
     Ok(format!("{} MiB, sha256 as sent, longest stall {stall} ms", FILE_BYTES >> 20))
 }
 
