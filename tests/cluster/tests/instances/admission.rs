@@ -39,6 +39,22 @@ async fn sessions_last_and_connections_are_as_many_as_the_flags_say() {
 }
 
 #[tokio::test]
+async fn an_app_may_send_as_much_as_the_flag_says_whichever_connection_it_uses() {
+    let redis = Redis::start().await.unwrap();
+    let instance = Instance::start_with(&redis, &["--app-messages-per-second", "1"]).await;
+    let (mut alice, mut bob) = (instance.client("alice").await, instance.client("bob").await);
+    alice.tell("nobody", "one").await;
+    alice.tell("nobody", "two").await;
+    // Both have been taken when the second one has its receipt.
+    while alice.receipt().await.0 != "two" {}
+    // However slow the machine is, these are more than one a second.
+    for number in 0..10 {
+        bob.tell("nobody", &number.to_string()).await;
+    }
+    assert_eq!(bob.await_type("error").await["code"], "too_fast");
+}
+
+#[tokio::test]
 async fn pages_and_proxies_are_those_that_the_flags_name() {
     let redis = Redis::start().await.unwrap();
     let flags =
