@@ -1,8 +1,8 @@
 //! What is said again over another way: copies of what left last, and of a handshake.
 //!
 //! A datagram that left last may be lost with its way, and one that is faster may overtake a handshake
-//! that is still on a slower way. QUIC discards what comes in ahead of the handshake it belongs to, and
-//! then its later copies, too, as repetitions (RFC 9001 §5.7): so the handshake goes the new way first.
+//! that is still on a slower way. QUIC discards what comes in ahead of the handshake it belongs to (RFC
+//! 9001 §5.7), and `quinn` takes later copies of that for repetitions: so the handshake goes first.
 
 use std::collections::VecDeque;
 use std::slice::Chunks;
