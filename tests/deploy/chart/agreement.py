@@ -89,7 +89,9 @@ def settings_are_accepted() -> None:
                     assert set(entry) <= {"name", "value"}, entry
                     name, value = entry["name"], entry["value"]
                     if name.endswith("_FILE"):
-                        file = Path(folder) / Path(value).name
+                        # Under its whole path: files of two secrets may have one name.
+                        file = Path(folder) / value.lstrip("/")
+                        file.parent.mkdir(parents=True, exist_ok=True)
                         file.touch(mode=0o600)
                         text = "redis://a:6379" if "REDIS_URL" in name else "postgres://a@b/c" if "DATABASE_URL" in name else "k" * 64
                         file.write_text(text)
