@@ -403,7 +403,7 @@ impl Attempts {
                 let ready = matches!(allocation, Allocation::Ready(_));
                 self.tell(ClientEvent::Relay { ready });
             }
-            Event::Sources(..) | Event::Early(..) => {}
+            Event::Sources(..) | Event::Early(..) | Event::Answered(_) => {}
             Event::Path(attempt, path) => self.on_path(&attempt, path),
             Event::Verdict(report) => self.on_verdict(report),
         }

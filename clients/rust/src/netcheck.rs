@@ -253,6 +253,7 @@ async fn detect(
                 | Event::Path(..)
                 | Event::Sources(..)
                 | Event::Early(..)
+                | Event::Answered(_)
                 | Event::Verdict(_) => {}
             }
         }

@@ -120,13 +120,14 @@ impl PathSocket {
     }
 
     fn pump(&self, mut node: MutexGuard<'_, Node>) {
-        let (mut moved, mut early) = (Vec::new(), Vec::new());
+        let (mut again, mut early) = (Vec::new(), Vec::new());
         let mut events = self.events.lock().unwrap_or_else(PoisonError::into_inner);
         while let Some(event) = node.poll_event() {
             // Routes change here and not in the task that reads the events, and before anything is
             // sent: an answer that goes out now may bring the peer's next packet at once.
             match &event {
-                Event::Path(attempt, path) => moved.extend(self.routes.set_path(attempt, *path)),
+                Event::Path(attempt, path) => again.extend(self.routes.set_path(attempt, *path)),
+                Event::Answered(attempt) => again.extend(self.routes.of(attempt)),
                 Event::Sources(attempt, sources) => self.routes.set_sources(attempt, sources),
                 Event::Early(attempt, ways) => early.push((attempt.clone(), ways.clone())),
                 Event::Detected(_)
@@ -138,7 +139,7 @@ impl PathSocket {
             events.push_back(event);
         }
         drop(events);
-        for route in moved {
+        for route in again {
             self.say_again(&route, &mut node);
         }
         self.transmit(&mut node);
@@ -171,9 +172,9 @@ impl PathSocket {
         }
     }
 
-    /// What left last may have been lost with the way it took, and QUIC would wait for an answer
-    /// to it ever longer (RFC 9002 §6.2.1). Over the new way, the answer comes at once and names all
-    /// that is missing. A handshake that is under way goes first, lest it be overtaken. A peer that has
+    /// What left last may have been lost with the way it took, or while that was silent, and QUIC would
+    /// wait for an answer to it ever longer (RFC 9002 §6.2.1). Over a way that answers, the answer comes
+    /// at once and names all that is missing. A handshake that is under way goes first, lest it be overtaken. A peer that has
     /// them already discards the copies (RFC 9000 §12.3).
     fn say_again(&self, route: &Route, node: &mut Node) {
         let Some((via, remote)) = route.hop() else { return };

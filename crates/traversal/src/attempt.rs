@@ -41,6 +41,7 @@ use crate::tcp_punch::TcpPunch;
 pub use config::AttemptConfig;
 use config::{allowed, probeable};
 use early::Early;
+use keep::Stray;
 pub(crate) use streams::StreamWork;
 use streams::Undialled;
 
@@ -67,6 +68,8 @@ const JUST: Duration = Duration::from_millis(300);
 pub(crate) enum Change {
     /// The path in use is another, or there is none.
     Path(Option<Path>),
+    /// The path in use has answered after a silence.
+    Answered,
     /// Packets may come from further addresses.
     Sources(Vec<SocketAddr>),
     /// There is no path yet, and a first datagram may go these ways meanwhile.
@@ -119,9 +122,11 @@ pub(crate) struct Attempt {
     /// When the last address was learnt from a check.
     learnt_at: Instant,
     /// Where data comes from, if not from where it goes.
-    stray: Option<SocketAddr>,
+    stray: Option<Stray>,
     /// The silence that the path in use has been asked about.
     asked_about: Option<Instant>,
+    /// The path in use has answered since, and nobody has been told.
+    tells_answer: bool,
     /// The last packet by the socket before the other side was followed to its relay.
     followed: Option<Instant>,
     /// Since when what this side sends on the path in use has gone unanswered.
@@ -185,6 +190,7 @@ impl Attempt {
             learnt_at: now,
             stray: None,
             asked_about: None,
+            tells_answer: false,
             followed: None,
             unanswered: None,
             verified: false,
@@ -280,7 +286,7 @@ impl Attempt {
     ) {
         if self.search.answer(local, remote, datagram, now) {
             if self.is_in_use(local, remote) {
-                self.answered = Some(now);
+                self.hear_answer(now);
             }
             return;
         }
@@ -300,7 +306,7 @@ impl Attempt {
             Some((Class::Response, _)) if self.agent.settled() => {
                 // The agent asks back on every way that it is asked on.
                 if self.is_in_use(local, remote) {
-                    self.answered = Some(now);
+                    self.hear_answer(now);
                 }
             }
             Some((Class::Request, _)) if self.agent.settled() => self.hear_doubt(now),
@@ -415,9 +421,12 @@ impl Attempt {
         self.doubt(&pairs, now);
         let chosen = choose(self.active.as_ref(), &self.usable(&pairs, now));
         let path = chosen.map(|usable| usable.path);
+        let answered = std::mem::take(&mut self.tells_answer);
         if path.map(way) != self.active.map(way) {
             self.unanswered = None;
             changes.push(Change::Path(path));
+        } else if answered {
+            changes.push(Change::Answered);
         }
         let had_direct = self.active.is_some_and(|active| !active.is_relayed());
         self.active = path;

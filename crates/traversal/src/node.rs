@@ -85,6 +85,8 @@ pub enum Event {
     Relay(Allocation),
     /// A connection should use this path from here on, or has none.
     Path(AttemptId, Option<Path>),
+    /// A connection's path has answered a check after a silence: what was sent last may be lost.
+    Answered(AttemptId),
     /// A connection's packets may come from these addresses, through socket or relay.
     Sources(AttemptId, Vec<SocketAddr>),
     /// A connection without a path may send the first datagrams of its handshake these ways.
@@ -520,6 +522,7 @@ impl Node {
         for change in changes {
             self.events.push_back(match change {
                 Change::Path(path) => Event::Path(id.clone(), path),
+                Change::Answered => Event::Answered(id.clone()),
                 Change::Sources(sources) => Event::Sources(id.clone(), sources),
                 Change::Early(ways) => Event::Early(id.clone(), ways),
                 Change::Verdict(report) => Event::Verdict(report),

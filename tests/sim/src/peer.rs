@@ -49,6 +49,8 @@ pub struct Connection {
     pub received: Vec<Received>,
     sources: Vec<SocketAddr>,
     traffic: Traffic,
+    /// What left last, where that is to be said again.
+    kept: Option<Bytes>,
 }
 
 impl Connection {
@@ -113,6 +115,8 @@ pub(crate) enum News {
     Candidates(Vec<Candidate>),
     /// Only for the world itself: the peer wants fresh sockets.
     Unmeasured(Task),
+    /// Only for the world itself: this may have been lost, and there is a way that answers.
+    Again(AttemptId, Bytes),
 }
 
 impl Peer {
@@ -243,7 +247,11 @@ impl Peer {
                 }
                 Event::Unmeasured(task) => news.push(News::Unmeasured(task)),
                 Event::Relay(allocation) => self.allocations.push(allocation),
-                Event::Path(id, path) => self.connection(&id).paths.push((at, path)),
+                Event::Path(id, path) => {
+                    self.connection(&id).paths.push((at, path));
+                    news.extend(self.again(id));
+                }
+                Event::Answered(id) => news.extend(self.again(id)),
                 Event::Early(id, ways) => self.connection(&id).early.push((at, ways)),
                 Event::Sources(id, sources) => self.connection(&id).sources = sources,
                 Event::Verdict(report) => {
@@ -252,6 +260,16 @@ impl Peer {
             }
         }
         news
+    }
+
+    /// Keeps what leaves now for another path.
+    pub(crate) fn keep(&mut self, call: &AttemptId, payload: &Bytes) {
+        self.connection(call).kept = Some(payload.clone());
+    }
+
+    fn again(&mut self, id: AttemptId) -> Option<News> {
+        let kept = self.connection(&id).kept.clone()?;
+        Some(News::Again(id, kept))
     }
 
     fn connection(&mut self, id: &AttemptId) -> &mut Connection {

@@ -1,6 +1,7 @@
 //! Everything together, and the loop that moves time from event to event.
 
 mod seen;
+mod talk;
 mod tcp;
 
 use std::net::SocketAddr;
@@ -12,6 +13,7 @@ use p2p_traversal::{Node, NodeConfig, RelayConfig};
 use p2p_wire::{AttemptId, Secret};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
+use talk::Talk;
 
 use crate::clock::Clock;
 use crate::coordinator::{Call, Coordinator, Order, Signal};
@@ -50,16 +52,6 @@ pub struct World {
     surveyed: u16,
     /// Datagrams that reached peers' sockets, once somebody listens.
     overheard: Option<Vec<(SocketAddr, Bytes)>>,
-}
-
-/// Data that a call's sides send again and again.
-struct Talk {
-    call: Call,
-    every: Duration,
-    next: Instant,
-    count: u64,
-    /// Where only the caller has something to say: what of it the other side has acknowledged.
-    acknowledged: Option<usize>,
 }
 
 impl World {
@@ -150,28 +142,7 @@ impl World {
     pub fn send(&mut self, from: &str, call: &Call, text: &str) {
         let mut payload = vec![QUIC];
         payload.extend_from_slice(text.as_bytes());
-        self.send_bytes(self.index(from), call, &payload.into());
-    }
-
-    /// From here on both sides send a packet this often.
-    pub fn talk(&mut self, call: &Call, every: Duration) {
-        let next = self.clock.now();
-        let acknowledged = None;
-        self.talks.push(Talk { call: call.clone(), every, next, count: 0, acknowledged });
-    }
-
-    /// From here on the caller sends a packet this often, and the other side only acknowledges what
-    /// has come.
-    pub fn lecture(&mut self, call: &Call, every: Duration) {
-        let next = self.clock.now();
-        let heard = self.side(&call.callee, call).received.len();
-        let acknowledged = Some(heard);
-        self.talks.push(Talk { call: call.clone(), every, next, count: 0, acknowledged });
-    }
-
-    /// Everybody falls silent.
-    pub fn hush(&mut self) {
-        self.talks.clear();
+        self.send_bytes(self.index(from), &call.id, &payload.into());
     }
 
     /// Loses everything that goes straight between two peers' networks.
@@ -300,7 +271,7 @@ impl World {
         add(self.relay.poll_timeout(), "the relay");
         add(self.coordinator.next_mail(), "the coordinator");
         add(traffic.then_some(self.next_traffic), "the traffic");
-        add(self.talks.iter().map(|talk| talk.next).min(), "a talk");
+        add(self.talks.iter().map(Talk::due).min(), "a talk");
         add(self.tcp.next(), "a TCP connection");
         add(self.surveys.iter().filter_map(Survey::poll_timeout).min(), "a fresh socket");
         for peer in &mut self.peers {
@@ -398,32 +369,9 @@ impl World {
         }
     }
 
-    fn keep_talking(&mut self, now: Instant) {
-        let mut talks = std::mem::take(&mut self.talks);
-        for talk in &mut talks {
-            if talk.next <= now {
-                talk.next = now + talk.every;
-                talk.count += 1;
-                let answers = talk.acknowledged.is_none();
-                let sides = [Some(&talk.call.caller), Some(&talk.call.callee).filter(|_| answers)];
-                for side in sides.into_iter().flatten() {
-                    self.send(side, &talk.call, &format!("{side} {}", talk.count));
-                }
-            }
-            if let Some(acknowledged) = &mut talk.acknowledged {
-                let heard = self.side(&talk.call.callee, &talk.call).received.len();
-                for number in *acknowledged..heard {
-                    self.send(&talk.call.callee, &talk.call, &format!("ack {}", number + 1));
-                }
-                *acknowledged = heard;
-            }
-        }
-        self.talks = talks;
-    }
-
-    fn send_bytes(&mut self, from: PeerIndex, call: &Call, payload: &Bytes) {
+    fn send_bytes(&mut self, from: PeerIndex, call: &AttemptId, payload: &Bytes) {
         let now = self.clock.now();
-        match self.peers[from.0].send(&call.id, payload, now) {
+        match self.peers[from.0].send(call, payload, now) {
             Some(Leaving::Datagram { from: source, to }) => {
                 self.network.send(Sender::Peer(from), source, to, payload.clone(), now);
             }
@@ -456,6 +404,10 @@ impl World {
                 News::Candidates(candidates) => Signal::Candidates(candidates),
                 News::Unmeasured(task) => {
                     self.survey(index, task);
+                    continue;
+                }
+                News::Again(call, payload) => {
+                    self.send_bytes(index, &call, &payload);
                     continue;
                 }
             };

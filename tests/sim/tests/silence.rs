@@ -203,3 +203,25 @@ fn a_nat_that_maps_anew_under_a_lecture_is_answered_at_its_new_address_within_a_
         }
     }
 }
+
+#[test]
+fn a_transfer_through_a_nat_that_maps_anew_does_not_wait_for_what_was_lost_to_be_sent_again() {
+    for (number, bob) in [Nat::full_cone(), Nat::address_restricted()].into_iter().enumerate() {
+        let (mut world, call) = connected(Nat::symmetric(), bob);
+        world.hush();
+        world.run_for(Duration::from_secs(1));
+        world.transfer(&call, TALK);
+        for round in 1..=12 {
+            let context = format!("{number}, round {round}");
+            // Each round meets the driver's look at the traffic, and the transfer, elsewhere.
+            world.run_for(Duration::from_millis(5_000 + 17 * round));
+            let heard = |world: &World| world.side("bob", &call).received.len();
+            world.restart_nat("alice");
+            // What is on its way.
+            world.run_for(Duration::from_millis(100));
+            let before = heard(&world);
+            let goes_on = world.run_until(Duration::from_millis(700), |w| heard(w) > before + 5);
+            assert!(goes_on, "{context}{}", story(&world, &call));
+        }
+    }
+}

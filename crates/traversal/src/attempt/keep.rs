@@ -11,6 +11,14 @@ use crate::path::{Path, PathKind, Usable, Via};
 use crate::quality::Counters;
 use crate::traffic::{Leg, Traffic};
 
+/// An address that data comes from, which is not the one it is sent to.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Stray {
+    source: SocketAddr,
+    /// Nothing had come for a while when data first came from there.
+    after_silence: bool,
+}
+
 impl Attempt {
     /// Leaves the active path if it has fallen silent under traffic.
     pub(crate) fn traffic(&mut self, traffic: Traffic, now: Instant) {
@@ -27,7 +35,7 @@ impl Attempt {
             self.heard = received;
             self.unanswered = None;
         } else if traffic.sent > received {
-            let since = *self.unanswered.get_or_insert(now);
+            let since = *self.unanswered.get_or_insert(traffic.sent.unwrap_or(now));
             let silent = now.saturating_duration_since(since);
             if silent >= SILENCE.max(3 * active.rtt) {
                 self.leave(active, now);
@@ -71,8 +79,8 @@ impl Attempt {
     }
 
     /// Data from another address of the other side's than the one it is sent to: its NAT may have
-    /// begun anew, and nothing gets in at the old address. If that one does not answer and the other
-    /// one does, the data goes there.
+    /// begun anew, and nothing gets in at the old address. If the new one answers, the data goes there
+    /// once the old one is late to answer, or at once where it was silent before.
     fn look_at_strays(&mut self, active: &Path, traffic: Traffic, now: Instant) {
         let from_socket = traffic.latest.filter(|(leg, _)| *leg == Leg::Socket);
         let stray = from_socket.map(|(_, source)| source).filter(|source| *source != active.remote);
@@ -81,21 +89,35 @@ impl Attempt {
             self.stray = None;
             return;
         };
-        if self.stray.replace(stray) != Some(stray) {
-            self.ask(now);
-            return;
-        }
+        let known = self.stray.filter(|known| known.source == stray);
+        let after_silence = match known {
+            Some(known) => known.after_silence,
+            None => {
+                self.ask(now);
+                self.was_silent_before(traffic, active)
+            }
+        };
+        self.stray = Some(Stray { source: stray, after_silence });
         let pairs = self.pairs(now);
         let answers = |pair: &&Pair| {
             pair.remote.address == stray
                 && pair.answered
                 && self.path(pair).kind == PathKind::Direct
         };
-        if self.consent.is_overdue(active, now) && pairs.iter().any(|pair| answers(&pair)) {
+        let gone = after_silence || self.consent.is_overdue(active, now);
+        if gone && pairs.iter().any(|pair| answers(&pair)) {
             let answers = self.pair_of(active, &pairs).map_or(0, |pair| pair.answers);
             self.abandoned.suspect(*active, answers, now);
             self.quality.forget();
         }
+    }
+
+    /// Whether what has come now was the first for a while.
+    fn was_silent_before(&self, traffic: Traffic, active: &Path) -> bool {
+        let gap = self.heard.zip(traffic.by_socket);
+        gap.is_none_or(|(before, now)| {
+            now.saturating_duration_since(before) >= GONE.max(2 * active.rtt)
+        })
     }
 
     /// Leaves a direct path for a relayed one where that carries more, and returns where it does not.
@@ -127,6 +149,13 @@ impl Attempt {
             Finding::Reassured => {}
             Finding::Dead => self.leave(active, now),
         }
+    }
+
+    /// The path in use has answered a check. If data has been silent, what was sent into the silence
+    /// is likely to be lost, and whoever sent it may wait long before it says it again.
+    pub(super) fn hear_answer(&mut self, now: Instant) {
+        self.answered = Some(now);
+        self.tells_answer |= self.unanswered.is_some() && self.asked_about == self.unanswered;
     }
 
     /// What the other side has a doubt about may be dead in this side's direction only. A check of
