@@ -58,8 +58,9 @@ impl Attempts {
                 // Checked here, where the one who sent it hears what is wrong with it.
                 self.addresses.check(&trickle.candidate)?;
                 let attempt = trickle.attempt.clone();
-                let what = What::Candidate(trickle);
-                self.pass_on(&attempt, &instance, app, from, what).await
+                let what = What::Candidate(trickle.clone());
+                let passed = self.pass_on(&attempt, &instance, app, from, what).await;
+                passed.or_else(|problem| self.late.candidate(app, from, trickle, problem))
             }
             None => self.candidate_here(app, from, trickle).await,
         }
@@ -77,7 +78,7 @@ impl Attempts {
                 let what = What::Report(report.clone());
                 let passed = self.pass_on(&report.attempt, &instance, app, from, what).await;
                 // With its instance gone, what it tells finds the record all the same.
-                passed.or_else(|problem| self.late.take(app, from, report, problem))
+                passed.or_else(|problem| self.late.report(app, from, report, problem))
             }
             None => self.report_here(app, from, report).await,
         }

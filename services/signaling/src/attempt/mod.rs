@@ -69,8 +69,8 @@ impl Attempts {
     ) -> Self {
         Self {
             table: Mutex::new(Table::new(config.limits.attempts, &config.timing)),
+            late: Late::start(store, recorder.clone(), registry.clone()),
             registry,
-            late: Late::start(store, recorder.clone()),
             recorder,
             learned,
             addresses: AddressPolicy { allow_loopback: config.allow_loopback_candidates },
@@ -206,8 +206,15 @@ impl Attempts {
         trickle: Trickle,
     ) -> Result<(), Problem> {
         self.addresses.check(&trickle.candidate)?;
-        let (to, policy) =
-            self.lock().candidate(app, from, &trickle.attempt, &trickle.candidate)?;
+        let (charged, known) = {
+            let mut table = self.lock();
+            let charged = table.candidate(app, from, &trickle.attempt, &trickle.candidate);
+            (charged, table.has(&trickle.attempt))
+        };
+        let (to, policy) = match charged {
+            Err(problem) if !known => return self.late.candidate(app, from, trickle, problem),
+            charged => charged?,
+        };
         if !candidates::is_visible(&trickle.candidate, policy) {
             debug!(attempt = %trickle.attempt, "a candidate is kept back by the relay policy");
             return Ok(());
@@ -228,7 +235,7 @@ impl Attempts {
     ) -> Result<(), Problem> {
         let reported = self.lock().report(app, from, report, Instant::now());
         let effects = match reported {
-            Err(problem) => return self.late.take(app, from, report, problem),
+            Err(problem) => return self.late.report(app, from, report, problem),
             Ok(effects) => effects,
         };
         spans::reported(from, report);

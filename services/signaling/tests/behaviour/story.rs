@@ -121,6 +121,36 @@ async fn what_a_connection_used_is_told_at_its_end_however_long_its_attempt_is_f
 }
 
 #[tokio::test]
+async fn a_candidate_reaches_the_other_side_however_long_its_attempt_is_forgotten() {
+    let world = World::start().await;
+    let (mut alice, mut bob, attempt) = connected(&world).await;
+    record(&world, &attempt, |it| it["outcome"] == "direct").await;
+    let candidate = |attempt: &Value, address: &str| {
+        let candidate = json!({ "kind": "relay", "address": address });
+        json!({ "type": "candidate", "attempt": attempt, "candidate": candidate })
+    };
+    // Their relay has started again, and each has another address there now.
+    let (mut from, mut to) = (&mut alice, &mut bob);
+    for address in ["198.51.100.9:50001", "198.51.100.9:50002"] {
+        from.send(candidate(&attempt, address)).await;
+        let heard = to.expect("candidate").await;
+        assert_eq!(
+            (&heard["attempt"], &heard["candidate"]["address"]),
+            (&attempt, &json!(address))
+        );
+        from.expect_silence().await;
+        (from, to) = (to, from);
+    }
+    // Neither does anybody else reach them this way, nor does what nobody may be sent to.
+    let mut mallory = world.client("mallory").await;
+    mallory.send(candidate(&attempt, "203.0.113.66:6")).await;
+    mallory.expect_error("attempt_not_found").await;
+    alice.send(candidate(&attempt, "127.0.0.1:22")).await;
+    alice.expect_error("bad_message").await;
+    bob.expect_silence().await;
+}
+
+#[tokio::test]
 async fn i5_a_report_tells_of_so_many_paths_and_no_more() {
     let world = World::start().await;
     let (mut alice, _bob, attempt) = connected(&world).await;
