@@ -13,6 +13,7 @@ use crate::limits::{
 use crate::limits::{MAX_REPORT_TEXT_BYTES, MAX_ROLE_BYTES};
 use crate::nat::NatProfile;
 use crate::payload::{Meta, Payload};
+use crate::plain;
 use crate::problem::{Code, Problem};
 use crate::report::Report;
 use crate::secret::Secret;
@@ -195,6 +196,9 @@ impl ClientMessage {
                 format!("the message has {} bytes", text.len()),
                 format!("keep messages at or under {MAX_MESSAGE_BYTES} bytes"),
             ));
+        }
+        if let Some(message) = plain::read(text).filter(|message| message.check().is_ok()) {
+            return Ok(message);
         }
         if let Some(message) = leading_type(text).and_then(|kind| read(kind, text).ok()) {
             return Ok(message);

@@ -19,6 +19,13 @@ impl Payload {
         serde_json::value::to_raw_value(value).map(Self)
     }
 
+    /// The value that a text begins with, and what is behind it.
+    pub(crate) fn leading(text: &str) -> Option<(Self, &str)> {
+        let mut values = serde_json::Deserializer::from_str(text).into_iter();
+        let value = values.next()?.ok()?;
+        Some((value, &text[values.byte_offset()..]))
+    }
+
     /// The JSON text.
     pub fn as_str(&self) -> &str {
         self.0.get()

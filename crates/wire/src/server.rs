@@ -1,6 +1,5 @@
 //! What the coordinator sends.
 
-use std::fmt::Write as _;
 use std::net::SocketAddr;
 
 use schemars::JsonSchema;
@@ -8,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::attempt::{Attempt, IceServer};
 use crate::candidate::Candidate;
+pub use crate::frame::{MessageFrame, ReceiptFrame};
 use crate::ids::{AttemptId, PeerId, RequestId, RoomName, SessionId};
 use crate::limits::Limits;
 use crate::payload::{Meta, Payload};
@@ -154,6 +154,18 @@ pub enum ReceiptStatus {
     Rejected,
 }
 
+impl ReceiptStatus {
+    /// Its name on the wire.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Delivered => "delivered",
+            Self::Queued => "queued",
+            Self::Gone => "gone",
+            Self::Rejected => "rejected",
+        }
+    }
+}
+
 /// See [`ServerMessage::Receipt`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Receipt {
@@ -180,48 +192,6 @@ pub struct Message {
     /// The room it was sent to, if it was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub room: Option<RoomName>,
-}
-
-/// The frame of a [`Message`] whose parts stay where they are: every message that is carried is
-/// written from one of these.
-#[derive(Debug, Clone, Copy)]
-pub struct MessageFrame<'a> {
-    /// As [`Message::seq`].
-    pub seq: u64,
-    /// As [`Message::from`].
-    pub from: &'a PeerId,
-    /// As [`Message::kind`].
-    pub kind: &'a str,
-    /// As [`Message::payload`].
-    pub payload: &'a Payload,
-    /// As [`Message::room`].
-    pub room: Option<&'a RoomName>,
-}
-
-impl MessageFrame<'_> {
-    /// The frame's text. The payload is JSON already and ids have nothing that JSON escapes, so
-    /// that every part is copied once, into one allocation.
-    pub fn to_text(&self) -> String {
-        let kind = serde_json::to_string(self.kind).expect("a string is JSON");
-        let (from, payload) = (self.from.as_str(), self.payload.as_str());
-        let room = self.room.map_or("", RoomName::as_str);
-        // What stands between the parts, and the digits of the number.
-        let between = 96;
-        let parts = from.len() + kind.len() + payload.len() + room.len();
-        let mut text = String::with_capacity(between + parts);
-        write!(text, r#"{{"type":"message","seq":{},"from":""#, self.seq)
-            .expect("writing to a string succeeds");
-        for part in [from, r#"","kind":"#, &kind, r#","payload":"#, payload] {
-            text.push_str(part);
-        }
-        if self.room.is_some() {
-            for part in [r#","room":""#, room, "\""] {
-                text.push_str(part);
-            }
-        }
-        text.push('}');
-        text
-    }
 }
 
 /// See [`ServerMessage::Candidate`].
@@ -352,26 +322,6 @@ mod tests {
         let text = message.to_text();
         assert!(text.starts_with(r#"{"type":"message","seq":18,"from":"alice""#), "{text}");
         assert_eq!(ServerMessage::parse(&text).unwrap(), Some(message));
-    }
-
-    #[test]
-    fn a_message_is_written_the_same_from_its_parts() {
-        let (from, room) = ("\u{e4}lice@home +1".parse().unwrap(), "room".parse().unwrap());
-        let payload: Payload = serde_json::from_str(r#"{"sdp" : "v=0\n", "n":[1,null]}"#).unwrap();
-        for room in [None, Some(&room)] {
-            for kind in ["offer", "a \"kind\" \\ of\nits \u{1} own \u{2028}"] {
-                let message = Message {
-                    seq: u64::MAX,
-                    from: PeerId::clone(&from),
-                    kind: kind.to_owned(),
-                    payload: payload.clone(),
-                    room: room.cloned(),
-                };
-                let frame =
-                    MessageFrame { seq: u64::MAX, from: &from, kind, payload: &payload, room };
-                assert_eq!(frame.to_text(), ServerMessage::Message(message).to_text());
-            }
-        }
     }
 
     #[test]
