@@ -89,7 +89,7 @@ pub(crate) async fn i1_an_old_owner_cannot_act_any_more(registry: &dyn Registry,
     let mut bob = Session::begin(registry, "bob").await;
     let owner = &old.owner;
     let refused = Err(RegistryError::NotOwner);
-    assert_eq!(registry.send(owner, message("m", "bob")).await.map(|_| ()), refused);
+    assert_eq!(registry.send(owner, &message("m", "bob")).await.map(|_| ()), refused);
     assert_eq!(registry.join(owner, room("r"), None).await.map(|_| ()), refused);
     assert_eq!(registry.set_meta(owner, Meta::default()).await, refused);
     assert_eq!(registry.publish(owner, Published::default()).await, refused);
@@ -105,7 +105,7 @@ pub(crate) async fn i2_messages_arrive_in_order_and_receipts_follow_the_acknowle
     let mut alice = Session::begin(registry, "alice").await;
     let mut bob = Session::begin(registry, "bob").await;
     for id in ["m1", "m2", "m3"] {
-        let sent = registry.send(&alice.owner, message(id, "bob")).await.unwrap();
+        let sent = registry.send(&alice.owner, &message(id, "bob")).await.unwrap();
         assert_eq!(sent, Sent::OnItsWay);
     }
     for seq in 1..=3 {
@@ -126,10 +126,10 @@ pub(crate) async fn i2_an_away_peer_gets_its_messages_when_it_resumes(
 ) {
     let mut alice = Session::begin(registry, "alice").await;
     let bob = Session::begin(registry, "bob").await;
-    registry.send(&alice.owner, message("m1", "bob")).await.unwrap();
+    registry.send(&alice.owner, &message("m1", "bob")).await.unwrap();
     registry.detach(&bob.owner).await.unwrap();
     assert_eq!(alice.receipt().await, ("m1".to_owned(), ReceiptStatus::Queued));
-    let sent = registry.send(&alice.owner, message("m2", "bob")).await.unwrap();
+    let sent = registry.send(&alice.owner, &message("m2", "bob")).await.unwrap();
     assert_eq!(status(&sent), ReceiptStatus::Queued);
 
     let (bob, replay) = bob.resume(registry, 0).await.unwrap();
@@ -146,7 +146,7 @@ pub(crate) async fn i2_what_the_last_seq_of_a_resume_covers_is_not_sent_again(
     let mut alice = Session::begin(registry, "alice").await;
     let bob = Session::begin(registry, "bob").await;
     for id in ["m1", "m2"] {
-        registry.send(&alice.owner, message(id, "bob")).await.unwrap();
+        registry.send(&alice.owner, &message(id, "bob")).await.unwrap();
     }
     registry.detach(&bob.owner).await.unwrap();
     let (mut bob, replay) = bob.resume(registry, 1).await.unwrap();
@@ -156,7 +156,7 @@ pub(crate) async fn i2_what_the_last_seq_of_a_resume_covers_is_not_sent_again(
         told.push(alice.receipt().await);
     }
     assert!(told.contains(&("m1".to_owned(), ReceiptStatus::Delivered)), "{told:?}");
-    registry.send(&alice.owner, message("m3", "bob")).await.unwrap();
+    registry.send(&alice.owner, &message("m3", "bob")).await.unwrap();
     assert_eq!(bob.message().await, (3, "m3".to_owned()), "numbers go on");
 }
 
@@ -166,14 +166,14 @@ pub(crate) async fn i2_the_same_message_sent_twice_is_delivered_once(
 ) {
     let mut alice = Session::begin(registry, "alice").await;
     let mut bob = Session::begin(registry, "bob").await;
-    registry.send(&alice.owner, message("m1", "bob")).await.unwrap();
-    let again = registry.send(&alice.owner, message("m1", "bob")).await.unwrap();
+    registry.send(&alice.owner, &message("m1", "bob")).await.unwrap();
+    let again = registry.send(&alice.owner, &message("m1", "bob")).await.unwrap();
     assert_eq!(status(&again), ReceiptStatus::Queued);
     assert_eq!(bob.message().await, (1, "m1".to_owned()));
     bob.expect_silence().await;
     registry.ack(&bob.owner, 1).await.unwrap();
     assert_eq!(alice.receipt().await.1, ReceiptStatus::Delivered);
-    let again = registry.send(&alice.owner, message("m1", "bob")).await.unwrap();
+    let again = registry.send(&alice.owner, &message("m1", "bob")).await.unwrap();
     assert_eq!(status(&again), ReceiptStatus::Delivered);
     bob.expect_silence().await;
 }
@@ -185,7 +185,7 @@ pub(crate) async fn i2_when_the_window_closes_the_sender_is_told(
     let mut alice = Session::begin(registry, "alice").await;
     let bob = Session::begin(registry, "bob").await;
     registry.detach(&bob.owner).await.unwrap();
-    registry.send(&alice.owner, message("m1", "bob")).await.unwrap();
+    registry.send(&alice.owner, &message("m1", "bob")).await.unwrap();
     sleep(settings.resume_window / 2).await;
     alice.expect_silence().await;
     assert_eq!(alice.receipt().await, ("m1".to_owned(), ReceiptStatus::Gone));
@@ -199,10 +199,10 @@ pub(crate) async fn i2_a_peer_that_comes_back_anew_does_not_get_the_old_session_
     let mut alice = Session::begin(registry, "alice").await;
     let old = Session::begin(registry, "bob").await;
     registry.detach(&old.owner).await.unwrap();
-    registry.send(&alice.owner, message("m1", "bob")).await.unwrap();
+    registry.send(&alice.owner, &message("m1", "bob")).await.unwrap();
     let mut bob = Session::begin(registry, "bob").await;
     assert_eq!(alice.receipt().await, ("m1".to_owned(), ReceiptStatus::Gone));
-    registry.send(&alice.owner, message("m2", "bob")).await.unwrap();
+    registry.send(&alice.owner, &message("m2", "bob")).await.unwrap();
     assert_eq!(bob.message().await, (1, "m2".to_owned()));
 }
 
@@ -212,9 +212,9 @@ pub(crate) async fn a_receiver_that_does_not_acknowledge_is_reported_as_queued(
 ) {
     let mut alice = Session::begin(registry, "alice").await;
     let mut bob = Session::begin(registry, "bob").await;
-    registry.send(&alice.owner, message("m1", "bob")).await.unwrap();
+    registry.send(&alice.owner, &message("m1", "bob")).await.unwrap();
     sleep(settings.receipt_patience / 2).await;
-    registry.send(&alice.owner, message("m2", "bob")).await.unwrap();
+    registry.send(&alice.owner, &message("m2", "bob")).await.unwrap();
     assert_eq!(alice.receipt().await, ("m1".to_owned(), ReceiptStatus::Queued));
     assert_eq!(alice.receipt().await, ("m2".to_owned(), ReceiptStatus::Queued));
     bob.message().await;
@@ -230,25 +230,25 @@ pub(crate) async fn i5_a_full_inbox_rejects_and_keeps_what_it_has(
     let bob = Session::begin(registry, "bob").await;
     registry.detach(&bob.owner).await.unwrap();
     for n in 1..=MAX_INBOX_MESSAGES {
-        registry.send(&alice.owner, message(&format!("m{n}"), "bob")).await.unwrap();
+        registry.send(&alice.owner, &message(&format!("m{n}"), "bob")).await.unwrap();
     }
-    let sent = registry.send(&alice.owner, message("over", "bob")).await.unwrap();
+    let sent = registry.send(&alice.owner, &message("over", "bob")).await.unwrap();
     assert_eq!(status(&sent), ReceiptStatus::Rejected);
     assert_eq!(registry.counts().inbox_full, 1);
 
     let (bob, replay) = bob.resume(registry, 0).await.unwrap();
     assert_eq!(replay.len(), MAX_INBOX_MESSAGES);
     registry.ack(&bob.owner, replay.len() as u64).await.unwrap();
-    let sent = registry.send(&alice.owner, message("over", "bob")).await.unwrap();
+    let sent = registry.send(&alice.owner, &message("over", "bob")).await.unwrap();
     assert_eq!(sent, Sent::OnItsWay, "a rejected message may be tried again");
 }
 
 pub(crate) async fn a_message_to_nobody_is_gone(registry: &dyn Registry, _: &Settings) {
     let alice = Session::begin(registry, "alice").await;
-    let sent = registry.send(&alice.owner, message("m1", "nobody")).await.unwrap();
+    let sent = registry.send(&alice.owner, &message("m1", "nobody")).await.unwrap();
     assert_eq!(status(&sent), ReceiptStatus::Gone);
     registry.join(&alice.owner, room("r"), None).await.unwrap();
-    let sent = registry.send(&alice.owner, to_room("m2", "r")).await.unwrap();
+    let sent = registry.send(&alice.owner, &to_room("m2", "r")).await.unwrap();
     assert_eq!(status(&sent), ReceiptStatus::Gone);
 }
 
@@ -351,7 +351,7 @@ pub(crate) async fn a_room_message_reaches_everybody_but_its_sender(
     alice.event().await;
     alice.event().await;
     bob.event().await;
-    let sent = registry.send(&alice.owner, to_room("m1", "r")).await.unwrap();
+    let sent = registry.send(&alice.owner, &to_room("m1", "r")).await.unwrap();
     assert_eq!(sent, Sent::OnItsWay);
     assert_eq!(bob.message().await, (1, "m1".to_owned()));
     assert_eq!(carol.message().await, (1, "m1".to_owned()));
@@ -371,7 +371,7 @@ pub(crate) async fn a_message_to_a_room_that_one_is_not_in_is_refused(
     let alice = Session::begin(registry, "alice").await;
     let bob = Session::begin(registry, "bob").await;
     registry.join(&bob.owner, room("r"), None).await.unwrap();
-    let refused = registry.send(&alice.owner, to_room("m1", "r")).await.unwrap_err();
+    let refused = registry.send(&alice.owner, &to_room("m1", "r")).await.unwrap_err();
     assert_eq!(refused, RegistryError::RoomNotFound);
 }
 
@@ -399,7 +399,7 @@ pub(crate) async fn apps_do_not_meet(registry: &dyn Registry, _: &Settings) {
     let (link, _feed) = Link::pair(8);
     let elsewhere = Claim { app: "other".parse().unwrap(), ..a_claim("bob", link) };
     let bob = registry.claim(elsewhere).await.unwrap().ownership;
-    let sent = registry.send(&alice.owner, message("m1", "bob")).await.unwrap();
+    let sent = registry.send(&alice.owner, &message("m1", "bob")).await.unwrap();
     assert_eq!(status(&sent), ReceiptStatus::Gone);
     assert_eq!(registry.peer(&app(), &peer("bob")).await.unwrap(), None);
     let everybody = Page { after: None, limit: 10 };
@@ -458,7 +458,7 @@ pub(crate) async fn i5_a_session_that_does_not_take_its_frames_is_ended_and_can_
     let alice = Session::begin(registry, "alice").await;
     let mut bob = Session::begin(registry, "bob").await;
     for n in 0..=QUEUE {
-        registry.send(&alice.owner, message(&format!("m{n}"), "bob")).await.unwrap();
+        registry.send(&alice.owner, &message(&format!("m{n}"), "bob")).await.unwrap();
     }
     assert_eq!(bob.feed.next().await, Delivery::End(End::Lagging));
     assert_eq!(registry.counts().lagging, 1);

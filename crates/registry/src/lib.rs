@@ -31,7 +31,7 @@ pub use error::RegistryError;
 pub use link::{Delivery, End, Feed, Frame, Link, NotPushed};
 pub use memory::{MemoryRegistry, Settings};
 pub use notice::{Notice, Presence};
-pub use registry::{Answer, Registry};
+pub use registry::{Answer, Prompt, Registry};
 pub use relays::{RelayDirectory, RelayLease, RelayRecord};
 pub use send::{Outgoing, Sent, Target};
 pub use view::{Counts, Listing, Page, PeerView, Published, RoomSummary, RoomView};

@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::task::{Context, Poll};
 
 use p2p_wire::server::Member;
 use p2p_wire::{AppId, AttemptId, Meta, PeerId, RoomName};
@@ -16,6 +17,32 @@ use crate::view::{Counts, Listing, Page, PeerView, Published, RoomSummary, RoomV
 
 /// A registry's answer, in time.
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, RegistryError>> + Send + 'a>>;
+
+/// The answer to what every message asks, which a registry in memory has at once: it takes no box.
+pub enum Prompt<'a, T> {
+    /// Here it is, until it is taken.
+    Now(Option<Result<T, RegistryError>>),
+    /// As any other.
+    Later(Answer<'a, T>),
+}
+
+impl<T> Prompt<'_, T> {
+    /// An answer that is there.
+    pub fn now(answer: Result<T, RegistryError>) -> Self {
+        Self::Now(Some(answer))
+    }
+}
+
+impl<T: Unpin> Future for Prompt<'_, T> {
+    type Output = Result<T, RegistryError>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.get_mut() {
+            Self::Now(answer) => Poll::Ready(answer.take().expect("an answer is taken once")),
+            Self::Later(answer) => answer.as_mut().poll(context),
+        }
+    }
+}
 
 /// Who is where, for all instances.
 ///
@@ -59,10 +86,10 @@ pub trait Registry: Send + Sync {
     fn leave<'a>(&'a self, owner: &'a Ownership, room: &'a RoomName) -> Answer<'a, ()>;
 
     /// Puts a message into the inboxes of its receivers.
-    fn send<'a>(&'a self, owner: &'a Ownership, message: Outgoing) -> Answer<'a, Sent>;
+    fn send<'a>(&'a self, owner: &'a Ownership, message: &'a Outgoing) -> Prompt<'a, Sent>;
 
     /// Everything up to `seq` has arrived; the senders hear `delivered`.
-    fn ack<'a>(&'a self, owner: &'a Ownership, seq: u64) -> Answer<'a, ()>;
+    fn ack<'a>(&'a self, owner: &'a Ownership, seq: u64) -> Prompt<'a, ()>;
 
     /// Hands a frame to a connected peer, past its inbox. Says whether there was one.
     fn signal<'a>(&'a self, app: &'a AppId, peer: &'a PeerId, frame: Frame) -> Answer<'a, bool>;

@@ -23,6 +23,10 @@ pub(crate) struct Pacer {
     ahead: u64,
 }
 
+/// A key's place in a [`Pacer`].
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Slot(usize);
+
 impl Pacer {
     /// So many a second for each key after a burst, over a table of `slots`.
     pub(crate) fn new(per_second: u32, burst: u32, slots: usize) -> Self {
@@ -36,16 +40,25 @@ impl Pacer {
         }
     }
 
+    /// Where a key's rate is kept, for who asks often.
+    pub(crate) fn slot(&self, key: impl Hash) -> Slot {
+        Slot(self.hasher.hash_one(key) as usize % self.at_rest.len())
+    }
+
     /// Charges one, or says how long to wait until one fits.
     pub(crate) fn take(&self, key: impl Hash, now: Instant) -> Result<(), Duration> {
+        self.take_at(self.slot(key), now)
+    }
+
+    /// As [`Self::take`].
+    pub(crate) fn take_at(&self, slot: Slot, now: Instant) -> Result<(), Duration> {
         let now = now.saturating_duration_since(self.began).as_nanos();
         let now = u64::try_from(now).unwrap_or(u64::MAX / 2);
-        let slot = self.hasher.hash_one(key) as usize % self.at_rest.len();
         let charge = |at_rest: u64| {
             let from = at_rest.max(now);
             (from - now <= self.ahead).then_some(from + self.interval)
         };
-        match self.at_rest[slot].fetch_update(Relaxed, Relaxed, charge) {
+        match self.at_rest[slot.0].fetch_update(Relaxed, Relaxed, charge) {
             Ok(_) => Ok(()),
             Err(at_rest) => Err(Duration::from_nanos(at_rest - now - self.ahead)),
         }

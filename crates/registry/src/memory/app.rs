@@ -152,10 +152,29 @@ impl App {
         now: Instant,
     ) -> Result<(Sent, Vec<PeerId>), RegistryError> {
         let sender = self.acting(owner)?;
-        if let Some(parcel) = sender.sent.get(&message.id) {
+        let hash = sender.sent.hash(&message.id);
+        if let Some(parcel) = sender.sent.get(hash, &message.id) {
             return Ok((parcel.status(), Vec::new()));
         }
         let parcel = Arc::new(Parcel::new(sender.author.clone(), message));
+        sender.sent.insert(hash, parcel.clone());
+        let delivered = self.deliver(owner, message, &parcel, now);
+        if !parcel.is_somewhere()
+            && let Some(sender) = self.peers.get_mut(&owner.peer)
+        {
+            sender.sent.forget_last();
+        }
+        delivered
+    }
+
+    /// Puts a message into the inboxes of its receivers, as [`Self::send`] does.
+    fn deliver(
+        &mut self,
+        owner: &Ownership,
+        message: &Outgoing,
+        parcel: &Arc<Parcel>,
+        now: Instant,
+    ) -> Result<(Sent, Vec<PeerId>), RegistryError> {
         let Self { peers, rooms, counts, .. } = self;
         let (mut there, mut open, mut someone_away) = (0, 0, false);
         let mut to_arm = Vec::new();
@@ -184,9 +203,6 @@ impl App {
             return Ok((Sent::nobody(&message.target, there), Vec::new()));
         }
         parcel.await_from(open, there);
-        if let Some(sender) = peers.get_mut(&owner.peer) {
-            sender.sent.insert(parcel.clone());
-        }
         let sent = if someone_away && parcel.tell_queued().is_some() {
             parcel.status()
         } else {

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 
 use p2p_wire::limits::MAX_INBOX_MESSAGES;
-use p2p_wire::server::{Receipt, ReceiptStatus};
-use p2p_wire::{PeerId, RequestId, ServerMessage, SessionId};
+use p2p_wire::server::{ReceiptFrame, ReceiptStatus};
+use p2p_wire::{PeerId, RequestId, SessionId};
 use tokio::time::Instant;
 
 use crate::link::Frame;
@@ -57,10 +57,16 @@ impl Inbox {
         frame
     }
 
-    /// Takes out what is acknowledged by `seq`. Numbers that were never given are ignored.
-    pub(super) fn acknowledge(&mut self, seq: u64) -> Vec<Arc<Parcel>> {
+    /// Takes out what is acknowledged by `seq`: mostly it is one. Numbers that were never given are
+    /// ignored.
+    pub(super) fn acknowledge(
+        &mut self,
+        seq: u64,
+    ) -> impl Iterator<Item = Arc<Parcel>> + use<> {
+        let first = self.entries.pop_front_if(|entry| entry.seq <= seq);
         let count = self.entries.partition_point(|entry| entry.seq <= seq);
-        self.entries.drain(..count).map(|entry| entry.parcel).collect()
+        let rest: Vec<_> = self.entries.drain(..count).collect();
+        first.into_iter().chain(rest).map(|entry| entry.parcel)
     }
 
     pub(super) fn entries(&self) -> impl Iterator<Item = &Entry> {
@@ -109,6 +115,11 @@ impl Parcel {
         self.receivers.store(receivers, Relaxed);
     }
 
+    /// Whether it has ever been in an inbox.
+    pub(super) fn is_somewhere(&self) -> bool {
+        self.receivers.load(Relaxed) > 0
+    }
+
     /// One receiver acknowledged it or is gone. The receipt, if that was the last one.
     pub(super) fn settle(&self, reached: bool) -> Option<Frame> {
         if reached {
@@ -144,31 +155,97 @@ impl Parcel {
 
     fn receipt(&self) -> Frame {
         let (status, reason) = (self.receipt_status(), self.reason());
-        ServerMessage::Receipt(Receipt { id: self.id.clone(), status, reason }).to_text().into()
+        ReceiptFrame { id: &self.id, status, reason: reason.as_deref() }.to_text().into()
     }
 }
 
 /// The messages that a session sent of late, oldest first, so that one sent again is recognised.
 ///
-/// Each has a hash of its id beside it: to go through so few of these takes less than a map of the
-/// ids, most of which are looked for once and never again.
+/// Each has a hash of its id in a row of their own: to go through so few of these takes less than a
+/// map of the ids, most of which are looked for once and never again.
 #[derive(Default)]
 pub(super) struct SentLog {
-    recent: VecDeque<(u64, Arc<Parcel>)>,
+    hashes: VecDeque<u32>,
+    recent: VecDeque<Arc<Parcel>>,
     hasher: RandomState,
 }
 
+/// Where an id belongs in a [`SentLog`].
+#[derive(Clone, Copy)]
+pub(super) struct LogHash(u32);
+
 impl SentLog {
-    pub(super) fn get(&self, id: &RequestId) -> Option<&Parcel> {
-        let hash = self.hasher.hash_one(id);
-        let of_the_id = |(of, parcel): &&(u64, Arc<Parcel>)| *of == hash && parcel.id == *id;
-        self.recent.iter().rev().find(of_the_id).map(|(_, parcel)| &**parcel)
+    pub(super) fn hash(&self, id: &RequestId) -> LogHash {
+        LogHash(self.hasher.hash_one(id) as u32)
     }
 
-    pub(super) fn insert(&mut self, parcel: Arc<Parcel>) {
-        if self.recent.len() >= MAX_INBOX_MESSAGES {
+    pub(super) fn get(&self, hash: LogHash, id: &RequestId) -> Option<&Parcel> {
+        let (front, back) = self.hashes.as_slices();
+        if !holds(front, hash.0) && !holds(back, hash.0) {
+            return None;
+        }
+        self.recent.iter().rev().find(|parcel| parcel.id == *id).map(|parcel| &**parcel)
+    }
+
+    /// Remembers a message that it does not know.
+    pub(super) fn insert(&mut self, hash: LogHash, parcel: Arc<Parcel>) {
+        // One more than may wait: whoever takes the newest one back has lost none.
+        if self.recent.len() > MAX_INBOX_MESSAGES {
+            self.hashes.pop_front();
             self.recent.pop_front();
         }
-        self.recent.push_back((self.hasher.hash_one(&parcel.id), parcel));
+        self.hashes.push_back(hash.0);
+        self.recent.push_back(parcel);
+    }
+
+    /// Takes back the one that was remembered last.
+    pub(super) fn forget_last(&mut self) {
+        self.hashes.pop_back();
+        self.recent.pop_back();
+    }
+}
+
+/// Whether one of the hashes is this one. Without a way out of its blocks it compares several at
+/// once.
+fn holds(hashes: &[u32], hash: u32) -> bool {
+    let any = |block: &[u32]| block.iter().fold(false, |found, other| found | (*other == hash));
+    let (blocks, rest) = hashes.as_chunks::<32>();
+    any(rest) || blocks.iter().any(|block| any(block))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use p2p_wire::Payload;
+
+    fn parcel(id: &str) -> Arc<Parcel> {
+        let author = Author { peer: "alice".parse().unwrap(), session: "s".parse().unwrap() };
+        let message = Outgoing {
+            id: id.parse().unwrap(),
+            target: Target::Peer("bob".parse().unwrap()),
+            kind: "x".to_owned(),
+            payload: Payload::default(),
+        };
+        Arc::new(Parcel::new(Arc::new(author), &message))
+    }
+
+    #[test]
+    fn what_was_sent_of_late_is_known_and_what_was_sent_long_ago_is_not() {
+        let mut log = SentLog::default();
+        let known = |log: &SentLog, number: usize| {
+            let id = number.to_string().parse().unwrap();
+            log.get(log.hash(&id), &id).is_some()
+        };
+        for number in 0..1000 {
+            assert!(!known(&log, number));
+            let parcel = parcel(&number.to_string());
+            log.insert(log.hash(&parcel.id), parcel);
+            assert!(known(&log, number));
+            assert!(known(&log, number.saturating_sub(MAX_INBOX_MESSAGES - 1)));
+        }
+        log.forget_last();
+        assert!(!known(&log, 999));
+        assert!((999 - MAX_INBOX_MESSAGES..999).all(|number| known(&log, number)));
+        assert!(!known(&log, 0));
     }
 }

@@ -23,8 +23,9 @@ use self::peer::{Peer, Presence};
 use self::state::{Due, State};
 use crate::claim::{Claim, Claimed, Ownership};
 use crate::conflict::Conflicts;
+use crate::error::RegistryError;
 use crate::link::Frame;
-use crate::registry::{Answer, Registry};
+use crate::registry::{Answer, Prompt, Registry};
 use crate::send::{Outgoing, Sent};
 use crate::view::{Counts, Listing, Page, PeerView, Published, RoomSummary, RoomView};
 
@@ -81,6 +82,17 @@ impl MemoryRegistry {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.shared.lock()
+    }
+
+    fn send(&self, owner: &Ownership, message: &Outgoing) -> Result<Sent, RegistryError> {
+        let now = Instant::now();
+        let mut state = self.lock();
+        let (sent, to_arm) = state.app(&owner.app)?.send(owner, message, now)?;
+        for peer in to_arm {
+            let due = Due::Receipts { app: owner.app.clone(), peer };
+            self.set_deadline(&mut state, now + self.shared.settings.receipt_patience, due);
+        }
+        Ok(sent)
     }
 
     fn set_deadline(&self, state: &mut State, at: Instant, due: Due) {
@@ -189,21 +201,12 @@ impl Registry for MemoryRegistry {
         Box::pin(async move { self.lock().app(&owner.app)?.leave(owner, room) })
     }
 
-    fn send<'a>(&'a self, owner: &'a Ownership, message: Outgoing) -> Answer<'a, Sent> {
-        Box::pin(async move {
-            let now = Instant::now();
-            let mut state = self.lock();
-            let (sent, to_arm) = state.app(&owner.app)?.send(owner, &message, now)?;
-            for peer in to_arm {
-                let due = Due::Receipts { app: owner.app.clone(), peer };
-                self.set_deadline(&mut state, now + self.shared.settings.receipt_patience, due);
-            }
-            Ok(sent)
-        })
+    fn send<'a>(&'a self, owner: &'a Ownership, message: &'a Outgoing) -> Prompt<'a, Sent> {
+        Prompt::now(self.send(owner, message))
     }
 
-    fn ack<'a>(&'a self, owner: &'a Ownership, seq: u64) -> Answer<'a, ()> {
-        Box::pin(async move { self.lock().app(&owner.app)?.ack(owner, seq) })
+    fn ack<'a>(&'a self, owner: &'a Ownership, seq: u64) -> Prompt<'a, ()> {
+        Prompt::now(self.lock().app(&owner.app).and_then(|app| app.ack(owner, seq)))
     }
 
     fn signal<'a>(&'a self, app: &'a AppId, peer: &'a PeerId, frame: Frame) -> Answer<'a, bool> {
@@ -253,7 +256,6 @@ mod tests {
     use super::*;
     use crate::conflict::ConflictPolicy;
     use crate::conformance;
-    use crate::error::RegistryError;
 
     macro_rules! conforms {
         ($($name:ident),* $(,)?) => {$(

@@ -51,7 +51,7 @@ use crate::error::RegistryError;
 use crate::link::Frame;
 use crate::memory::Settings;
 use crate::notice::{Notice, Presence};
-use crate::registry::{Answer, Registry};
+use crate::registry::{Answer, Prompt, Registry};
 use crate::send::{Outgoing, Sent};
 use crate::view::{Counts, Listing, Page, PeerView, Published, RoomSummary, RoomView};
 
@@ -317,12 +317,12 @@ impl Registry for RedisRegistry {
         })
     }
 
-    fn send<'a>(&'a self, owner: &'a Ownership, message: Outgoing) -> Answer<'a, Sent> {
-        Box::pin(async move { self.shared.send(owner, &message).await })
+    fn send<'a>(&'a self, owner: &'a Ownership, message: &'a Outgoing) -> Prompt<'a, Sent> {
+        Prompt::Later(Box::pin(self.shared.send(owner, message)))
     }
 
-    fn ack<'a>(&'a self, owner: &'a Ownership, seq: u64) -> Answer<'a, ()> {
-        Box::pin(self.shared.ack(owner, seq))
+    fn ack<'a>(&'a self, owner: &'a Ownership, seq: u64) -> Prompt<'a, ()> {
+        Prompt::Later(Box::pin(self.shared.ack(owner, seq)))
     }
 
     fn signal<'a>(&'a self, app: &'a AppId, peer: &'a PeerId, frame: Frame) -> Answer<'a, bool> {

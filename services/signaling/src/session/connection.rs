@@ -3,9 +3,11 @@
 //! One task holds everything. What makes it act is a frame from the client, a frame for the client,
 //! one timer, or the instance going away.
 
+use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use axum::body::Bytes;
@@ -21,6 +23,7 @@ use p2p_wire::{ClientMessage, CloseCode, Code, IceServer, Problem, Redacted, Ser
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{debug, info};
 
+use super::bell::Bell;
 use super::closing::Closing;
 use super::rate::Bucket;
 use super::socket::{Inbound, Socket};
@@ -28,6 +31,7 @@ use crate::attempt::spans;
 use crate::clock;
 use crate::instance::Instance;
 use crate::meters::{self, OpenConnection};
+use crate::pacer::Slot;
 use crate::random;
 
 /// Frames in a row that may be no messages of the protocol before the connection is closed.
@@ -35,12 +39,23 @@ const MAX_BAD_MESSAGES: u32 = 3;
 /// Far enough for any timer, near enough not to overflow.
 const FAR_FUTURE: Duration = Duration::from_secs(365 * 24 * 3600);
 
+/// What makes a connection act.
+enum Event {
+    Inbound(Inbound),
+    Delivery(Delivery),
+    Deadline,
+    Draining,
+    Forced,
+}
+
 /// A connection that has said hello.
 pub(super) struct Connection {
     pub(super) instance: Arc<Instance>,
     pub(super) grant: Arc<Grant>,
     pub(super) owner: Ownership,
     pub(super) bucket: Bucket,
+    /// Where its app's rate is kept.
+    pub(super) app_pace: Slot,
     pub(super) bad_messages: u32,
     /// What statistics keep of it.
     record: SessionRecord,
@@ -142,6 +157,7 @@ impl Connection {
         let connection = Self {
             record,
             bucket: Bucket::new(limits.messages_per_second, limits.message_burst, now),
+            app_pace: instance.app_pace.slot(&owner.app),
             bad_messages: 0,
             last_heard: now,
             token_ends: token_end(&grant, now),
@@ -225,27 +241,52 @@ impl Connection {
         let mut draining = pin!(instance.stop.draining());
         let mut forced = pin!(instance.stop.forced());
         let mut timer = pin!(sleep_until(self.next_deadline()));
+        let bell = Bell::new();
+        let mut feed_first = false;
         loop {
-            let outcome = tokio::select! {
-                inbound = socket.next() => self.on_inbound(socket, inbound).await,
-                delivery = feed.next() => self.on_delivery(socket, feed, delivery).await,
-                () = &mut timer => {
-                    let checked = self.check_deadlines(Instant::now());
-                    timer.as_mut().reset(self.next_deadline());
-                    checked
+            // Neither side can talk so much that the other one is not heard.
+            feed_first = !feed_first;
+            let drained = self.drained.is_some();
+            let event = poll_fn(|context| {
+                let seldom = bell.poll(context, |context| {
+                    let due = timer.as_mut().poll(context).map(|()| Event::Deadline);
+                    // Before the drain it is that which tells: whoever forces drains as well.
+                    let stops = if drained {
+                        forced.as_mut().poll(context).map(|()| Event::Forced)
+                    } else {
+                        draining.as_mut().poll(context).map(|()| Event::Draining)
+                    };
+                    if due.is_ready() { due } else { stops }
+                });
+                if seldom.is_ready() {
+                    return seldom;
                 }
-                () = &mut draining, if self.drained.is_none() => {
-                    let told = Box::pin(self.go_away(socket)).await;
-                    timer.as_mut().reset(self.next_deadline());
-                    told
+                if feed_first && let Poll::Ready(delivery) = feed.poll_next(context) {
+                    return Poll::Ready(Event::Delivery(delivery));
                 }
-                // Before that it is the drain that tells: whoever forces drains as well.
-                () = &mut forced, if self.drained.is_some() => {
-                    Err(Closing::code(CloseCode::Draining))
+                if let Poll::Ready(inbound) = socket.poll_next(context) {
+                    return Poll::Ready(Event::Inbound(inbound));
                 }
+                if !feed_first && let Poll::Ready(delivery) = feed.poll_next(context) {
+                    return Poll::Ready(Event::Delivery(delivery));
+                }
+                Poll::Pending
+            });
+            let event = event.await;
+            let rang = !matches!(event, Event::Inbound(_) | Event::Delivery(_));
+            let outcome = match event {
+                Event::Inbound(inbound) => self.on_inbound(socket, inbound).await,
+                Event::Delivery(delivery) => self.on_delivery(socket, feed, delivery).await,
+                Event::Deadline => self.check_deadlines(Instant::now()),
+                Event::Draining => Box::pin(self.go_away(socket)).await,
+                Event::Forced => Err(Closing::code(CloseCode::Draining)),
             };
             if let Err(closing) = outcome {
                 return closing;
+            }
+            if rang {
+                timer.as_mut().reset(self.next_deadline());
+                bell.ring();
             }
         }
     }

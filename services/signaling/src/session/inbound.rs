@@ -36,12 +36,16 @@ impl Connection {
         message: ClientMessage,
         now: Instant,
     ) -> Result<(), Closing> {
-        let id = request_id(&message).cloned();
-        let reply = match self.admit(&message, now) {
-            Ok(()) => self.act_on(message).await,
-            Err(refusal) => Err(refusal),
+        if let Err(refusal) = self.admit(&message, now) {
+            let id = request_id(&message).cloned();
+            return Box::pin(answer(socket, id, Err(refusal))).await;
+        }
+        // A `send` is answered by its receipt, which names it.
+        let id = match &message {
+            ClientMessage::Send(_) => None,
+            other => request_id(other).cloned(),
         };
-        match reply {
+        match self.act_on(message).await {
             Ok(None) => Ok(()),
             reply => Box::pin(answer(socket, id, reply)).await,
         }
@@ -92,7 +96,7 @@ impl Connection {
         let limits = &instance.config.limits;
         let app = &self.owner.app;
         if !matches!(message, ClientMessage::Ack(_) | ClientMessage::Ping(_)) {
-            instance.app_pace.take(app, now).map_err(|wait| {
+            instance.app_pace.take_at(self.app_pace, now).map_err(|wait| {
                 meters::limited("app");
                 too_fast(
                     format!(
@@ -195,28 +199,29 @@ impl Connection {
 
     /// Every `send` is answered by a receipt, whatever becomes of it; some later, by the registry.
     async fn send(&self, send: Send) -> Result<Reply, Refusal> {
-        let id = send.id.clone();
-        let target = match (send.to, send.room) {
+        let Send { id, to, room, kind, payload } = send;
+        let target = match (to, room) {
             (_, Some(room)) if !self.grant.may_send_to(&room) => {
                 return Ok(Some(rejected(id, &room_not_granted(&room))));
             }
             (_, Some(room)) => Target::Room(room),
             (Some(peer), None) => Target::Peer(peer),
             (None, None) => {
-                return Err(Refusal::Problem(Problem::new(
+                let problem = Problem::new(
                     Code::BadMessage,
                     "Message rejected",
                     "`send` names neither `to` nor `room`",
                     "name exactly one of them",
-                )));
+                );
+                return Ok(Some(rejected(id, &problem)));
             }
         };
-        let outgoing = Outgoing { id: send.id, target, kind: send.kind, payload: send.payload };
-        match self.instance.registry.send(&self.owner, outgoing).await {
+        let outgoing = Outgoing { id, target, kind, payload };
+        match self.instance.registry.send(&self.owner, &outgoing).await {
             Ok(Sent::OnItsWay) => Ok(None),
-            Ok(Sent::Receipt { status, reason }) => Ok(Some(receipt(id, status, reason))),
+            Ok(Sent::Receipt { status, reason }) => Ok(Some(receipt(outgoing.id, status, reason))),
             Err(RegistryError::NotOwner) => Err(RegistryError::NotOwner.into()),
-            Err(error) => Ok(Some(rejected(id, &error.problem()))),
+            Err(error) => Ok(Some(rejected(outgoing.id, &error.problem()))),
         }
     }
 
@@ -316,13 +321,7 @@ fn request_id(message: &ClientMessage) -> Option<&RequestId> {
 }
 
 fn receipt(id: RequestId, status: ReceiptStatus, reason: Option<String>) -> ServerMessage {
-    let name = match status {
-        ReceiptStatus::Delivered => "delivered",
-        ReceiptStatus::Queued => "queued",
-        ReceiptStatus::Gone => "gone",
-        ReceiptStatus::Rejected => "rejected",
-    };
-    SIGNALING_RECEIPTS.with([name]).increment(1);
+    SIGNALING_RECEIPTS.with([status.as_str()]).increment(1);
     ServerMessage::Receipt(Receipt { id, status, reason })
 }
 

@@ -3,6 +3,7 @@
 //! [`handshake`] finds the token and upgrades, [`connection`] says who it is and carries frames
 //! until it ends, [`inbound`] does what a frame asks for.
 
+mod bell;
 mod closing;
 mod connection;
 mod handshake;

@@ -1,10 +1,12 @@
 //! The WebSocket as sessions see it: text in, text out, and every other thing has a name.
 
+use std::future::poll_fn;
 use std::pin::pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket};
-use futures_util::{FutureExt as _, SinkExt as _};
+use futures_util::{FutureExt as _, SinkExt as _, StreamExt as _};
 use p2p_wire::ServerMessage;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use tokio_tungstenite::tungstenite::Error as WebSocketError;
@@ -47,14 +49,19 @@ impl Socket {
 
     /// The next thing that arrives. Safe to drop and call again.
     pub(super) async fn next(&mut self) -> Inbound {
-        match self.socket.recv().await {
+        poll_fn(|context| self.poll_next(context)).await
+    }
+
+    /// As [`Self::next`].
+    pub(super) fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Inbound> {
+        self.socket.poll_next_unpin(context).map(|received| match received {
             Some(Ok(Message::Text(text))) => Inbound::Text(text),
             Some(Ok(Message::Binary(_))) => Inbound::Binary,
             Some(Ok(Message::Ping(_) | Message::Pong(_))) => Inbound::Control,
             Some(Ok(Message::Close(frame))) => Inbound::Closed(frame.map(|frame| frame.code)),
             Some(Err(error)) => name(error),
             None => Inbound::Broken,
-        }
+        })
     }
 
     /// Sends a frame.

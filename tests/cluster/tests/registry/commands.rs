@@ -97,7 +97,7 @@ async fn commands_with(count: usize) -> u64 {
             kind: "test".to_owned(),
             payload: Payload::default(),
         };
-        peers[from].instance.send(&peers[from].owner, message).await.unwrap();
+        peers[from].instance.send(&peers[from].owner, &message).await.unwrap();
         let seq = u64::try_from(n / PEERS + 1).unwrap();
         peers[to].hears(&format!("{{\"type\":\"message\",\"seq\":{seq},")).await;
         peers[to].instance.ack(&peers[to].owner, seq).await.unwrap();

@@ -148,11 +148,11 @@ async fn act_of(registry: &dyn Registry, which: usize, act: &Act, sessions: &[Se
         }
         Act::Tell { session, to, id } => {
             let message = message(*id, Target::Peer(peer_id(*to)));
-            format!("{:?}", registry.send(owner(session), message).await)
+            format!("{:?}", registry.send(owner(session), &message).await)
         }
         Act::TellRoom { session, room, id } => {
             let message = message(*id, Target::Room(room_name(*room)));
-            format!("{:?}", registry.send(owner(session), message).await)
+            format!("{:?}", registry.send(owner(session), &message).await)
         }
         Act::Ack { session, seq } => format!("{:?}", registry.ack(owner(session), *seq).await),
         Act::Rename { session, name } => {

@@ -113,12 +113,12 @@ impl Registry for Several {
         self.settled(self.home(owner).leave(owner, room))
     }
 
-    fn send<'a>(&'a self, owner: &'a Ownership, message: Outgoing) -> Answer<'a, Sent> {
-        self.settled(self.home(owner).send(owner, message))
+    fn send<'a>(&'a self, owner: &'a Ownership, message: &'a Outgoing) -> Prompt<'a, Sent> {
+        Prompt::Later(self.settled(Box::pin(self.home(owner).send(owner, message))))
     }
 
-    fn ack<'a>(&'a self, owner: &'a Ownership, seq: u64) -> Answer<'a, ()> {
-        self.settled(self.home(owner).ack(owner, seq))
+    fn ack<'a>(&'a self, owner: &'a Ownership, seq: u64) -> Prompt<'a, ()> {
+        Prompt::Later(self.settled(Box::pin(self.home(owner).ack(owner, seq))))
     }
 
     fn signal<'a>(&'a self, app: &'a AppId, peer: &'a PeerId, frame: Frame) -> Answer<'a, bool> {
