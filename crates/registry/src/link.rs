@@ -1,34 +1,51 @@
 //! How frames reach a session: a bounded queue, and a word of farewell that overtakes it.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::future::poll_fn;
 use std::ops::Deref;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, Waker};
 
+use bytes::Bytes;
+
 /// Places for frames that a queue keeps while it is empty.
 const MAX_KEPT: usize = 8;
 
 /// A frame's text, shared between everybody who gets the same one, down to their sockets.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Frame(Arc<String>);
+#[derive(Clone, PartialEq, Eq)]
+pub struct Frame(Bytes);
 
-impl Deref for Frame {
-    type Target = str;
-    fn deref(&self) -> &str {
+impl Frame {
+    /// The text as a socket takes it.
+    pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
 }
 
-impl AsRef<[u8]> for Frame {
-    fn as_ref(&self) -> &[u8] {
-        self.0.as_bytes()
+/// For whoever reads it, which is not what happens to most.
+impl Deref for Frame {
+    type Target = str;
+    fn deref(&self) -> &str {
+        str::from_utf8(&self.0).expect("a frame is made from text")
+    }
+}
+
+impl fmt::Debug for Frame {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&**self, f)
     }
 }
 
 impl From<String> for Frame {
     fn from(text: String) -> Self {
-        Self(Arc::new(text))
+        Self(text.into())
+    }
+}
+
+impl From<Frame> for Bytes {
+    fn from(frame: Frame) -> Self {
+        frame.0
     }
 }
 

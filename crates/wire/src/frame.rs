@@ -154,8 +154,7 @@ mod tests {
                 ReceiptStatus::Gone,
                 ReceiptStatus::Rejected,
             ] {
-                let receipt =
-                    Receipt { id: id.clone(), status, reason: reason.map(str::to_owned) };
+                let receipt = Receipt { id: id.clone(), status, reason: reason.map(str::to_owned) };
                 let frame = ReceiptFrame { id: &id, status, reason };
                 assert_eq!(frame.to_text(), ServerMessage::Receipt(receipt).to_text());
             }

@@ -59,10 +59,7 @@ impl Inbox {
 
     /// Takes out what is acknowledged by `seq`: mostly it is one. Numbers that were never given are
     /// ignored.
-    pub(super) fn acknowledge(
-        &mut self,
-        seq: u64,
-    ) -> impl Iterator<Item = Arc<Parcel>> + use<> {
+    pub(super) fn acknowledge(&mut self, seq: u64) -> impl Iterator<Item = Arc<Parcel>> + use<> {
         let first = self.entries.pop_front_if(|entry| entry.seq <= seq);
         let count = self.entries.partition_point(|entry| entry.seq <= seq);
         let rest: Vec<_> = self.entries.drain(..count).collect();

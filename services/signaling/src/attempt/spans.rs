@@ -7,13 +7,14 @@
 
 use std::time::{Duration, SystemTime};
 
+use p2p_registry::Frame;
 use p2p_stats::AttemptRecord;
 use p2p_telemetry::traces::{Span, Trace};
 use p2p_wire::{AttemptId, Outcome, PeerId, Policy, Report, StepResult, TraceParent};
 use serde::Deserialize;
 
 /// How every frame that begins an attempt begins.
-const ATTEMPT_FRAME: &str = r#"{"type":"attempt","#;
+const ATTEMPT_FRAME: &[u8] = br#"{"type":"attempt","#;
 
 /// The trace of an attempt, if it is recorded.
 fn trace(id: &AttemptId) -> Option<Trace> {
@@ -51,12 +52,12 @@ pub(super) fn connected(
 }
 
 /// A frame is on its way to a peer that is connected here.
-pub(crate) fn delivered(frame: &str, to: &PeerId) {
+pub(crate) fn delivered(frame: &Frame, to: &PeerId) {
     #[derive(Deserialize)]
     struct Head {
         attempt: AttemptId,
     }
-    if !frame.starts_with(ATTEMPT_FRAME) {
+    if !frame.as_bytes().starts_with(ATTEMPT_FRAME) {
         return;
     }
     let Ok(Head { attempt }) = serde_json::from_str(frame) else { return };

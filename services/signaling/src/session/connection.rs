@@ -10,8 +10,6 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use axum::body::Bytes;
-use axum::extract::ws::Utf8Bytes;
 use p2p_auth::{Grant, LEEWAY_SECS, Scope, TokenError};
 use p2p_registry::{Claim, Claimed, Delivery, Feed, Frame, Link, Ownership};
 use p2p_stats::SessionRecord;
@@ -21,6 +19,7 @@ use p2p_wire::client::{Hello, Rejected};
 use p2p_wire::server::{ErrorMessage, Goaway, Welcome};
 use p2p_wire::{ClientMessage, CloseCode, Code, IceServer, Problem, Redacted, ServerMessage};
 use tokio::time::{Instant, sleep_until, timeout};
+use tokio_tungstenite::tungstenite::Utf8Bytes;
 use tracing::{debug, info};
 
 use super::bell::Bell;
@@ -184,7 +183,7 @@ impl Connection {
     ) -> Result<(), Closing> {
         socket.send(welcome).await?;
         for frame in replay {
-            socket.send_text(text_of_frame(frame)).await?;
+            socket.send_frame(frame).await?;
         }
         Ok(())
     }
@@ -305,9 +304,9 @@ impl Connection {
                     let frame = feed.ready()?;
                     spans::delivered(&frame, &self.owner.peer);
                     self.bucket.delivered();
-                    Some(text_of_frame(frame))
+                    Some(frame)
                 };
-                socket.send_texts(text_of_frame(frame), more).await
+                socket.send_frames(frame, more).await
             }
             Delivery::End(end) => Err(end.into()),
         }
@@ -448,11 +447,6 @@ async fn read_hello(instance: &Instance, socket: &mut Socket) -> Result<Hello, C
             ),
         )),
     }
-}
-
-/// A frame of the registry's as the WebSocket takes it: still the same memory.
-fn text_of_frame(frame: Frame) -> Utf8Bytes {
-    Utf8Bytes::try_from(Bytes::from_owner(frame)).expect("a frame is text")
 }
 
 /// The text of a frame; `None` is a frame without one.

@@ -8,21 +8,21 @@ use std::sync::Arc;
 
 use axum::Extension;
 use axum::extract::rejection::QueryRejection;
-use axum::extract::ws::rejection::WebSocketUpgradeRejection;
-use axum::extract::ws::{WebSocket, WebSocketUpgrade};
 use axum::extract::{ConnectInfo, Query, State};
 use axum::response::{IntoResponse as _, Response};
-use http::{HeaderMap, header};
+use http::{HeaderMap, HeaderValue, header};
 use p2p_auth::{Grant, TokenError};
 use p2p_wire::limits::MAX_MESSAGE_BYTES;
 use p2p_wire::{CloseCode, Code, Problem, SUBPROTOCOL};
 use serde::Deserialize;
 use tokio::sync::OwnedSemaphorePermit;
+use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 
 use super::closing::Closing;
 use super::connection;
 use super::socket::Socket;
 use super::token::{Presented, protocols};
+use super::upgrade::{NoUpgrade, Upgrade, WebSocket};
 use crate::config::Origins;
 use crate::forwarded;
 use crate::half_open::Unproven;
@@ -48,7 +48,7 @@ pub(crate) async fn upgrade(
     query: Result<Query<UpgradeQuery>, QueryRejection>,
     unproven: Option<Extension<Arc<Unproven>>>,
     headers: HeaderMap,
-    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+    upgrade: Result<Upgrade, NoUpgrade>,
 ) -> Response {
     let ticket = query.ok().and_then(|Query(query)| query.ticket);
     match prepare(&instance, ticket, &headers, upgrade).await {
@@ -62,7 +62,8 @@ pub(crate) async fn upgrade(
 
 /// A request that will be upgraded.
 struct Admission {
-    upgrade: WebSocketUpgrade,
+    upgrade: Upgrade,
+    protocol: Option<HeaderValue>,
     grant: Result<Arc<Grant>, TokenError>,
     place: OwnedSemaphorePermit,
 }
@@ -71,7 +72,7 @@ async fn prepare(
     instance: &Instance,
     ticket: Option<String>,
     headers: &HeaderMap,
-    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+    upgrade: Result<Upgrade, NoUpgrade>,
 ) -> Result<Admission, ProblemResponse> {
     if instance.stop.is_draining() {
         return Err(refuse(
@@ -81,11 +82,11 @@ async fn prepare(
         ));
     }
     check_origin(&instance.config.origins, headers)?;
-    check_protocol(headers)?;
-    let upgrade = upgrade.map_err(|rejection| {
+    let protocol = check_protocol(headers)?;
+    let upgrade = upgrade.map_err(|lack| {
         refuse(
             Code::BadMessage,
-            rejection.body_text(),
+            lack.to_string(),
             "open a WebSocket here: GET with `Upgrade: websocket`",
         )
     })?;
@@ -107,7 +108,7 @@ async fn prepare(
             "try again in a few seconds, or at another instance",
         ));
     };
-    Ok(Admission { upgrade, grant, place })
+    Ok(Admission { upgrade, protocol, grant, place })
 }
 
 impl Admission {
@@ -117,7 +118,7 @@ impl Admission {
         from: SocketAddr,
         unproven: Option<Arc<Unproven>>,
     ) -> Response {
-        let Self { upgrade, grant, place } = self;
+        let Self { upgrade, protocol, grant, place } = self;
         // Who has no valid token stays counted until told so.
         let unproven = unproven.filter(|unproven| match &grant {
             Ok(_) => {
@@ -138,14 +139,13 @@ impl Admission {
             }
             drop((place, counted, unproven));
         };
-        upgrade
-            .protocols([SUBPROTOCOL])
+        let config = WebSocketConfig::default()
             .read_buffer_size(BUFFER_BYTES)
             .write_buffer_size(BUFFER_BYTES)
             .max_write_buffer_size(WRITE_BUFFER_BYTES)
-            .max_message_size(MAX_MESSAGE_BYTES)
-            .max_frame_size(MAX_MESSAGE_BYTES)
-            .on_upgrade(task)
+            .max_message_size(Some(MAX_MESSAGE_BYTES))
+            .max_frame_size(Some(MAX_MESSAGE_BYTES));
+        upgrade.accept(protocol, config, task)
     }
 }
 
@@ -160,11 +160,14 @@ async fn turn_away(socket: Box<Socket>, error: &TokenError) {
     connection::farewell(socket, closing).await;
 }
 
-/// A client that names subprotocols must name ours; one that names none is taken to mean it.
-fn check_protocol(headers: &HeaderMap) -> Result<(), ProblemResponse> {
-    let offered = headers.contains_key(header::SEC_WEBSOCKET_PROTOCOL);
-    if !offered || protocols(headers).any(|protocol| protocol == SUBPROTOCOL) {
-        return Ok(());
+/// A client that names subprotocols must name ours, and is told so; one that names none is taken to
+/// mean it.
+fn check_protocol(headers: &HeaderMap) -> Result<Option<HeaderValue>, ProblemResponse> {
+    if !headers.contains_key(header::SEC_WEBSOCKET_PROTOCOL) {
+        return Ok(None);
+    }
+    if protocols(headers).any(|protocol| protocol == SUBPROTOCOL) {
+        return Ok(Some(HeaderValue::from_static(SUBPROTOCOL)));
     }
     Err(refuse(
         Code::BadMessage,

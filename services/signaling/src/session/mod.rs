@@ -11,5 +11,6 @@ mod inbound;
 mod rate;
 mod socket;
 pub(crate) mod token;
+mod upgrade;
 
 pub(crate) use handshake::upgrade;

@@ -5,13 +5,17 @@ use std::pin::pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket};
 use futures_util::{FutureExt as _, SinkExt as _, StreamExt as _};
+use p2p_registry::Frame;
 use p2p_wire::ServerMessage;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
-use tokio_tungstenite::tungstenite::Error as WebSocketError;
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
+use tokio_tungstenite::tungstenite::protocol::frame::Frame as WebSocketFrame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
+use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
 
 use super::closing::Closing;
+use super::upgrade::WebSocket;
 
 /// Frames that are written together at most: the others wait no longer than for these.
 const AT_ONCE: usize = 32;
@@ -58,33 +62,34 @@ impl Socket {
             Some(Ok(Message::Text(text))) => Inbound::Text(text),
             Some(Ok(Message::Binary(_))) => Inbound::Binary,
             Some(Ok(Message::Ping(_) | Message::Pong(_))) => Inbound::Control,
-            Some(Ok(Message::Close(frame))) => Inbound::Closed(frame.map(|frame| frame.code)),
-            Some(Err(error)) => name(error),
-            None => Inbound::Broken,
+            Some(Ok(Message::Close(frame))) => Inbound::Closed(frame.map(|it| it.code.into())),
+            Some(Err(error)) => name(&error),
+            // A frame by itself is never received.
+            Some(Ok(Message::Frame(_))) | None => Inbound::Broken,
         })
     }
 
     /// Sends a frame.
     pub(super) async fn send(&mut self, message: &ServerMessage) -> Result<(), Closing> {
-        self.send_text(message.to_text().into()).await
+        self.send_frame(message.to_text().into()).await
     }
 
     /// Sends a frame's text. One that is not taken within the deadline ends the connection.
-    pub(super) async fn send_text(&mut self, text: Utf8Bytes) -> Result<(), Closing> {
-        Self::in_time(self.write_deadline, self.socket.send(Message::Text(text))).await
+    pub(super) async fn send_frame(&mut self, frame: Frame) -> Result<(), Closing> {
+        Self::in_time(self.write_deadline, self.socket.send(text(frame))).await
     }
 
     /// Sends a frame's text and those that are ready behind it, with as few writes as they fit in.
-    pub(super) async fn send_texts(
+    pub(super) async fn send_frames(
         &mut self,
-        first: Utf8Bytes,
-        mut more: impl FnMut() -> Option<Utf8Bytes>,
+        first: Frame,
+        mut more: impl FnMut() -> Option<Frame>,
     ) -> Result<(), Closing> {
         let sending = async {
-            self.socket.feed(Message::Text(first)).await?;
+            self.socket.feed(text(first)).await?;
             for _ in 1..AT_ONCE {
-                let Some(text) = more() else { break };
-                self.socket.feed(Message::Text(text)).await?;
+                let Some(frame) = more() else { break };
+                self.socket.feed(text(frame)).await?;
             }
             self.socket.flush().await
         };
@@ -93,7 +98,7 @@ impl Socket {
 
     async fn in_time(
         deadline: Duration,
-        sending: impl Future<Output = Result<(), axum::Error>>,
+        sending: impl Future<Output = Result<(), Error>>,
     ) -> Result<(), Closing> {
         let mut sending = pin!(sending);
         // Most are taken at once and need no timer.
@@ -111,7 +116,7 @@ impl Socket {
     /// Sends the close frame, if this side is the one that closes.
     pub(super) async fn close(&mut self, closing: &Closing) {
         let Some((code, reason)) = closing.frame() else { return };
-        let frame = CloseFrame { code, reason: reason.into() };
+        let frame = CloseFrame { code: code.into(), reason: reason.into() };
         let close = Message::Close(Some(frame));
         // The connection ends either way; whoever does not take the frame sees it break.
         let _ = timeout(self.linger, self.socket.send(close)).await;
@@ -122,11 +127,11 @@ impl Socket {
     pub(super) async fn linger(&mut self) {
         let until = Instant::now() + self.linger;
         loop {
-            match timeout_at(until, self.socket.recv()).await {
+            match timeout_at(until, self.socket.next()).await {
                 Ok(Some(Ok(_))) => {}
                 Ok(None) | Err(_) => return,
                 // What the client is still sending cannot be read past the error.
-                Ok(Some(Err(error))) => match name(error) {
+                Ok(Some(Err(error))) => match name(&error) {
                     Inbound::TooLarge | Inbound::NotUtf8 => {
                         sleep_until(until).await;
                         return;
@@ -138,10 +143,15 @@ impl Socket {
     }
 }
 
-fn name(error: axum::Error) -> Inbound {
-    match error.into_inner().downcast::<WebSocketError>().map(|error| *error) {
-        Ok(WebSocketError::Capacity(_)) => Inbound::TooLarge,
-        Ok(WebSocketError::Utf8(_)) => Inbound::NotUtf8,
+/// A frame of the registry's as the WebSocket takes it: still the same memory, and text already.
+fn text(frame: Frame) -> Message {
+    Message::Frame(WebSocketFrame::message(frame, OpCode::Data(Data::Text), true))
+}
+
+fn name(error: &Error) -> Inbound {
+    match error {
+        Error::Capacity(_) => Inbound::TooLarge,
+        Error::Utf8(_) => Inbound::NotUtf8,
         _ => Inbound::Broken,
     }
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 
 use p2p_registry::{
-    Answer, Counts, Listing, PeerView, RedisRegistry, RedisSettings, Registry, RoomSummary,
+    Answer, Counts, Listing, PeerView, Prompt, RedisRegistry, RedisSettings, Registry, RoomSummary,
     RoomView,
 };
 use p2p_wire::server::Member;
