@@ -10,7 +10,8 @@
 //!   outcome (direct, relay, failed), then the better method, then the longer verdict.
 //! - The times are the earliest told, so a relayed attempt that turns direct keeps the time of its
 //!   first connection.
-//! - Steps are kept per peer: the list with more successes, then the longer, then the later one.
+//! - Steps are kept per peer: the list whose best method that worked is the better one, since it was told
+//!   when the other had failed so far, then the one with more successes, the longer, the later one.
 //! - Candidates are kept per peer, all of them; of what the connection used, the later word.
 
 use std::cmp::{Ordering, Reverse};
@@ -82,8 +83,9 @@ fn better_known(a: Option<NatSummary>, b: Option<NatSummary>) -> Option<NatSumma
 
 fn fuller(a: Vec<Step>, b: Vec<Step>) -> Vec<Step> {
     let key = |steps: &[Step]| {
-        let successes = steps.iter().filter(|step| step.result == StepResult::Ok).count();
-        (successes, steps.len(), steps.iter().map(|step| step.ms).max())
+        let worked = steps.iter().filter(|step| step.result == StepResult::Ok);
+        let best = worked.clone().map(|step| Reverse(step.method)).max();
+        (best, worked.count(), steps.len(), steps.iter().map(|step| step.ms).max())
     };
     // Equal keys are decided by the steps themselves, so that the order of arrival never matters.
     let tie = |steps: &[Step]| -> Vec<(u64, p2p_wire::Method, u8, String)> {
@@ -181,6 +183,23 @@ mod tests {
                 }
             },
         )
+    }
+
+    #[test]
+    fn what_failed_so_far_is_forgotten_once_it_has_worked() {
+        let step =
+            |method, result, ms| Step { method, tactic: None, result, ms, detail: String::new() };
+        let early = vec![
+            step(Method::UdpHolePunch, StepResult::Failed, 8),
+            step(Method::Relay, StepResult::Ok, 8),
+        ];
+        // The relay was no more than a moment's way, and is told as skipped.
+        let later = vec![
+            step(Method::UdpHolePunch, StepResult::Ok, 7),
+            step(Method::Relay, StepResult::Skipped, 7),
+        ];
+        assert_eq!(fuller(early.clone(), later.clone()), later);
+        assert_eq!(fuller(later.clone(), early), later);
     }
 
     proptest! {
