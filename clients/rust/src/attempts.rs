@@ -332,8 +332,8 @@ impl Attempts {
         let tries = self.config.max_retries.max(1);
         let budget =
             (self.config.connect_timeout / tries).min(Duration::from_millis(attempt.timeout_ms));
-        let begun = handshake.and_then(|begun| begun.adopt(&attempt.attempt, &key));
-        self.socket.routes.add_attempt(&attempt.attempt, &key);
+        let begun = handshake.and_then(|begun| begun.adopt(&attempt.attempt, &key, attempt.policy));
+        self.socket.routes.add_attempt(&attempt.attempt, &key, attempt.policy);
         let entry = Entry {
             peer: attempt.peer.clone(),
             key,
@@ -375,9 +375,7 @@ impl Attempts {
             self.fail(&id, Error::new(ErrorCode::Usage, "too many attempts are open", fix));
             return;
         }
-        let waits_for = |arrival: &Arrival| {
-            arrival.attempt == id || self.entries.get(&id).is_some_and(|e| e.waits_for(arrival))
-        };
+        let waits_for = |arrival: &Arrival| arrival.attempt == id || self.waits_for(&id, arrival);
         if let Some(index) = self.ahead.iter().position(|(_, ahead)| waits_for(ahead)) {
             let (_, arrival) = self.ahead.swap_remove(index);
             self.on_arrival(arrival);
@@ -465,7 +463,7 @@ impl Attempts {
 
     fn dial(&self, attempt: &AttemptId) {
         let Some(entry) = self.entries.get(attempt) else { return };
-        let virtual_addr = self.socket.routes.add_attempt(attempt, &entry.key);
+        let virtual_addr = self.socket.routes.add_attempt(attempt, &entry.key, entry.policy);
         let key = Arc::new(OnceLock::from(entry.key.clone()));
         self.await_handshake(attempt, self.connecting(key, virtual_addr, attempt.as_str()));
     }

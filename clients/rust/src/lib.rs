@@ -42,6 +42,7 @@ mod resolve;
 mod routes;
 pub mod signaling;
 pub mod socket;
+mod strangers;
 pub mod stream;
 mod tcp_port;
 mod tls;

@@ -1,30 +1,35 @@
 //! From QUIC's view of the world to the network's: QUIC knows every peer by one address that never
 //! changes, and this table says where packets to it go at the moment, and whose a packet is.
 //!
-//! One peer has one virtual address, whatever number of connections there are to it: two attempts
-//! with the same peer use the same pair of sockets, so their packets could not be told apart.
+//! One peer has one virtual address for each policy, whatever number of connections there are to it: two
+//! attempts with the same peer and policy use the same path, so their packets could not be told apart.
+//!
+//! Whose a packet is, its source does not prove: a peer may name any address as its own. So a packet is
+//! everybody's who has named where it comes from, until one has that for its path. QUIC takes it where
+//! it can read it and discards the rest (RFC 9000 §5.2), and nobody takes another one's packets away by
+//! naming its address.
+
+mod route;
 
 use std::collections::HashMap;
 use std::net::{Ipv6Addr, SocketAddr};
-use std::slice::Chunks;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use p2p_traversal::quality::Counters;
 use p2p_traversal::traffic::{Leg, Traffic};
 use p2p_traversal::{Path, Via};
-use p2p_wire::{AttemptId, PeerKey};
-use tokio::sync::Notify;
+use p2p_wire::{AttemptId, PeerKey, Policy};
 
-use crate::kept::Kept;
+pub(crate) use self::route::Route;
 
 /// The prefix of virtual addresses: unique local (RFC 4193), never on a wire.
 const PREFIX: [u16; 4] = [0xfd70, 0x3270, 0x636f, 0x6f72];
-/// Datagrams that may go out at once without a path: a flight and what is said again of it.
-const MAX_EARLY: u32 = 8;
 /// Addresses that packets of one peer may come from.
 const MAX_SOURCES_PER_PEER: usize = 128;
+/// Peers that may name the same address.
+const MAX_CLAIMS: usize = 8;
 
 /// The table. Cheap to read from the packet path.
 #[derive(Debug)]
@@ -35,12 +40,15 @@ pub(crate) struct Routes {
 
 #[derive(Debug, Default)]
 struct Table {
-    peers: HashMap<PeerKey, Peer>,
+    peers: HashMap<Way, Peer>,
     routes: HashMap<SocketAddr, Arc<Route>>,
-    sources: HashMap<(Leg, SocketAddr), Arc<Route>>,
-    attempts: HashMap<AttemptId, PeerKey>,
+    sources: HashMap<(Leg, SocketAddr), Vec<Arc<Route>>>,
+    attempts: HashMap<AttemptId, Way>,
     next: u64,
 }
+
+/// Whom one virtual address stands for, and how it may be reached.
+type Way = (PeerKey, Policy);
 
 #[derive(Debug)]
 struct Peer {
@@ -48,42 +56,13 @@ struct Peer {
     attempts: HashMap<AttemptId, Option<Path>>,
 }
 
-/// When the last packet came, the same way as [`Route::sent`].
-#[derive(Debug, Default)]
-struct ByLeg {
-    socket: AtomicU64,
-    relay: AtomicU64,
-}
-
-impl ByLeg {
-    fn of(&self, leg: Leg) -> &AtomicU64 {
-        match leg {
-            Leg::Socket => &self.socket,
-            Leg::Relay => &self.relay,
-        }
+impl Peer {
+    /// The best path of its attempts, the latest of equals. An attempt that has none, or that has just
+    /// begun, must not take a better one away from the others.
+    fn best(&self, latest: Option<Path>) -> Option<Path> {
+        let all = latest.into_iter().chain(self.attempts.values().flatten().copied());
+        all.min_by_key(|path| path.method)
     }
-}
-
-/// Where one peer's packets go.
-#[derive(Debug)]
-pub(crate) struct Route {
-    pub(crate) virtual_addr: SocketAddr,
-    path: Mutex<Option<Path>>,
-    /// Milliseconds since the table's epoch, plus one; zero is never.
-    sent: AtomicU64,
-    received: ByLeg,
-    latest: Mutex<Option<(Leg, SocketAddr)>>,
-    /// Packets that the connection has sent and found lost.
-    counted: Mutex<Counters>,
-    /// What is to be said when there is another way: the datagram that left last, which the way it
-    /// took may have lost, or the first ones, which wait for a way.
-    kept: Mutex<Kept>,
-    /// Ways that may become paths, until there is one.
-    early: Mutex<Vec<(Via, SocketAddr)>>,
-    /// Datagrams that have gone these ways when they were made.
-    early_sent: AtomicU32,
-    /// Rung when a datagram is kept for a way.
-    waits: Notify,
 }
 
 impl Routes {
@@ -92,15 +71,21 @@ impl Routes {
     }
 
     /// Makes room for an attempt and returns the peer's virtual address.
-    pub(crate) fn add_attempt(&self, attempt: &AttemptId, peer: &PeerKey) -> SocketAddr {
+    pub(crate) fn add_attempt(
+        &self,
+        attempt: &AttemptId,
+        peer: &PeerKey,
+        policy: Policy,
+    ) -> SocketAddr {
         let table = &mut *self.table.write().unwrap_or_else(PoisonError::into_inner);
         let next = &mut table.next;
-        let entry = table.peers.entry(peer.clone()).or_insert_with(|| {
+        let way = (peer.clone(), policy);
+        let entry = table.peers.entry(way.clone()).or_insert_with(|| {
             *next += 1;
             Peer { virtual_addr: virtual_addr(*next), attempts: HashMap::new() }
         });
         entry.attempts.insert(attempt.clone(), None);
-        table.attempts.insert(attempt.clone(), peer.clone());
+        table.attempts.insert(attempt.clone(), way);
         let addr = entry.virtual_addr;
         table.routes.entry(addr).or_insert_with(|| Arc::new(Route::new(addr)));
         addr
@@ -117,14 +102,21 @@ impl Routes {
 
     /// Makes room for an attempt whose peer has such an address. `false` where the peer has another
     /// one already.
-    pub(crate) fn adopt(&self, attempt: &AttemptId, peer: &PeerKey, reserved: SocketAddr) -> bool {
+    pub(crate) fn adopt(
+        &self,
+        attempt: &AttemptId,
+        peer: &PeerKey,
+        policy: Policy,
+        reserved: SocketAddr,
+    ) -> bool {
         let table = &mut *self.table.write().unwrap_or_else(PoisonError::into_inner);
-        if table.peers.contains_key(peer) || !table.routes.contains_key(&reserved) {
+        let way = (peer.clone(), policy);
+        if table.peers.contains_key(&way) || !table.routes.contains_key(&reserved) {
             return false;
         }
         let attempts = HashMap::from([(attempt.clone(), None)]);
-        table.peers.insert(peer.clone(), Peer { virtual_addr: reserved, attempts });
-        table.attempts.insert(attempt.clone(), peer.clone());
+        table.peers.insert(way.clone(), Peer { virtual_addr: reserved, attempts });
+        table.attempts.insert(attempt.clone(), way);
         true
     }
 
@@ -139,33 +131,31 @@ impl Routes {
     /// Forgets an attempt, and the peer with its last one.
     pub(crate) fn remove_attempt(&self, attempt: &AttemptId) {
         let table = &mut *self.table.write().unwrap_or_else(PoisonError::into_inner);
-        let Some(key) = table.attempts.remove(attempt) else { return };
-        let Some(peer) = table.peers.get_mut(&key) else { return };
+        let Some(way) = table.attempts.remove(attempt) else { return };
+        let Some(peer) = table.peers.get_mut(&way) else { return };
         peer.attempts.remove(attempt);
         let addr = peer.virtual_addr;
         if peer.attempts.is_empty() {
-            table.peers.remove(&key);
+            table.peers.remove(&way);
             table.routes.remove(&addr);
-            table.sources.retain(|_, route| route.virtual_addr != addr);
-        } else {
-            let path = peer.attempts.values().flatten().min_by_key(|p| p.method).copied();
-            if let Some(route) = table.routes.get(&addr) {
-                route.set_path(path);
-            }
+            table.sources.retain(|_, claims| {
+                claims.retain(|route| route.virtual_addr != addr);
+                !claims.is_empty()
+            });
+        } else if let Some(route) = table.routes.get(&addr) {
+            route.set_path(peer.best(None));
         }
     }
 
-    /// Sends an attempt's peer's packets this way from here on. Returns the route where that is
-    /// another way than before.
+    /// Sends an attempt's peer's packets this way from here on, unless another attempt with it has a
+    /// better one. Returns the route where that is another way than before.
     pub(crate) fn set_path(&self, attempt: &AttemptId, path: Option<Path>) -> Option<Arc<Route>> {
         let table = &mut *self.table.write().unwrap_or_else(PoisonError::into_inner);
         let peer = table.attempts.get(attempt).and_then(|key| table.peers.get_mut(key))?;
         peer.attempts.insert(attempt.clone(), path);
-        // An attempt without a path must not take another one's away.
-        let path = path.or_else(|| peer.attempts.values().flatten().next().copied());
         let route = table.routes.get(&peer.virtual_addr)?;
         let before = route.hop();
-        route.set_path(path);
+        route.set_path(peer.best(path));
         (route.hop() != before).then(|| Arc::clone(route))
     }
 
@@ -177,7 +167,7 @@ impl Routes {
         ways: &[(Via, SocketAddr)],
     ) -> Option<Arc<Route>> {
         let route = self.of(attempt).filter(|route| route.path().is_none())?;
-        *route.early.lock().unwrap_or_else(PoisonError::into_inner) = ways.to_vec();
+        route.set_early(ways);
         Some(route)
     }
 
@@ -189,8 +179,13 @@ impl Routes {
         };
         let Some(route) = table.routes.get(&peer.virtual_addr).cloned() else { return };
         for source in sources.iter().take(MAX_SOURCES_PER_PEER) {
-            table.sources.insert((Leg::Socket, *source), Arc::clone(&route));
-            table.sources.insert((Leg::Relay, *source), Arc::clone(&route));
+            for leg in [Leg::Socket, Leg::Relay] {
+                let claims = table.sources.entry((leg, *source)).or_default();
+                if claims.iter().all(|claim| claim.virtual_addr != route.virtual_addr) {
+                    make_room(claims, leg, *source);
+                    claims.push(Arc::clone(&route));
+                }
+            }
         }
     }
 
@@ -200,10 +195,29 @@ impl Routes {
         table.routes.get(&virtual_addr).cloned()
     }
 
-    /// The route that a packet belongs to.
-    pub(crate) fn from(&self, leg: Leg, source: SocketAddr) -> Option<Arc<Route>> {
+    /// The route that a packet belongs to, and those that it may belong to instead. What begins a
+    /// connection may be for a peer that has no path yet as well as for one that has it for its path.
+    pub(crate) fn from(
+        &self,
+        leg: Leg,
+        source: SocketAddr,
+        begins: bool,
+    ) -> Option<(Arc<Route>, Vec<Arc<Route>>)> {
         let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
-        table.sources.get(&(leg, source)).cloned()
+        match &table.sources.get(&(leg, source))?[..] {
+            [] => None,
+            [only] => Some((Arc::clone(only), Vec::new())),
+            several => {
+                let mut claims: Vec<_> = several.to_vec();
+                if begins {
+                    claims.sort_by_key(|route| route.path().is_some());
+                } else if claims.iter().any(|route| route.leaves_for(leg, source)) {
+                    claims.retain(|route| route.leaves_for(leg, source));
+                }
+                let first = claims.remove(0);
+                Some((first, claims))
+            }
+        }
     }
 
     /// The route of an attempt's peer.
@@ -227,8 +241,7 @@ impl Routes {
         let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
         let peer = table.attempts.get(attempt).and_then(|key| table.peers.get(key))?;
         let route = table.routes.get(&peer.virtual_addr)?;
-        let leg = if path.via == Via::Relay { Leg::Relay } else { Leg::Socket };
-        self.instant(route.received.of(leg).load(Ordering::Relaxed))
+        self.instant(route.received.of(leg_of(path)).load(Ordering::Relaxed))
     }
 
     /// Whether there is no peer to have traffic with.
@@ -280,68 +293,15 @@ impl Routes {
     }
 }
 
-impl Route {
-    fn new(virtual_addr: SocketAddr) -> Self {
-        Self {
-            virtual_addr,
-            path: Mutex::new(None),
-            sent: AtomicU64::new(0),
-            received: ByLeg::default(),
-            latest: Mutex::default(),
-            counted: Mutex::default(),
-            kept: Mutex::default(),
-            early: Mutex::default(),
-            early_sent: AtomicU32::new(0),
-            waits: Notify::new(),
-        }
-    }
+fn leg_of(path: &Path) -> Leg {
+    if path.via == Via::Relay { Leg::Relay } else { Leg::Socket }
+}
 
-    /// The way to the peer at the moment.
-    pub(crate) fn path(&self) -> Option<Path> {
-        *self.path.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// How packets leave at the moment.
-    pub(crate) fn hop(&self) -> Option<(Via, SocketAddr)> {
-        self.path().map(|path| (path.via, path.remote))
-    }
-
-    /// Keeps copies of what leaves now, as far as it is to be said again over another way.
-    pub(crate) fn keep_last(&self, datagrams: Chunks<'_, u8>, now: Instant) {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner).leave(datagrams, now);
-    }
-
-    /// Keeps a datagram that has no way to go, beside those before it.
-    pub(crate) fn keep_for_path(&self, datagram: &[u8], now: Instant) {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner).add(datagram, now);
-        self.waits.notify_one();
-    }
-
-    /// Waits until a datagram is kept for a way.
-    pub(crate) async fn waits(&self) {
-        self.waits.notified().await;
-    }
-
-    /// What is to be said when there is another way, in order.
-    pub(crate) fn kept(&self) -> Vec<Vec<u8>> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner).all()
-    }
-
-    /// The ways for a datagram that has no path: none once there were enough of those (I9).
-    pub(crate) fn early(&self) -> Vec<(Via, SocketAddr)> {
-        let ways = self.early.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if !ways.is_empty() && self.early_sent.fetch_add(1, Ordering::Relaxed) >= MAX_EARLY {
-            return Vec::new();
-        }
-        ways
-    }
-
-    fn set_path(&self, path: Option<Path>) {
-        *self.path.lock().unwrap_or_else(PoisonError::into_inner) = path;
-        if path.is_some() {
-            self.early.lock().unwrap_or_else(PoisonError::into_inner).clear();
-            self.early_sent.store(0, Ordering::Relaxed);
-        }
+/// A claim that is nobody's path makes room for another one.
+fn make_room(claims: &mut Vec<Arc<Route>>, leg: Leg, source: SocketAddr) {
+    if claims.len() >= MAX_CLAIMS {
+        let idle = claims.iter().position(|claim| !claim.leaves_for(leg, source));
+        claims.remove(idle.unwrap_or(0));
     }
 }
 
@@ -357,6 +317,7 @@ mod tests {
     use p2p_traversal::PathKind;
     use p2p_wire::Method;
 
+    use super::route::MAX_EARLY;
     use super::*;
 
     fn key(letter: &str) -> PeerKey {
@@ -377,9 +338,9 @@ mod tests {
     fn attempts_with_one_peer_share_its_address() {
         let routes = Routes::new(Instant::now());
         let (one, two): (AttemptId, AttemptId) = ("one".parse().unwrap(), "two".parse().unwrap());
-        let addr = routes.add_attempt(&one, &key("a"));
-        assert_eq!(routes.add_attempt(&two, &key("a")), addr);
-        assert_ne!(routes.add_attempt(&"three".parse().unwrap(), &key("b")), addr);
+        let addr = routes.add_attempt(&one, &key("a"), Policy::Auto);
+        assert_eq!(routes.add_attempt(&two, &key("a"), Policy::Auto), addr);
+        assert_ne!(routes.add_attempt(&"three".parse().unwrap(), &key("b"), Policy::Auto), addr);
         routes.set_path(&one, Some(path(1)));
         routes.set_path(&two, Some(path(2)));
         routes.remove_attempt(&two);
@@ -392,7 +353,7 @@ mod tests {
     fn ways_for_what_has_no_path_end_with_the_first_path() {
         let routes = Routes::new(Instant::now());
         let attempt: AttemptId = "one".parse().unwrap();
-        let route = routes.to(routes.add_attempt(&attempt, &key("a"))).unwrap();
+        let route = routes.to(routes.add_attempt(&attempt, &key("a"), Policy::Auto)).unwrap();
         let ways = [(path(1).via, path(1).remote)];
         assert!(routes.set_early(&attempt, &ways).is_some());
         assert_eq!(route.early(), ways);
@@ -406,7 +367,7 @@ mod tests {
     fn i9_few_datagrams_go_out_without_a_path() {
         let routes = Routes::new(Instant::now());
         let attempt: AttemptId = "one".parse().unwrap();
-        let route = routes.to(routes.add_attempt(&attempt, &key("a"))).unwrap();
+        let route = routes.to(routes.add_attempt(&attempt, &key("a"), Policy::Auto)).unwrap();
         assert_eq!(route.early(), [], "no way is named yet");
         routes.set_early(&attempt, &[(path(1).via, path(1).remote)]);
         let went = (0..100).filter(|_| !route.early().is_empty()).count();
@@ -419,29 +380,99 @@ mod tests {
         let (one, two): (AttemptId, AttemptId) = ("one".parse().unwrap(), "two".parse().unwrap());
         let first = routes.reserve();
         first.keep_for_path(b"hello", Instant::now());
-        assert!(routes.adopt(&one, &key("a"), first.virtual_addr));
-        assert_eq!(routes.add_attempt(&two, &key("a")), first.virtual_addr);
+        assert!(routes.adopt(&one, &key("a"), Policy::Auto, first.virtual_addr));
+        assert_eq!(routes.add_attempt(&two, &key("a"), Policy::Auto), first.virtual_addr);
         assert_eq!(routes.of(&one).unwrap().kept(), [b"hello"]);
         routes.release(first.virtual_addr);
         assert!(routes.to(first.virtual_addr).is_some(), "it is a peer's now");
         let second = routes.reserve();
         assert_ne!(second.virtual_addr, first.virtual_addr);
-        assert!(!routes.adopt(&two, &key("a"), second.virtual_addr), "the peer has an address");
+        assert!(
+            !routes.adopt(&two, &key("a"), Policy::Auto, second.virtual_addr),
+            "the peer has an address"
+        );
         routes.release(second.virtual_addr);
         assert!(routes.to(second.virtual_addr).is_none());
-        assert!(!routes.adopt(&two, &key("b"), second.virtual_addr), "it is forgotten");
+        assert!(
+            !routes.adopt(&two, &key("b"), Policy::Auto, second.virtual_addr),
+            "it is forgotten"
+        );
     }
 
     #[test]
     fn a_packet_is_known_by_where_it_comes_from() {
         let routes = Routes::new(Instant::now());
         let attempt: AttemptId = "one".parse().unwrap();
-        let addr = routes.add_attempt(&attempt, &key("a"));
+        let addr = routes.add_attempt(&attempt, &key("a"), Policy::Auto);
         let source = "198.51.100.7:9".parse().unwrap();
-        assert!(routes.from(Leg::Socket, source).is_none());
+        let from = |source| owners(&routes, source, false);
+        assert!(from(source).is_empty());
         routes.set_sources(&attempt, &[source]);
-        assert_eq!(routes.from(Leg::Socket, source).unwrap().virtual_addr, addr);
+        assert_eq!(from(source), [addr]);
         routes.remove_attempt(&attempt);
-        assert!(routes.from(Leg::Socket, source).is_none());
+        assert!(from(source).is_empty());
+    }
+
+    /// Whose a packet from this address is, most likely first.
+    fn owners(routes: &Routes, source: SocketAddr, begins: bool) -> Vec<SocketAddr> {
+        let owners = routes.from(Leg::Socket, source, begins);
+        let all = owners.into_iter().flat_map(|(first, others)| [vec![first], others].concat());
+        all.map(|route| route.virtual_addr).collect()
+    }
+
+    #[test]
+    fn a_peer_that_names_another_one_s_address_takes_nothing_from_it() {
+        let routes = Routes::new(Instant::now());
+        let (one, two): (AttemptId, AttemptId) = ("one".parse().unwrap(), "two".parse().unwrap());
+        let named = [path(1).remote];
+        let carol = routes.add_attempt(&one, &key("c"), Policy::Auto);
+        routes.set_sources(&one, &named);
+        let bob = routes.add_attempt(&two, &key("b"), Policy::Auto);
+        routes.set_sources(&two, &named);
+        assert_eq!(owners(&routes, named[0], false), [carol, bob], "neither has proven anything");
+        routes.set_path(&one, Some(path(1)));
+        assert_eq!(owners(&routes, named[0], false), [carol], "it answers her checks there");
+        assert_eq!(owners(&routes, named[0], true), [bob, carol], "a handshake may be anybody's");
+        routes.remove_attempt(&two);
+        assert_eq!(owners(&routes, named[0], true), [carol]);
+    }
+
+    #[test]
+    fn i5_few_peers_name_the_same_address_and_none_of_them_takes_it_from_whose_path_it_is() {
+        let routes = Routes::new(Instant::now());
+        let first: AttemptId = "first".parse().unwrap();
+        let carol = routes.add_attempt(&first, &key("c"), Policy::Auto);
+        routes.set_sources(&first, &[path(1).remote]);
+        routes.set_path(&first, Some(path(1)));
+        for number in 0..20 {
+            let attempt: AttemptId = format!("a{number}").parse().unwrap();
+            let letter = char::from(b'a' + number).to_string().to_uppercase();
+            routes.add_attempt(&attempt, &key(&letter), Policy::Auto);
+            routes.set_sources(&attempt, &[path(1).remote]);
+        }
+        assert_eq!(owners(&routes, path(1).remote, false), [carol]);
+        assert_eq!(owners(&routes, path(1).remote, true).len(), MAX_CLAIMS);
+    }
+
+    #[test]
+    fn attempts_with_one_peer_use_its_best_path_and_policies_do_not_mix() {
+        let routes = Routes::new(Instant::now());
+        let [one, two, three] = ["one", "two", "three"].map(|id| id.parse::<AttemptId>().unwrap());
+        let relayed = Path { method: Method::Relay, via: Via::Relay, ..path(9) };
+        let auto = routes.add_attempt(&one, &key("a"), Policy::Auto);
+        routes.add_attempt(&two, &key("a"), Policy::Auto);
+        let hidden = routes.add_attempt(&three, &key("a"), Policy::Relay);
+        routes.set_path(&one, Some(path(1)));
+        assert!(
+            routes.set_path(&two, Some(relayed)).is_none(),
+            "a younger attempt is not there yet"
+        );
+        routes.set_path(&three, Some(relayed));
+        let port = |addr| routes.to(addr).unwrap().path().unwrap().remote.port();
+        assert_eq!((port(auto), port(hidden)), (1, 9));
+        assert!(routes.set_path(&two, Some(path(2))).is_some(), "the latest of equals");
+        routes.set_path(&one, None);
+        routes.set_path(&two, Some(relayed));
+        assert_eq!((port(auto), port(hidden)), (9, 9));
     }
 }

@@ -25,6 +25,7 @@ use tokio::sync::Notify;
 use crate::peer_streams::PeerStreams;
 use crate::relay_stream::RelayStreams;
 use crate::routes::{Route, Routes};
+use crate::strangers::Strangers;
 
 /// Datagrams from relay and TCP that wait for QUIC to read them.
 const MAX_WAITING: usize = 4096;
@@ -37,6 +38,7 @@ pub struct PathSocket {
     node: Mutex<Node>,
     events: Mutex<VecDeque<Event>>,
     waiting: Mutex<VecDeque<(SocketAddr, Bytes)>>,
+    strangers: Mutex<Strangers>,
     /// QUIC's reader: what a stream brings does not wake it otherwise.
     reader: AtomicWaker,
     pub(crate) streams: RelayStreams,
@@ -66,6 +68,7 @@ impl PathSocket {
             node: Mutex::new(node),
             events: Mutex::default(),
             waiting: Mutex::default(),
+            strangers: Mutex::default(),
             reader: AtomicWaker::new(),
             streams,
             peers,
@@ -94,7 +97,7 @@ impl PathSocket {
         std::mem::take(&mut self.events.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Datagrams that had nowhere to go or came from nobody known.
+    /// Datagrams that had nowhere to go or came from nobody known, but for the latest few.
     pub(crate) fn dropped(&self) -> u64 {
         self.dropped.load(Ordering::Relaxed)
     }
@@ -128,7 +131,10 @@ impl PathSocket {
             match &event {
                 Event::Path(attempt, path) => again.extend(self.routes.set_path(attempt, *path)),
                 Event::Answered(attempt) => again.extend(self.routes.of(attempt)),
-                Event::Sources(attempt, sources) => self.routes.set_sources(attempt, sources),
+                Event::Sources(attempt, sources) => {
+                    self.routes.set_sources(attempt, sources);
+                    self.admit(attempt, sources);
+                }
                 Event::Early(attempt, ways) => early.push((attempt.clone(), ways.clone())),
                 Event::Detected(_)
                 | Event::Unmeasured(_)
@@ -231,6 +237,28 @@ impl PathSocket {
         }
     }
 
+    /// Hands on what came from these addresses before they were known to be the attempt's.
+    fn admit(&self, attempt: &AttemptId, sources: &[SocketAddr]) {
+        let now = Instant::now();
+        let mut strangers = self.strangers.lock().unwrap_or_else(PoisonError::into_inner);
+        let theirs = strangers.take(sources, now);
+        drop(strangers);
+        let Some(route) = self.routes.of(attempt).filter(|_| !theirs.is_empty()) else { return };
+        for (leg, source, datagram) in theirs {
+            self.routes.note_received(&route, leg, Some(source), now);
+            self.keep(route.virtual_addr, datagram);
+        }
+        self.reader.wake();
+    }
+
+    /// Keeps what comes from an address that is nobody's yet.
+    fn keep_stranger(&self, leg: Leg, source: SocketAddr, datagram: Bytes) {
+        let mut strangers = self.strangers.lock().unwrap_or_else(PoisonError::into_inner);
+        let dropped = strangers.keep(leg, source, datagram, Instant::now());
+        drop(strangers);
+        self.dropped.fetch_add(dropped, Ordering::Relaxed);
+    }
+
     fn send(&self, from: Option<IpAddr>, to: SocketAddr, payload: &[u8]) {
         let transmit = Transmit {
             destination: self.outward(to),
@@ -282,14 +310,19 @@ impl PathSocket {
         if kept == 0 {
             return;
         }
-        match self.routes.from(Leg::Socket, remote) {
-            Some(route) => {
+        match self.routes.from(Leg::Socket, remote, begins(&buffer[..kept])) {
+            Some((route, others)) => {
                 self.routes.note_received(&route, Leg::Socket, Some(remote), Instant::now());
+                for datagram in buffer[..kept].chunks(stride) {
+                    self.offer(&others, Leg::Socket, remote, datagram);
+                }
                 meta.addr = route.virtual_addr;
                 meta.dst_ip = None;
             }
             None => {
-                self.dropped.fetch_add(1, Ordering::Relaxed);
+                for datagram in buffer[..kept].chunks(stride) {
+                    self.keep_stranger(Leg::Socket, remote, Bytes::copy_from_slice(datagram));
+                }
                 meta.len = 0;
             }
         }
@@ -298,24 +331,42 @@ impl PathSocket {
     /// Puts data that did not come straight to the socket where QUIC finds it; returns whether the
     /// datagram itself is QUIC's.
     fn keep_for_reader(&self, input: Input) -> bool {
-        let (route, leg, source, payload) = match input {
+        let (owners, leg, source, payload) = match input {
             Input::Data => return true,
             Input::Consumed => return false,
             Input::Relayed { peer, payload } => {
-                (self.routes.from(Leg::Relay, peer), Leg::Relay, Some(peer), payload)
+                let owners = self.routes.from(Leg::Relay, peer, begins(&payload));
+                (owners, Leg::Relay, Some(peer), payload)
             }
             // It is a direct way like those through the UDP socket.
             Input::Streamed { attempt, payload } => {
-                (self.routes.of(&attempt), Leg::Socket, None, payload)
+                let owner = self.routes.of(&attempt).map(|route| (route, Vec::new()));
+                (owner, Leg::Socket, None, payload)
             }
         };
-        let Some(route) = route else {
-            self.dropped.fetch_add(1, Ordering::Relaxed);
+        let Some((route, others)) = owners else {
+            match source {
+                Some(source) => self.keep_stranger(leg, source, payload),
+                None => {
+                    self.dropped.fetch_add(1, Ordering::Relaxed);
+                }
+            }
             return false;
         };
+        if let Some(source) = source {
+            self.offer(&others, leg, source, &payload);
+        }
         self.routes.note_received(&route, leg, source, Instant::now());
         self.keep(route.virtual_addr, payload);
         false
+    }
+
+    /// Lets QUIC look whether a datagram is one of these.
+    fn offer(&self, routes: &[Arc<Route>], leg: Leg, source: SocketAddr, datagram: &[u8]) {
+        for route in routes {
+            self.routes.note_received(route, leg, Some(source), Instant::now());
+            self.keep(route.virtual_addr, Bytes::copy_from_slice(datagram));
+        }
     }
 
     fn take_waiting(&self, bufs: &mut [IoSliceMut<'_>], meta: &mut [RecvMeta]) -> usize {
@@ -432,6 +483,11 @@ impl std::fmt::Debug for PathSocket {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("PathSocket").field("dropped", &self.dropped()).finish_non_exhaustive()
     }
+}
+
+/// Whether a datagram may begin a connection: long headers do (RFC 9000 §17.2).
+fn begins(datagram: &[u8]) -> bool {
+    datagram.first().is_some_and(|first| first & 0x80 != 0)
 }
 
 fn canonical(addr: SocketAddr) -> SocketAddr {

@@ -99,3 +99,27 @@ async fn a_client_gives_its_allocation_back_when_it_shuts_down() {
     }
     assert_eq!(relay.snapshot().unwrap().allocations, 0);
 }
+
+#[tokio::test]
+async fn connections_of_two_policies_with_one_peer_keep_to_paths_of_their_own() {
+    let (coordinator, relay) = (Coordinator::start().await, relay());
+    coordinator.offer(&relay);
+    let (alice, bob, straight, straight_here) = pair(&coordinator, Policy::Auto).await;
+    straight.direct(std::time::Duration::from_secs(10)).await.unwrap();
+    let name = "bob".parse().unwrap();
+    let (hidden, hidden_here) = tokio::join!(alice.connect(&name, Policy::Relay), bob.accept());
+    let (hidden, hidden_here) = (hidden.unwrap(), hidden_here.unwrap());
+    let carried = || relay.snapshot().unwrap().client_to_peer.bytes;
+
+    let before = carried();
+    exchange(&hidden, &hidden_here, 300_000).await;
+    let by_relay = carried() - before;
+    assert!(by_relay > 600_000, "{by_relay} bytes of 600,000 through the relay");
+    assert_eq!(hidden.path().unwrap().kind, PathKind::Relay);
+
+    let before = carried();
+    exchange(&straight, &straight_here, 300_000).await;
+    let by_relay = carried() - before;
+    assert!(by_relay < 100_000, "{by_relay} bytes of a direct connection through the relay");
+    assert_eq!(straight.path().unwrap().kind, PathKind::Direct);
+}

@@ -5,9 +5,11 @@
 use std::time::{Duration, Instant};
 
 /// The time from the attempt's start up to which each gap applies.
-const GAPS: [(Duration, Duration); 6] = [
-    // A check to a relayed address gets there together with the word that it may.
-    (Duration::from_millis(5), Duration::from_millis(5)),
+const GAPS: [(Duration, Duration); 7] = [
+    // A check to a relayed address gets there together with the word that it may, and is lost where it
+    // is ahead by a hair.
+    (Duration::from_millis(2), Duration::from_millis(2)),
+    (Duration::from_millis(5), Duration::from_millis(3)),
     // The two sides hear of an attempt within milliseconds of each other, and the first check of the
     // earlier one is lost at the later one's NAT: the next must not be far.
     (Duration::from_millis(50), Duration::from_millis(10)),

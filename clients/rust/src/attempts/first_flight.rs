@@ -16,7 +16,7 @@ use p2p_wire::limits::{MAX_FLIGHT_DATAGRAMS, MAX_FLIGHT_TEXT_BYTES};
 use p2p_wire::{AttemptId, PeerId, PeerKey, Policy, RequestId};
 use quinn::{ClientConfig, Connecting};
 
-use super::{Attempts, Entry};
+use super::Attempts;
 use crate::accept::Arrival;
 use crate::error::Error;
 use crate::routes::Route;
@@ -47,8 +47,13 @@ pub(crate) struct Handshake {
 impl Handshake {
     /// Gives it the attempt that it is for, and the key that the answer has to prove. `None` where the
     /// peer is known already by another address: packets of two addresses could not be told apart.
-    pub(super) fn adopt(mut self, attempt: &AttemptId, key: &PeerKey) -> Option<Connecting> {
-        if !self.socket.routes.adopt(attempt, key, self.route.virtual_addr) {
+    pub(super) fn adopt(
+        mut self,
+        attempt: &AttemptId,
+        key: &PeerKey,
+        policy: Policy,
+    ) -> Option<Connecting> {
+        if !self.socket.routes.adopt(attempt, key, policy, self.route.virtual_addr) {
             return None;
         }
         // It was empty: an attempt adopts once.
@@ -119,17 +124,20 @@ impl Attempts {
         if self.entries.contains_key(&arrival.attempt) {
             return Some(arrival.attempt.clone());
         }
-        let waits = |entry: &Entry| entry.waits_for(arrival);
-        let waiting = self.entries.iter().filter(|(_, entry)| waits(entry));
+        let waiting = self.entries.iter().filter(|(id, _)| self.waits_for(id, arrival));
         waiting.min_by_key(|(_, entry)| entry.started).map(|(id, _)| id.clone())
     }
-}
 
-impl Entry {
-    /// Whether this attempt may be what a connection without a name is for.
-    pub(super) fn waits_for(&self, arrival: &Arrival) -> bool {
-        let waits = !self.controlling && !self.connected;
-        arrival.attempt.as_str() == UNNAMED && self.key == arrival.key && waits
+    /// Whether an attempt may be what a connection without a name is for.
+    pub(super) fn waits_for(&self, attempt: &AttemptId, arrival: &Arrival) -> bool {
+        let Some(entry) = self.entries.get(attempt) else { return false };
+        let waits = !entry.controlling && !entry.connected;
+        // Those with another policy have another address.
+        let there = self.socket.routes.of(attempt).map(|route| route.virtual_addr);
+        arrival.attempt.as_str() == UNNAMED
+            && entry.key == arrival.key
+            && waits
+            && there == Some(arrival.quic.remote_address())
     }
 }
 
