@@ -2,7 +2,11 @@
 //!
 //! `rtc-turn` speaks the protocol. This file keeps what a client needs around it: the first packets
 //! to a peer go right behind the request for its permission, an allocation that the relay has
-//! forgotten is made again, and all of it is bounded.
+//! forgotten is made again, one that the relay no longer answers for is not counted on, and all of it
+//! is bounded.
+
+mod config;
+mod doubt;
 
 use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -21,6 +25,8 @@ use crate::renewals::{self, Answer, Renewals, Signer};
 use crate::stale::OpenRequests;
 use crate::stun::{self, TransactionId};
 use crate::transmit::Transmit;
+
+pub use config::{RelayConfig, RelayTransport};
 
 /// Peers that may be wanted at once: some addresses for each attempt. A TURN server has a bound too.
 const MAX_PEERS: usize = 1024;
@@ -41,66 +47,6 @@ const REMAKE_AGAIN: Duration = Duration::from_secs(5);
 /// How often the allocation is refreshed at least: well inside its lifetime, so that a lost or stale
 /// refresh leaves time for another.
 const REFRESH: Duration = Duration::from_secs(120);
-
-/// Which relay, how, and as whom.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RelayConfig {
-    /// The relay's address.
-    pub server: SocketAddr,
-    /// How it is reached.
-    pub transport: RelayTransport,
-    /// The name that its certificate is for, where it is reached over TLS.
-    pub name: String,
-    /// The TURN username.
-    pub username: String,
-    /// The TURN password.
-    pub password: Secret,
-}
-
-impl RelayConfig {
-    /// A relay over UDP.
-    pub fn udp(server: SocketAddr, username: impl Into<String>, password: Secret) -> Self {
-        let (transport, name) = (RelayTransport::Udp, String::new());
-        Self { server, transport, name, username: username.into(), password }
-    }
-
-    /// Whether both are the same but for credentials.
-    pub(crate) fn is_same_way(&self, other: &Self) -> bool {
-        (self.server, self.transport, &self.name) == (other.server, other.transport, &other.name)
-    }
-}
-
-/// Between client and relay; peers are always reached over UDP (RFC 8656 §3.1).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum RelayTransport {
-    /// Each message in a datagram.
-    Udp,
-    /// Messages in a stream.
-    Tcp,
-    /// The same, encrypted.
-    Tls,
-}
-
-impl RelayTransport {
-    /// `udp`, `tcp` or `tls`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Udp => "udp",
-            Self::Tcp => "tcp",
-            Self::Tls => "tls",
-        }
-    }
-}
-
-impl std::fmt::Display for RelayTransport {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Udp => "UDP",
-            Self::Tcp => "TCP",
-            Self::Tls => "TLS",
-        })
-    }
-}
 
 /// The allocation, as far as it is there.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -145,8 +91,16 @@ pub struct RelayLeg {
     indications: u64,
     /// When the relay had forgotten last.
     remade: Option<Instant>,
-    /// An answer to a refresh is awaited.
-    verifying: bool,
+    /// The refresh whose answer is awaited.
+    refresh: Option<TransactionId>,
+    /// Requests in a row that the relay has left unanswered.
+    unanswered: u8,
+    /// The allocation that the relay does not answer for, and may still hold: it is asked for that
+    /// one, because it makes no second for the same addresses (RFC 8656 §7.2).
+    doubted: Option<SocketAddr>,
+    /// What the next allocation is made with: this one keeps the user that it was made by (RFC 8656
+    /// §5).
+    next_credentials: Option<(String, Secret)>,
     /// Packets dropped because a bound was reached or the relay was not ready.
     dropped: u64,
 }
@@ -182,7 +136,10 @@ impl RelayLeg {
             again: VecDeque::new(),
             indications: 0,
             remade: None,
-            verifying: false,
+            refresh: None,
+            unanswered: 0,
+            doubted: None,
+            next_credentials: None,
             dropped: 0,
         };
         leg.allocate(now);
@@ -212,22 +169,18 @@ impl RelayLeg {
         self.dropped
     }
 
-    /// Takes fresh credentials; the allocation stays.
+    /// Takes fresh credentials, for when the next allocation is made or the relay will not have those
+    /// of this one any more.
     pub fn renew_credentials(&mut self, username: &str, password: &Secret, now: Instant) {
         if self.config.username == username && self.config.password == *password {
+            self.next_credentials = None;
             return;
         }
-        username.clone_into(&mut self.config.username);
-        self.config.password = password.clone();
-        if matches!(self.allocation, Allocation::Ready(_)) {
-            if let Err(error) =
-                self.client.update_credentials(username.to_owned(), password.expose().to_owned())
-            {
-                self.fail(&error.to_string(), now);
-            }
-        } else {
-            self.client = client(&self.config);
-            self.allocate(now);
+        self.next_credentials = Some((username.to_owned(), password.clone()));
+        match self.allocation {
+            Allocation::Ready(_) => {}
+            Allocation::Failed { .. } if self.doubted.is_some() => self.keep_asking(now),
+            Allocation::Pending | Allocation::Failed { .. } => self.allocate(now),
         }
     }
 
@@ -313,19 +266,25 @@ impl RelayLeg {
             self.on_renewal(answer, now);
             return None;
         }
-        let refresh = stun::refresh_answer(datagram);
-        self.verifying &= refresh.is_none();
         let read = self.client.handle_read(message);
-        if refresh == Some(stun::RefreshAnswer::StaleNonce) {
+        // Where several refreshes are open, one speaks for all.
+        let awaited = self.refresh.is_some_and(|id| stun::is_answer_to(datagram, id));
+        match stun::refresh_answer(datagram).filter(|_| awaited) {
             // The client has taken the fresh nonce and would use it with its next refresh. That
             // may be too late: only the answer to this one says whether there is an allocation.
-            let _ = self.client.refresh_allocations(now);
-        }
-        if let Err(error) = read {
-            // 437: the relay knows no such allocation, so there is none.
-            if error.to_string().contains("437") {
-                self.forgotten(now);
+            Some(stun::RefreshAnswer::StaleNonce) => {
+                self.refresh = None;
+                self.ask_refresh(now);
             }
+            Some(stun::RefreshAnswer::Success) => self.confirmed(now),
+            Some(stun::RefreshAnswer::Refused(code)) => {
+                self.refresh = None;
+                let reason = read.as_ref().err().map(ToString::to_string).unwrap_or_default();
+                self.refused(code, &reason, now);
+            }
+            None => {}
+        }
+        if read.is_err() {
             return None;
         }
         self.drain(now)
@@ -334,11 +293,12 @@ impl RelayLeg {
     /// Retransmits, refreshes, and asks again for what failed.
     pub fn handle_timeout(&mut self, now: Instant) {
         if let Allocation::Failed { retry, .. } = self.allocation {
-            if now >= retry {
-                self.client = client(&self.config);
-                self.allocate(now);
+            match self.doubted {
+                None if now >= retry => return self.allocate(now),
+                None => return,
+                Some(_) if now >= retry => self.keep_asking(now),
+                Some(_) => {}
             }
-            return;
         }
         // The only error is a bug of the client's own, and the next timeout repeats the work.
         let _ = self.client.handle_timeout(now);
@@ -346,6 +306,9 @@ impl RelayLeg {
         debug_assert!(from_peer.is_none(), "a timeout brings no data");
         let (again, unanswered) = self.renewals.handle_timeout(now);
         self.again.extend(again);
+        if !unanswered.is_empty() {
+            self.not_answered(now);
+        }
         for peer in unanswered {
             self.unanswered(peer);
         }
@@ -360,12 +323,13 @@ impl RelayLeg {
 
     /// When [`RelayLeg::handle_timeout`] is due.
     pub fn poll_timeout(&mut self) -> Option<Instant> {
-        match self.allocation {
-            Allocation::Failed { retry, .. } => Some(retry),
-            Allocation::Pending | Allocation::Ready(_) => {
-                self.client.poll_timeout().into_iter().chain(self.renewals.poll_timeout()).min()
-            }
-        }
+        let retry = match self.allocation {
+            Allocation::Failed { retry, .. } if self.doubted.is_none() => return Some(retry),
+            Allocation::Failed { retry, .. } => self.refresh.is_none().then_some(retry),
+            Allocation::Pending | Allocation::Ready(_) => None,
+        };
+        let work = self.client.poll_timeout().into_iter().chain(self.renewals.poll_timeout());
+        work.chain(retry).min()
     }
 
     /// The next datagram for the relay.
@@ -375,20 +339,18 @@ impl RelayLeg {
         Some(Transmit { from: None, to: self.config.server, payload })
     }
 
-    /// Asks the relay whether the allocation is still there: nothing comes through it.
-    pub fn verify(&mut self, now: Instant) {
-        if self.relayed().is_some() && !self.verifying {
-            self.verifying = true;
-            // What cannot be sent is sent again with the next refresh.
-            let _ = self.client.refresh_allocations(now);
+    /// Gives the allocation back (RFC 8656 §8: a lifetime of zero).
+    pub fn close(&mut self, now: Instant) {
+        if let Some(relayed) = self.relayed().or(self.doubted) {
+            // What cannot be given back expires by itself.
+            let _ = self.client.relay(relayed).and_then(|mut relay| relay.close(now));
         }
     }
 
-    /// Gives the allocation back (RFC 8656 §8: a lifetime of zero).
-    pub fn close(&mut self, now: Instant) {
-        if let Some(relayed) = self.relayed() {
-            // What cannot be given back expires by itself.
-            let _ = self.client.relay(relayed).and_then(|mut relay| relay.close(now));
+    fn adopt_credentials(&mut self) {
+        if let Some((username, password)) = self.next_credentials.take() {
+            self.config.username = username;
+            self.config.password = password;
         }
     }
 
@@ -402,6 +364,8 @@ impl RelayLeg {
                     continue;
                 }
                 self.renewals.learn(&payload);
+            } else if let Some(id) = stun::refresh_request(&payload) {
+                self.refresh.get_or_insert(id);
             }
             self.open.sent(&payload);
             self.again.push_back(payload);
@@ -448,6 +412,8 @@ impl RelayLeg {
     }
 
     fn allocate(&mut self, now: Instant) {
+        self.adopt_credentials();
+        self.client = client(&self.config);
         self.allocation = Allocation::Pending;
         if let Err(error) = self.client.allocate(now) {
             self.fail(&error.to_string(), now);
@@ -470,7 +436,9 @@ impl RelayLeg {
         self.met = 0;
         self.open = OpenRequests::default();
         self.again.clear();
-        self.verifying = false;
+        self.refresh = None;
+        self.unanswered = 0;
+        self.doubted = None;
         self.allocation = Allocation::Failed { reason: reason.to_owned(), retry: now + RETRY };
     }
 
@@ -497,13 +465,18 @@ impl RelayLeg {
                 }
                 TurnEvent::AllocateError(_, error) => self.fail(&error.to_string(), now),
                 TurnEvent::TransactionTimeout(id) => {
-                    self.verifying = false;
                     self.open.forget(&id.0);
                     if self.allocation == Allocation::Pending {
                         self.fail("the relay does not answer", now);
-                    } else if let Some(peer) = self.asks.remove(&id.0) {
+                        continue;
+                    }
+                    if let Some(peer) = self.asks.remove(&id.0) {
                         self.unanswered(peer);
                     }
+                    if self.refresh == Some(id.0) {
+                        self.refresh = None;
+                    }
+                    self.not_answered(now);
                 }
                 TurnEvent::CreatePermissionResponse(id, peer) => {
                     self.asks.remove(&id.0);
@@ -512,6 +485,9 @@ impl RelayLeg {
                 }
                 TurnEvent::CreatePermissionError(id, error) => self.denied(id.0, &error, now),
                 TurnEvent::DataIndicationOrChannelData(_, peer, data) => {
+                    if self.doubted.is_some() {
+                        self.keep_asking(now);
+                    }
                     from_peer = Some(FromPeer { peer, payload: data.freeze() });
                 }
                 _ => {}

@@ -27,6 +27,9 @@ const HEAD_START: Duration = Duration::from_millis(300);
 const SECOND_HEAD_START: Duration = Duration::from_secs(2);
 /// How long a better way may still take over.
 const LATE: Duration = Duration::from_secs(2);
+/// The same for one that was in use and fell silent: the network may have been silent, and comes back
+/// over all ways at once. Longer than its leg pauses and then asks.
+const RETURN: Duration = Duration::from_secs(15);
 /// The wait before a stream that could not be opened, or broke, is tried again.
 const RETRY: Duration = Duration::from_secs(5);
 
@@ -56,6 +59,8 @@ pub(crate) struct Relays {
     /// In the order of preference.
     ways: Vec<Way>,
     chosen: Option<usize>,
+    /// The address of the way that was in use before and fell silent: others may have been told it.
+    left: Option<SocketAddr>,
     changed: bool,
     /// When the next way joins, while none is chosen.
     next_at: Instant,
@@ -91,6 +96,7 @@ impl Relays {
         Self {
             ways: configs.into_iter().take(MAX_WAYS).map(way).collect(),
             chosen: None,
+            left: None,
             changed: false,
             next_at: now,
             late_until: None,
@@ -130,7 +136,7 @@ impl Relays {
 
     /// Where peers reach this client, if anywhere.
     pub(crate) fn relayed(&self) -> Option<SocketAddr> {
-        self.ways[self.chosen?].leg()?.relayed()
+        self.ways[self.chosen?].relayed()
     }
 
     /// The transport of the leg in use.
@@ -248,15 +254,22 @@ impl Relays {
             self.chosen = None;
             self.changed = true;
             self.late_until = None;
-            // A stream that broke has set it to now; the leg over UDP asks again by itself.
-            self.next_at = match self.ways[chosen].state {
-                State::Idle => now,
-                _ => now + SECOND_HEAD_START,
+            self.left = self.ways[chosen].doubted();
+            // A stream that broke needs no more time, and a relay that is silent has had a lot; one
+            // that has forgotten is asked again by its leg.
+            self.next_at = match self.ways[chosen].leg() {
+                Some(_) if self.left.is_none() => now + SECOND_HEAD_START,
+                Some(_) | None => now,
             };
         }
         match (self.chosen, self.ways.iter().position(Way::is_ready)) {
             (None, Some(first)) => self.choose(first, now),
-            (Some(chosen), Some(first)) if first < chosen && idle => self.choose(first, now),
+            (Some(chosen), Some(first)) if first < chosen => {
+                let returns = self.left.is_some() && self.ways[first].relayed() == self.left;
+                if idle || returns {
+                    self.choose(first, now);
+                }
+            }
             _ => {}
         }
         if self.chosen.is_none() && self.next_at <= now {
@@ -295,7 +308,8 @@ impl Relays {
     fn choose(&mut self, first: usize, now: Instant) {
         self.chosen = Some(first);
         self.changed = true;
-        self.late_until = (first > 0).then_some(now + LATE);
+        let may_return = self.ways[..first].iter().any(|way| way.doubted().is_some());
+        self.late_until = (first > 0).then_some(now + if may_return { RETURN } else { LATE });
         self.give_up(|index| index > first, now);
     }
 
@@ -373,7 +387,15 @@ impl Way {
     }
 
     fn is_ready(&self) -> bool {
-        self.leg().is_some_and(|leg| leg.relayed().is_some())
+        self.relayed().is_some()
+    }
+
+    fn relayed(&self) -> Option<SocketAddr> {
+        self.leg()?.relayed()
+    }
+
+    fn doubted(&self) -> Option<SocketAddr> {
+        self.leg()?.doubted()
     }
 
     fn is_datagram_way_to(&self, remote: SocketAddr) -> bool {

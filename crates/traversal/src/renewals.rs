@@ -86,6 +86,17 @@ impl Renewals {
         self.due.get_or_insert(now + EVERY);
     }
 
+    /// Nobody is there to be asked: what is open is let go, and nothing is due.
+    pub(crate) fn pause(&mut self) {
+        self.open.clear();
+        self.due = None;
+    }
+
+    /// Somebody is there again: everything is renewed at once.
+    pub(crate) fn resume(&mut self, now: Instant) {
+        self.due = Some(now);
+    }
+
     /// Whether it is time to renew. Answers `true` once.
     pub(crate) fn take_due(&mut self, now: Instant) -> bool {
         let due = self.due.is_some_and(|due| due <= now);

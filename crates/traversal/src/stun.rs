@@ -13,6 +13,7 @@ pub(crate) type TransactionId = [u8; 12];
 const MAGIC_COOKIE: [u8; 4] = [0x21, 0x12, 0xa4, 0x42];
 const BINDING_REQUEST: [u8; 2] = [0x00, 0x01];
 const BINDING_INDICATION: [u8; 2] = [0x00, 0x11];
+const REFRESH_REQUEST: [u8; 2] = [0x00, 0x04];
 const SEND_INDICATION: [u8; 2] = [0x00, 0x16];
 const XOR_PEER_ADDRESS: [u8; 2] = [0x00, 0x12];
 const DATA: [u8; 2] = [0x00, 0x13];
@@ -124,10 +125,22 @@ fn plain_address(datagram: &[u8], kind: u16) -> Option<SocketAddr> {
 /// What a relay said to a Refresh (RFC 8656 §7.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum RefreshAnswer {
+    /// The allocation lives on.
+    Success,
     /// 438: the same again, with the nonce that came along (RFC 8489 §9.2.5).
     StaleNonce,
-    /// Anything else.
-    Other,
+    /// Any other error.
+    Refused(u16),
+}
+
+/// The transaction of a Refresh request, if it is one.
+pub(crate) fn refresh_request(datagram: &[u8]) -> Option<TransactionId> {
+    datagram.starts_with(&REFRESH_REQUEST).then(|| peek(datagram).map(|(_, id)| id))?
+}
+
+/// Whether this answers that request.
+pub(crate) fn is_answer_to(datagram: &[u8], request: TransactionId) -> bool {
+    peek(datagram) == Some((Class::Response, request))
 }
 
 /// The answer to a Refresh, if it is one.
@@ -138,7 +151,11 @@ pub(crate) fn refresh_answer(datagram: &[u8]) -> Option<RefreshAnswer> {
     }
     let message = Message::from_bytes(datagram).ok()?;
     let code = message.attribute::<ErrorCode>().map(|error| error.code());
-    Some(if code == Ok(438) { RefreshAnswer::StaleNonce } else { RefreshAnswer::Other })
+    Some(match code {
+        Ok(438) => RefreshAnswer::StaleNonce,
+        Ok(code) => RefreshAnswer::Refused(code),
+        Err(_) => RefreshAnswer::Success,
+    })
 }
 
 /// The username fragment that a check is addressed to (RFC 8445 §7.2.2: `theirs:ours`).

@@ -14,7 +14,7 @@ pub struct Host {
     pub(crate) latency: Duration,
     pub(crate) loss: f64,
     pub(crate) policy: Policy,
-    pub(crate) relay: bool,
+    pub(crate) relays: usize,
     pub(crate) tcp: Option<TcpNat>,
 }
 
@@ -26,7 +26,7 @@ impl Host {
             latency: Duration::from_millis(20),
             loss: 0.0,
             policy: Policy::Auto,
-            relay: true,
+            relays: 1,
             tcp: None,
         }
     }
@@ -59,7 +59,12 @@ impl Host {
 
     /// A client that was told of no relay.
     pub fn without_relay(self) -> Self {
-        Self { relay: false, ..self }
+        Self { relays: 0, ..self }
+    }
+
+    /// A client that was told of two relays.
+    pub fn with_two_relays(self) -> Self {
+        Self { relays: 2, ..self }
     }
 }
 

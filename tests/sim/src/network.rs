@@ -54,6 +54,8 @@ pub(crate) struct Network {
     next: u64,
     cut: BTreeSet<(PeerIndex, PeerIndex)>,
     relay_down: bool,
+    /// One of the relay's addresses that nothing comes to or from.
+    server_down: Option<SocketAddr>,
     /// The share of packets that a pair's direct way loses besides.
     lossy: BTreeMap<(PeerIndex, PeerIndex), f64>,
     /// Packets by who sent them and where to, lost ones included.
@@ -88,6 +90,7 @@ impl Network {
             next: 0,
             cut: BTreeSet::new(),
             relay_down: false,
+            server_down: None,
             lossy: BTreeMap::new(),
             sent: BTreeMap::new(),
             heard: BTreeMap::new(),
@@ -163,6 +166,10 @@ impl Network {
         self.relay_down = down;
     }
 
+    pub(crate) fn set_server_down(&mut self, down: Option<SocketAddr>) {
+        self.server_down = down;
+    }
+
     pub(crate) fn send(
         &mut self,
         sender: Sender,
@@ -201,7 +208,8 @@ impl Network {
         }
         let Reverse(Flight { from, to, payload, .. }) = self.in_flight.pop()?;
         if is_relay(to.ip()) {
-            return Some((!self.relay_down).then_some(Arrival::Relay { to, from, payload }));
+            let down = self.relay_down || self.server_down == Some(to);
+            return Some((!down).then_some(Arrival::Relay { to, from, payload }));
         }
         let arrival = self.enter(to, from, now).map(|(at, local)| {
             *self.heard.entry((at, from)).or_default() += 1;
@@ -242,7 +250,10 @@ impl Network {
         now: Instant,
     ) -> Option<(SocketAddr, Duration)> {
         let peer = match sender {
-            Sender::Relay(_) => return (!self.relay_down).then_some((from, RELAY_LATENCY)),
+            Sender::Relay(_) => {
+                let down = self.relay_down || self.server_down == Some(from);
+                return (!down).then_some((from, RELAY_LATENCY));
+            }
             Sender::Stranger => return Some((from, RELAY_LATENCY)),
             Sender::Peer(peer) => peer,
         };

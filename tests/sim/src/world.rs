@@ -93,9 +93,11 @@ impl World {
             local_port: PEER_PORT,
             local_ips: vec![local],
             stun_servers: vec![server],
-            relays: Vec::from_iter(
-                host.relay.then(|| RelayConfig::udp(server, name, Secret::new(relay::PASSWORD))),
-            ),
+            relays: servers()
+                .into_iter()
+                .take(host.relays)
+                .map(|server| RelayConfig::udp(server, name, Secret::new(relay::PASSWORD)))
+                .collect(),
             keep_alive: KEEP_ALIVE,
         };
         let seed = self.seed.wrapping_add(self.peers.len() as u64 + 1);
@@ -213,6 +215,12 @@ impl World {
     /// Takes the relay off the network, or brings it back.
     pub fn set_relay_down(&mut self, down: bool) {
         self.network.set_relay_down(down);
+    }
+
+    /// The same for what clients exchange with the first of two relays.
+    pub fn set_first_relay_down(&mut self, down: bool) {
+        let [first, ..] = servers();
+        self.network.set_server_down(down.then_some(first));
     }
 
     /// A datagram out of nowhere at a peer's socket, with whatever source address, past its NAT.

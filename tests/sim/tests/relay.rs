@@ -156,3 +156,84 @@ fn a_direct_connection_does_not_notice_that_the_relay_is_gone_and_falls_back_to_
     let through = arrived(&mut world, &call, SECOND / 20, 5 * SECOND);
     assert!(through.iter().all(|share| *share >= 95), "{through:?} %");
 }
+
+#[test]
+fn a_relay_that_dies_without_a_word_is_left_for_the_next_one() {
+    let host = || Host::behind(Nat::symmetric()).with_two_relays();
+    let mut world = World::new(seed(6)).peer("alice", host()).peer("bob", host());
+    world.settle();
+    let call = world.connect("alice", "bob");
+    world.run_for(10 * SECOND);
+    let before = SIDES.map(|side| ready(&world, side));
+    world.talk(&call, SECOND / 20);
+    world.run_for(5 * SECOND);
+    world.set_first_relay_down(true);
+    // Two rounds of retransmissions, and what it takes to find the new way.
+    world.run_for(25 * SECOND);
+    world.hush();
+    let through = arrived(&mut world, &call, SECOND / 20, 10 * SECOND);
+    assert!(through.iter().all(|share| *share >= 95), "{through:?} %");
+    for (side, before) in SIDES.into_iter().zip(before) {
+        let after = ready(&world, side);
+        assert_eq!((before.len(), after.len()), (1, 2), "{side} has one of the other relay's");
+        let told = world.candidates(side).last().expect("candidates");
+        let relays = told.iter().filter(|candidate| candidate.kind == CandidateKind::Relay);
+        assert_eq!(relays.map(|it| it.address).collect::<Vec<_>>(), after[1..]);
+    }
+}
+
+#[test]
+fn an_idle_client_finds_a_dead_relay_within_two_refreshes_and_tells_of_the_next_one() {
+    let host = Host::behind(Nat::symmetric()).with_two_relays();
+    let mut world = World::new(seed(6)).peer("alice", host);
+    world.settle();
+    world.set_first_relay_down(true);
+    // Nothing but the refresh looks.
+    world.run_for(140 * SECOND);
+    assert_eq!(ready(&world, "alice").len(), 2);
+}
+
+#[test]
+fn a_relay_that_pauses_for_one_round_is_not_left() {
+    let host = || Host::behind(Nat::symmetric()).with_two_relays();
+    let mut world = World::new(seed(6)).peer("alice", host()).peer("bob", host());
+    world.settle();
+    let call = world.connect("alice", "bob");
+    world.run_for(10 * SECOND);
+    world.talk(&call, SECOND / 20);
+    world.run_for(5 * SECOND);
+    world.set_first_relay_down(true);
+    world.run_for(10 * SECOND);
+    world.set_first_relay_down(false);
+    world.run_for(30 * SECOND);
+    world.hush();
+    let through = arrived(&mut world, &call, SECOND / 20, 10 * SECOND);
+    assert!(through.iter().all(|share| *share >= 95), "{through:?} %");
+    for side in SIDES {
+        assert_eq!(ready(&world, side).len(), 1, "{side} has the allocation of the beginning");
+    }
+}
+
+#[test]
+fn an_allocation_that_outlives_an_outage_is_taken_up_again() {
+    let (mut world, call) = relayed();
+    world.talk(&call, SECOND / 20);
+    world.run_for(5 * SECOND);
+    world.set_relay_down(true);
+    world.run_for(60 * SECOND);
+    for side in SIDES {
+        let told = world.candidates(side).last().expect("candidates");
+        let relays = told.iter().filter(|candidate| candidate.kind == CandidateKind::Relay);
+        assert_eq!(relays.count(), 0, "{side} tells of no relay that is not there");
+    }
+    world.set_relay_down(false);
+    world.run_for(15 * SECOND);
+    world.hush();
+    let through = arrived(&mut world, &call, SECOND / 20, 10 * SECOND);
+    assert!(through.iter().all(|share| *share >= 95), "{through:?} %");
+    assert_eq!(world.allocations_at_relay(), 2);
+    for side in SIDES {
+        let ready = ready(&world, side);
+        assert_eq!((ready.len(), ready[0]), (2, ready[1]), "{side} has the same again");
+    }
+}

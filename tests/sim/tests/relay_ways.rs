@@ -92,6 +92,81 @@ fn when_the_stream_breaks_the_race_begins_anew() {
 }
 
 #[test]
+fn a_relay_that_falls_silent_over_udp_is_left_for_the_next_way() {
+    let mut race = Race::new();
+    race.run_for(5000 * MS);
+    race.blocked.insert("udp");
+    // The refresh, and the one after it.
+    race.run_for(120_000 * MS);
+    assert_eq!(race.node.relay_transport(), Some(RelayTransport::Udp), "one round may be lost");
+    race.run_for(20_000 * MS);
+    assert_eq!(race.node.relay_transport(), Some(RelayTransport::Tcp));
+    let first = race.node.allocation();
+    race.run_for(600_000 * MS);
+    assert_eq!((race.node.allocation(), race.opened.len()), (first, 1), "and that one is kept");
+}
+
+#[test]
+fn what_falls_silent_and_comes_back_is_taken_up_again_also_where_another_way_was_faster() {
+    let mut race = Race::new();
+    race.run_for(5000 * MS);
+    let first = race.node.allocation();
+    race.blocked.insert("udp");
+    while race.node.relay_transport() != Some(RelayTransport::Tcp) {
+        race.run_for(100 * MS);
+        assert!(race.now - race.begin < 200_000 * MS);
+    }
+    race.blocked.clear();
+    race.run_for(10_000 * MS);
+    assert_eq!((race.node.allocation(), race.open.len()), (first, 0));
+    assert_eq!(race.server.allocation_count(), 1, "the other is given back");
+}
+
+#[test]
+fn a_refresh_that_is_refused_ends_the_trust_in_the_allocation_until_other_credentials_come() {
+    let mut race = Race::new();
+    race.run_for(5000 * MS);
+    // The relay has forgotten everything, and these credentials are not good any more.
+    race.server = server("another");
+    race.server.serve_stream(STREAMS);
+    race.run_for(125_000 * MS);
+    let tried: BTreeSet<_> = race.opened.iter().map(|(_, transport)| *transport).collect();
+    assert_eq!(tried, BTreeSet::from(["tcp", "tls"]), "every other way is tried");
+    let Some(Allocation::Failed { reason, .. }) = race.node.allocation() else {
+        panic!("{:?}", race.node.allocation());
+    };
+    assert!(reason.contains("401"), "{reason}");
+    let mut fresh = ways(RELAY);
+    for way in &mut fresh {
+        way.password = Secret::new("another");
+    }
+    race.node.set_relays(fresh, race.now);
+    race.run_for(1000 * MS);
+    assert!(matches!(race.node.allocation(), Some(Allocation::Ready(_))));
+    assert_eq!(race.server.allocation_count(), 1);
+}
+
+#[test]
+fn fresh_credentials_are_for_the_next_allocation_and_for_a_relay_that_refuses_the_earlier_ones() {
+    let mut race = Race::new();
+    race.run_for(5000 * MS);
+    let mut fresh = ways(RELAY);
+    for way in &mut fresh {
+        way.password = Secret::new("another");
+    }
+    // To this relay they would be wrong ones: an allocation keeps the user that it was made by.
+    race.node.set_relays(fresh, race.now);
+    let first = race.node.allocation();
+    race.run_for(700_000 * MS);
+    assert_eq!(race.node.allocation(), first);
+    race.server = server("another");
+    race.server.serve_stream(STREAMS);
+    race.run_for(125_000 * MS);
+    assert!(matches!(race.node.allocation(), Some(Allocation::Ready(_))));
+    assert_eq!((race.server.allocation_count(), race.opened.len()), (1, 0));
+}
+
+#[test]
 fn where_nothing_passes_the_reason_names_every_way_and_trying_is_bounded() {
     let mut race = Race::new();
     race.blocked.insert("udp");
@@ -186,7 +261,7 @@ impl Race {
             keep_alive: Duration::from_secs(25),
         };
         let node = Node::new(config, Box::new(StdRng::seed_from_u64(2)), now);
-        let mut server = server();
+        let mut server = server("simulated");
         server.serve_stream(STREAMS);
         Self {
             node,
@@ -306,7 +381,7 @@ fn client(id: StreamId) -> ClientAddr {
     ClientAddr(SocketAddr::from(([198, 51, 100, 2], 10_000 + number)))
 }
 
-fn server() -> Server {
+fn server(password: &str) -> Server {
     let relay: SocketAddr = RELAY.parse().unwrap();
     let config = ServerConfig {
         relay_ips: vec![RelayIp { local: relay.ip(), advertised: relay.ip() }],
@@ -316,7 +391,7 @@ fn server() -> Server {
         discovery: None,
         stream_discovery: None,
     };
-    let users = vec![StaticUser { name: "alice".into(), password: "simulated".into() }];
+    let users = vec![StaticUser { name: "alice".into(), password: password.into() }];
     let own = OwnAddresses {
         relay: vec![relay.ip()],
         relay_ports: 49_152..=65_535,
