@@ -2,7 +2,7 @@
 
 use std::io;
 
-use p2p_client::{Connection, Stream};
+use p2p_client::{Connection, PeerId, Stream};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
 use crate::failure::{Failure, exit};
@@ -19,21 +19,57 @@ pub struct Carried {
     pub received: u64,
 }
 
+/// What broke.
+#[derive(Debug)]
+enum Broken {
+    /// stdin cannot be read.
+    Input(io::Error),
+    /// stdout cannot be written: whoever read it has gone, for example.
+    Output(io::Error),
+    /// The stream to the peer.
+    Stream(io::Error),
+}
+
 /// Pipes until both directions have ended, or the peer has ended its own and closed the connection.
 pub async fn standard(mut stream: Stream, connection: &Connection) -> Result<Carried, Failure> {
     let ended = async { drop(connection.closed().await) };
-    let carried = both(&mut stream, tokio::io::stdin(), tokio::io::stdout(), ended).await;
-    // What is on its way must arrive before anybody closes the connection.
-    stream.delivered().await;
-    carried.map_err(|error| {
-        let peer = connection.peer();
-        Failure::new(
-            "connection_lost",
-            exit::UNREACHABLE,
-            format!("the connection to {peer} ended before its data: {error}"),
-            "connect again; if it happens often, `p2p ping` shows the path",
-        )
-    })
+    match both(&mut stream, tokio::io::stdin(), tokio::io::stdout(), ended).await {
+        Ok(carried) => {
+            // What is on its way must arrive before anybody closes the connection.
+            stream.delivered().await;
+            Ok(carried)
+        }
+        Err(broken) => {
+            // What broke here is not to look like an end over there, and nobody is waited for.
+            stream.reset();
+            Err(broken.failure(connection.peer()))
+        }
+    }
+}
+
+impl Broken {
+    fn failure(self, peer: &PeerId) -> Failure {
+        match self {
+            Self::Input(error) => Failure::new(
+                "input_failed",
+                exit::USAGE,
+                format!("cannot read stdin: {error}"),
+                "give it something that can be read, or `< /dev/null`",
+            ),
+            Self::Output(error) => Failure::new(
+                "output_closed",
+                exit::USAGE,
+                format!("cannot write stdout: {error}"),
+                "let the program behind the pipe read to the end, or mind the disk's space",
+            ),
+            Self::Stream(error) => Failure::new(
+                "connection_lost",
+                exit::UNREACHABLE,
+                format!("the connection to {peer} ended before its data: {error}"),
+                "connect again; if it happens often, `p2p ping` shows the path",
+            ),
+        }
+    }
 }
 
 async fn both(
@@ -41,10 +77,10 @@ async fn both(
     mut input: impl AsyncRead + Unpin,
     mut output: impl AsyncWrite + Unpin,
     ended: impl Future<Output = ()>,
-) -> io::Result<Carried> {
+) -> Result<Carried, Broken> {
     let (mut reader, mut writer) = tokio::io::split(stream);
-    let outgoing = copy(&mut input, &mut writer);
-    let incoming = copy(&mut reader, &mut output);
+    let outgoing = copy(&mut input, Broken::Input, &mut writer, Broken::Stream);
+    let incoming = copy(&mut reader, Broken::Stream, &mut output, Broken::Output);
     tokio::pin!(outgoing, incoming);
 
     let mut sent = None;
@@ -68,21 +104,23 @@ async fn both(
 /// Copies to the end and closes the writer. What has arrived is passed on at once.
 async fn copy(
     from: &mut (impl AsyncRead + Unpin),
+    unread: fn(io::Error) -> Broken,
     to: &mut (impl AsyncWrite + Unpin),
-) -> io::Result<u64> {
+    unwritten: fn(io::Error) -> Broken,
+) -> Result<u64, Broken> {
     let mut buffer = vec![0; CHUNK];
     let mut total = 0;
     loop {
-        match from.read(&mut buffer).await? {
+        match from.read(&mut buffer).await.map_err(unread)? {
             0 => break,
             count => {
-                to.write_all(&buffer[..count]).await?;
-                to.flush().await?;
+                to.write_all(&buffer[..count]).await.map_err(unwritten)?;
+                to.flush().await.map_err(unwritten)?;
                 total += count as u64;
             }
         }
     }
-    to.shutdown().await?;
+    to.shutdown().await.map_err(unwritten)?;
     Ok(total)
 }
 
@@ -125,8 +163,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_stream_that_breaks_is_an_error() {
-        struct Broken;
-        impl AsyncRead for Broken {
+        struct Cut;
+        impl AsyncRead for Cut {
             fn poll_read(
                 self: std::pin::Pin<&mut Self>,
                 _: &mut std::task::Context<'_>,
@@ -135,8 +173,20 @@ mod tests {
                 std::task::Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()))
             }
         }
-        let stream = tokio::io::join(Broken, tokio::io::sink());
+        let stream = tokio::io::join(Cut, tokio::io::sink());
         let piped = both(stream, tokio::io::empty(), tokio::io::sink(), pending()).await;
-        assert_eq!(piped.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
+        let Err(Broken::Stream(error)) = piped else { panic!("{piped:?}") };
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+    }
+
+    #[tokio::test]
+    async fn an_output_that_nobody_reads_ends_the_pipe_though_the_peer_says_nothing_more() {
+        let (near, mut far) = duplex(64);
+        let (stdin, _kept_open) = duplex(64);
+        let (stdout, reader) = duplex(64);
+        drop(reader);
+        far.write_all(b"one line").await.unwrap();
+        let piped = both(near, stdin, stdout, pending()).await;
+        assert!(matches!(piped, Err(Broken::Output(_))), "{piped:?}");
     }
 }

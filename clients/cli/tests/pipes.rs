@@ -42,6 +42,19 @@ fn a_listener_that_is_stopped_ends_with_0() {
     }
 }
 
+#[test]
+fn a_pipe_whose_reader_has_had_enough_ends_on_both_sides() {
+    let coordinator = Coordinator::start();
+    // More than any buffer on the way holds, so that something comes after the reader has gone.
+    let endless = pattern(32 << 20);
+    let mut bob = Running::start(&mut coordinator.p2p("bob", ["listen"]), endless);
+    bob.line_with("ready as bob");
+    let mut alice = coordinator.p2p("alice", ["connect", "bob"]);
+    let alice = Running::start_for_its_head(&mut alice);
+    alice.wait().failed_with(2, &["error (output_closed)", "fix:"]);
+    bob.wait().failed_with(4, &["error (connection_lost)", "fix:"]);
+}
+
 /// Gives what alice said.
 fn pipe_both_ways(policy: &str) -> String {
     let coordinator = Coordinator::start();

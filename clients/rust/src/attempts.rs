@@ -523,7 +523,7 @@ impl Attempts {
             path: entry.path.subscribe(),
             report: entry.report.subscribe(),
             pings: Arc::new(Pings::default()),
-            bench: Arc::default(),
+            incoming: Arc::default(),
         };
         self.counters.connections.fetch_add(1, Ordering::Relaxed);
         self.counters.active.fetch_add(1, Ordering::Relaxed);

@@ -96,11 +96,16 @@ impl Latency {
 /// Whether this side serves benches on a connection, and whether it does so now.
 #[derive(Debug, Default)]
 pub(crate) struct Bench {
-    pub(crate) allowed: AtomicBool,
+    allowed: AtomicBool,
     busy: AtomicBool,
 }
 
 impl Bench {
+    /// From here on benches are served.
+    pub(crate) fn allow(&self) {
+        self.allowed.store(true, Ordering::Relaxed);
+    }
+
     /// Serves one, if that is allowed and none is under way.
     pub(crate) async fn serve(&self, mut send: SendStream, mut recv: RecvStream) {
         if !self.allowed.load(Ordering::Relaxed) || self.busy.swap(true, Ordering::Relaxed) {

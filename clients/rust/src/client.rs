@@ -30,6 +30,7 @@ use crate::error::{Error, ErrorCode};
 use crate::events::{ClientEvent, ClientStats};
 use crate::gather::{self, Bound};
 use crate::identity::Identity;
+use crate::incoming::MAX_STREAMS;
 use crate::peer_streams::{self, PeerStreams};
 use crate::relay_stream::{self, RelayStreams};
 use crate::resolve;
@@ -445,7 +446,7 @@ fn transport(config: &Config) -> TransportConfig {
         .keep_alive_interval(Some(config.keep_alive))
         .max_idle_timeout(idle.try_into().ok())
         .initial_rtt(Duration::from_millis(100))
-        .max_concurrent_bidi_streams(1024_u32.into())
+        .max_concurrent_bidi_streams(MAX_STREAMS.into())
         .max_concurrent_uni_streams(trickle::MAX_STREAMS.into())
         .stream_receive_window(quinn::VarInt::from_u32(4 * 1024 * 1024))
         .datagram_receive_buffer_size(Some(64 * 1024));

@@ -1,15 +1,15 @@
 //! A connection to a peer: encrypted streams over whatever path there is at the moment.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use p2p_traversal::Path;
 use p2p_wire::{AttemptId, PeerId, Report};
 use tokio::sync::watch;
 
-use crate::bench::{self, Bench, BenchReport};
+use crate::bench::{self, BenchReport};
 use crate::error::Error;
+use crate::incoming::Incoming;
 use crate::ping::Pings;
 use crate::stream::Stream;
 
@@ -27,7 +27,7 @@ pub struct Connection {
     pub(crate) path: watch::Receiver<Option<Path>>,
     pub(crate) report: watch::Receiver<Option<Report>>,
     pub(crate) pings: Arc<Pings>,
-    pub(crate) bench: Arc<Bench>,
+    pub(crate) incoming: Arc<Incoming>,
 }
 
 /// What a connection has carried.
@@ -90,9 +90,13 @@ impl Connection {
         Stream::open(&self.quic).await
     }
 
-    /// Waits for a stream that the other side opens.
+    /// Waits for a stream that the other side opens. Several may wait at once, and each stream goes to
+    /// one of them. Cancel-safe: whoever stops waiting, in a `select!` for example, loses no stream.
+    ///
+    /// # Errors
+    /// The connection has ended.
     pub async fn accept_stream(&self) -> Result<Stream, Error> {
-        Stream::accept(&self.quic, &self.bench).await
+        self.incoming.next(&self.quic).await
     }
 
     /// Sends a ping and waits up to 5 s for the other side's client to answer.
@@ -110,7 +114,7 @@ impl Connection {
     /// Lets the other side measure: this side then sends data, 60 s at a time at the most, because it
     /// is asked to. Served while streams are accepted, one bench at a time.
     pub fn allow_bench(&self) {
-        self.bench.allowed.store(true, Ordering::Relaxed);
+        self.incoming.allow_bench();
     }
 
     /// What the connection has carried.

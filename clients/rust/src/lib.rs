@@ -33,6 +33,7 @@ mod gather;
 mod history;
 mod http;
 mod identity;
+mod incoming;
 mod kept;
 pub mod netcheck;
 mod peer_streams;

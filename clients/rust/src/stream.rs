@@ -2,17 +2,15 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 
-use crate::bench::{self, Bench};
 use crate::error::Error;
 
 /// The first byte of every stream: what it is for. It also lets the other side see a stream whose
 /// opener waits to be spoken to.
-const DATA: u8 = 0x01;
+pub(crate) const DATA: u8 = 0x01;
 
 /// One bidirectional stream. Closing the writing half (`shutdown`) leaves the reading half open.
 /// Dropping it ends the writing half as `shutdown` does; [`Stream::reset`] says that it broke off.
@@ -23,32 +21,15 @@ pub struct Stream {
 }
 
 impl Stream {
+    pub(crate) fn new(send: quinn::SendStream, recv: quinn::RecvStream) -> Self {
+        Self { send, recv }
+    }
+
     pub(crate) async fn open(connection: &quinn::Connection) -> Result<Self, Error> {
         let (mut send, recv) =
             connection.open_bi().await.map_err(|e| Error::closed(e.to_string()))?;
         send.write_u8(DATA).await.map_err(|e| Error::closed(e.to_string()))?;
-        Ok(Self { send, recv })
-    }
-
-    /// Streams of a kind that this version does not know are refused and the next one is taken.
-    pub(crate) async fn accept(
-        connection: &quinn::Connection,
-        bench: &Arc<Bench>,
-    ) -> Result<Self, Error> {
-        loop {
-            let (send, mut recv) =
-                connection.accept_bi().await.map_err(|e| Error::closed(e.to_string()))?;
-            match recv.read_u8().await {
-                Ok(DATA) => return Ok(Self { send, recv }),
-                Ok(bench::KIND) => {
-                    let bench = Arc::clone(bench);
-                    tokio::spawn(async move { bench.serve(send, recv).await });
-                }
-                Ok(_) | Err(_) => {
-                    let _ = recv.stop(quinn::VarInt::from_u32(1));
-                }
-            }
-        }
+        Ok(Self::new(send, recv))
     }
 
     /// Says that no more is coming, and leaves the other direction open. Does not wait.

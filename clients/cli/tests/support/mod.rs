@@ -4,8 +4,8 @@
 use std::ffi::OsStr;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::mpsc::{self, Receiver};
+use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -128,6 +128,7 @@ pub fn ended_with_input(command: &mut Command, input: Vec<u8>) -> Ended {
 /// A program that runs; killed when dropped.
 pub struct Running {
     child: Child,
+    stdin: Option<ChildStdin>,
     stdout: Option<JoinHandle<Vec<u8>>>,
     has_output: Receiver<()>,
     stderr: Receiver<String>,
@@ -137,11 +138,24 @@ pub struct Running {
 impl Running {
     /// Starts with these bytes on stdin.
     pub fn start(command: &mut Command, input: Vec<u8>) -> Self {
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().expect("the program starts");
-        let mut stdin = child.stdin.take().expect("a pipe");
+        let mut running = Self::start_reading(command, |stdout, bytes| {
+            stdout.read_to_end(bytes).expect("stdout");
+        });
+        let mut stdin = running.stdin.take().expect("a pipe");
         // A program that ends without reading closes the pipe; its status tells the story.
         thread::spawn(move || drop(stdin.write_all(&input)));
+        running
+    }
+
+    /// Starts with a stdin that stays open, and closes stdout after its first byte as `head -c 1` does.
+    pub fn start_for_its_head(command: &mut Command) -> Self {
+        Self::start_reading(command, |_, _| {})
+    }
+
+    fn start_reading(command: &mut Command, rest: fn(&mut ChildStdout, &mut Vec<u8>)) -> Self {
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("the program starts");
+        let stdin = child.stdin.take();
         let mut out = child.stdout.take().expect("a pipe");
         let (output, has_output) = mpsc::channel();
         let stdout = thread::spawn(move || {
@@ -150,13 +164,13 @@ impl Running {
             bytes.truncate(first);
             // Nobody may be waiting for it.
             let _ = output.send(());
-            out.read_to_end(&mut bytes).expect("stdout");
+            rest(&mut out, &mut bytes);
             bytes
         });
         let err = BufReader::new(child.stderr.take().expect("a pipe"));
         let (lines, stderr) = mpsc::channel();
         thread::spawn(move || err.lines().map_while(Result::ok).try_for_each(|l| lines.send(l)));
-        Self { child, stdout: Some(stdout), has_output, stderr, said: String::new() }
+        Self { child, stdin, stdout: Some(stdout), has_output, stderr, said: String::new() }
     }
 
     /// Waits for a line on stderr with this text.
@@ -191,12 +205,21 @@ impl Running {
 
     /// Waits for the end.
     pub fn wait(mut self) -> Ended {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.stderr.recv_timeout(left) {
+                Ok(line) => {
+                    self.said.push_str(&line);
+                    self.said.push('\n');
+                }
+                // It closes its stderr by ending.
+                Err(RecvTimeoutError::Disconnected) => break,
+                Err(RecvTimeoutError::Timeout) => panic!("it does not end: {}", self.said),
+            }
+        }
         let status: ExitStatus = self.child.wait().expect("the program ends");
         let stdout = self.stdout.take().expect("taken once").join().expect("read");
-        while let Ok(line) = self.stderr.recv() {
-            self.said.push_str(&line);
-            self.said.push('\n');
-        }
         let code = status.code().unwrap_or(-1);
         Ended { code, stdout, stderr: std::mem::take(&mut self.said) }
     }
