@@ -1,14 +1,14 @@
-//! Health and metrics of a process that has no HTTP of its own: the relay.
+//! Health, metrics and drain of a process that has no HTTP of its own: the relay.
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{ConnectInfo, State};
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
-use axum::routing::get;
+use axum::routing::{get, post};
 use p2p_telemetry::Shutdown;
 use p2p_telemetry::prometheus::Exporter;
 use tokio::net::TcpListener;
@@ -61,9 +61,11 @@ impl Admin {
             .route("/livez", get(|| async { "alive\n" }))
             .route("/readyz", get(ready))
             .route("/metrics", get(metrics))
+            .route("/drain", post(drain))
             .with_state(shared);
         tokio::spawn(async move {
-            let serving = axum::serve(listener, router);
+            let service = router.into_make_service_with_connect_info::<SocketAddr>();
+            let serving = axum::serve(listener, service);
             let serving = serving.with_graceful_shutdown(async move { shutdown.forced().await });
             if let Err(error) = serving.await {
                 tracing::warn!(%error, "the admin listener has stopped");
@@ -89,6 +91,18 @@ async fn ready(State(shared): State<Shared>) -> (StatusCode, &'static str) {
     } else {
         (StatusCode::OK, "ready\n")
     }
+}
+
+/// Drains, as SIGTERM does; for whoever is on this host, and could send that, too.
+async fn drain(
+    State(shared): State<Shared>,
+    ConnectInfo(from): ConnectInfo<SocketAddr>,
+) -> (StatusCode, &'static str) {
+    if !from.ip().to_canonical().is_loopback() {
+        return (StatusCode::FORBIDDEN, "only from the host that it runs on\n");
+    }
+    shared.shutdown.drain();
+    (StatusCode::ACCEPTED, "draining\n")
 }
 
 async fn metrics(State(shared): State<Shared>) -> impl IntoResponse {

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 
 use crate::{
-    attempts, config, demo, dev, healthcheck, migrate, ports, relay, secret, signaling, stats,
-    token, turn_credentials, version,
+    attempts, config, demo, dev, drain, healthcheck, migrate, ports, relay, secret, signaling,
+    stats, status, token, turn_credentials, version,
 };
 
 /// Heads the flags that every command takes.
@@ -74,6 +74,10 @@ pub enum Verb {
     TurnCredentials(turn_credentials::Args),
     /// Ask a running service whether it is ready
     Healthcheck(healthcheck::Args),
+    /// Show what running services are doing
+    Status(status::Args),
+    /// Send a running service's clients elsewhere and end it
+    Drain(drain::Args),
     /// List the ports to open
     Ports(ports::Args),
     /// Show or check the settings

@@ -14,6 +14,7 @@ mod config;
 mod database;
 mod demo;
 mod dev;
+mod drain;
 pub mod embedded;
 pub mod failure;
 mod healthcheck;
@@ -23,6 +24,7 @@ mod migrate;
 mod open_files;
 mod output;
 mod ports;
+mod probe;
 mod redis;
 mod registration;
 mod relay;
@@ -31,6 +33,7 @@ mod settings;
 mod signaling;
 mod statistics;
 mod stats;
+mod status;
 mod table;
 mod token;
 mod turn_credentials;
@@ -85,6 +88,8 @@ fn run(cli: &Cli, matches: &ArgMatches, file: Option<&SettingsFile>) -> Result<(
         Verb::Token(args) => token::run(args, matches),
         Verb::TurnCredentials(args) => turn_credentials::run(args, matches),
         Verb::Healthcheck(args) => with_runtime(cli, "warn", healthcheck::run(args)),
+        Verb::Status(args) => with_runtime(cli, "warn", status::run(args)),
+        Verb::Drain(args) => with_runtime(cli, "warn", drain::run(args)),
         Verb::Ports(args) => ports::run(args),
         Verb::Config(args) => config::run(args, file),
         Verb::Version(args) => {

@@ -235,7 +235,10 @@ pub async fn run(args: &Args, matches: &ArgMatches) -> Result<(), Failure> {
         say(format_args!("signaling admin ready on http://{admin}"));
     }
 
-    shutdown.draining().await;
+    tokio::select! {
+        () = shutdown.draining() => {}
+        () = signaling.drain_asked() => shutdown.drain(),
+    }
     shutdown.finish(signaling.drain(), DRAIN_DEADLINE).await;
     signaling.shutdown().await;
     way.close().await;

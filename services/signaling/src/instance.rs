@@ -15,6 +15,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::attempt::Attempts;
@@ -47,6 +48,8 @@ pub(crate) struct Instance {
     pub(crate) meters: Meters,
     pub(crate) exporter: Exporter,
     pub(crate) stop: Shutdown,
+    /// Somebody on this host wants it to drain.
+    pub(crate) drain_asked: CancellationToken,
     /// The WebSockets, so that a drain can wait for them.
     pub(crate) sessions: TaskTracker,
     /// Places for WebSockets.
@@ -117,6 +120,7 @@ impl Instance {
             ),
             places: Arc::new(Semaphore::new(config.limits.connections)),
             sessions: TaskTracker::new(),
+            drain_asked: CancellationToken::new(),
             stop: Shutdown::new(),
             started: Instant::now(),
             exporter,

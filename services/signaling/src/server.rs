@@ -115,10 +115,14 @@ impl Signaling {
         SignalingHandle { instance, tasks, local_addr, admin_addr }
     }
 
-    /// Serves until `shutdown` drains, then drains and stops; stops at once where it forces.
+    /// Serves until `shutdown` drains or the admin port is asked for that, then drains and stops; stops
+    /// at once where it forces.
     pub async fn serve(self, shutdown: Shutdown) {
         let handle = self.start();
-        shutdown.draining().await;
+        tokio::select! {
+            () = shutdown.draining() => {}
+            () = handle.drain_asked() => shutdown.drain(),
+        }
         tokio::select! {
             () = handle.drain() => {}
             () = shutdown.forced() => {}
@@ -146,6 +150,11 @@ impl SignalingHandle {
     /// Resolves when every verdict given before is in the store, or counted as dropped.
     pub async fn flush_stats(&self) {
         self.instance.recorder.flush().await;
+    }
+
+    /// Resolves when the admin port is asked for a drain. It is for the caller to begin it.
+    pub async fn drain_asked(&self) {
+        self.instance.drain_asked.cancelled().await;
     }
 
     /// Takes no new connections, sends everybody away over the drain's window, and resolves when

@@ -2,6 +2,7 @@
 
 mod bearer;
 mod discovery;
+mod drain;
 mod health;
 mod ice_servers;
 mod layers;
@@ -50,7 +51,8 @@ pub(crate) fn routes(instance: Arc<Instance>) -> Router {
 
 /// What is served on the admin port, where there is one.
 pub(crate) fn admin_routes(instance: Arc<Instance>) -> Router {
-    layers::observed(router(health_routes()).merge(router(metrics_routes()))).with_state(instance)
+    let routes = router(health_routes()).merge(router(metrics_routes()));
+    layers::observed(routes.route("/drain", post(drain::drain))).with_state(instance)
 }
 
 fn router(routes: Vec<Route>) -> Router<Arc<Instance>> {
