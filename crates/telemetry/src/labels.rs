@@ -164,6 +164,7 @@ pub(crate) const LIMIT: Label = label(
         "app",
         "offers",
         "half_open",
+        "slow_answers",
     ],
 );
 pub(crate) const ROLE: Label = label("role", &["signaling", "relay"]);

@@ -131,6 +131,8 @@ pub struct InstanceLimits {
     pub connections: usize,
     /// HTTP connections at once, those aside that have become WebSockets. 10,000.
     pub sockets: usize,
+    /// HTTP connections at once to the admin port, where there is one. 256.
+    pub admin_sockets: usize,
     /// HTTP requests at once, WebSockets aside. 512.
     pub requests: usize,
     /// Messages a second and connection, sustained. 100.
@@ -168,6 +170,7 @@ impl Default for InstanceLimits {
         Self {
             connections: 50_000,
             sockets: 10_000,
+            admin_sockets: 256,
             requests: 512,
             messages_per_second: 100,
             message_burst: 400,
@@ -193,6 +196,9 @@ pub struct Timing {
     pub headers: Duration,
     /// How long an HTTP request may take. 10 s.
     pub request: Duration,
+    /// How long the client may take to take what it asked for, from when it has to be waited for.
+    /// 30 s.
+    pub answer: Duration,
     /// How long a new WebSocket has to say hello. 5 s.
     pub hello: Duration,
     /// Between a client's pings; two and a half of them without a frame end the connection. 25 s.
@@ -218,6 +224,7 @@ impl Default for Timing {
         Self {
             headers: Duration::from_secs(5),
             request: Duration::from_secs(10),
+            answer: Duration::from_secs(30),
             hello: Duration::from_millis(HELLO_DEADLINE_MS),
             heartbeat: Duration::from_millis(HEARTBEAT_MS),
             write: Duration::from_secs(5),

@@ -21,7 +21,6 @@ use tokio_util::task::TaskTracker;
 use crate::attempt::Attempts;
 use crate::config::SignalingConfig;
 use crate::error::SignalingError;
-use crate::half_open::HalfOpen;
 use crate::http::Tickets;
 use crate::keys::Keys;
 use crate::meters::Meters;
@@ -44,7 +43,6 @@ pub(crate) struct Instance {
     pub(crate) relays: Relays,
     pub(crate) app_pace: Pacer,
     pub(crate) offer_pace: Pacer,
-    pub(crate) half_open: Arc<HalfOpen>,
     pub(crate) meters: Meters,
     pub(crate) exporter: Exporter,
     pub(crate) stop: Shutdown,
@@ -112,11 +110,6 @@ impl Instance {
                 config.limits.offers_per_second,
                 config.limits.offer_burst,
                 OFFER_PACES,
-            ),
-            half_open: HalfOpen::new(
-                config.limits.half_open,
-                config.limits.half_open_private,
-                config.trusted_proxies.clone(),
             ),
             places: Arc::new(Semaphore::new(config.limits.connections)),
             sessions: TaskTracker::new(),

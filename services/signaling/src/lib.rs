@@ -31,6 +31,7 @@ mod random;
 mod relays;
 mod server;
 mod session;
+mod write_deadline;
 
 pub use config::{InstanceLimits, Jwks, Origins, RelayOffer, SignalingConfig, Timing};
 pub use error::SignalingError;

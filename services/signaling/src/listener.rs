@@ -19,27 +19,47 @@ use p2p_telemetry::Shutdown;
 use p2p_wire::Redacted;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
+use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
 use tracing::{debug, warn};
 
+use crate::config::{SignalingConfig, Timing};
 use crate::half_open::{HalfOpen, Unproven};
 use crate::meters;
+use crate::write_deadline::WriteDeadline;
 
 /// Bytes of a request's head, and of hyper's buffer for it.
 const MAX_HEAD_BYTES: usize = 16 * 1024;
 /// How long accepting pauses where the process has no file descriptors left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Serves until the process is to stop now; while it drains, health checks still get answers.
-pub(crate) async fn serve(
-    listener: TcpListener,
-    router: Router,
+/// The connections of one port. Each port has its own: however full the one for clients is, whoever
+/// watches the instance gets in.
+pub(crate) struct Port {
     places: Arc<Semaphore>,
     half_open: Arc<HalfOpen>,
-    header_deadline: Duration,
-    stop: Shutdown,
-) {
+    timing: Timing,
+}
+
+impl Port {
+    /// A port for `sockets` HTTP connections at once.
+    pub(crate) fn new(sockets: usize, config: &SignalingConfig) -> Self {
+        Self {
+            places: Arc::new(Semaphore::new(sockets)),
+            half_open: HalfOpen::new(
+                config.limits.half_open,
+                config.limits.half_open_private,
+                config.trusted_proxies.clone(),
+            ),
+            timing: config.timing.clone(),
+        }
+    }
+}
+
+/// Serves until the process is to stop now; while it drains, health checks still get answers.
+pub(crate) async fn serve(listener: TcpListener, router: Router, port: Port, stop: Shutdown) {
+    let Port { places, half_open, timing } = port;
     let connections = TaskTracker::new();
     loop {
         let accepted = tokio::select! {
@@ -65,7 +85,7 @@ pub(crate) async fn serve(
             continue;
         };
         let connection =
-            serve_connection(stream, from, unproven, router.clone(), header_deadline, stop.clone());
+            serve_connection(stream, from, unproven, router.clone(), timing.clone(), stop.clone());
         connections.spawn(async move {
             connection.await;
             drop(place);
@@ -80,7 +100,7 @@ async fn serve_connection(
     from: SocketAddr,
     unproven: Unproven,
     router: Router,
-    header_deadline: Duration,
+    timing: Timing,
     stop: Shutdown,
 ) {
     // Frames are small and each is awaited by somebody.
@@ -94,9 +114,10 @@ async fn serve_connection(
         let router = router.clone();
         async move { Ok::<_, Infallible>(answer(router, request).await) }
     });
+    let stream = WriteDeadline::new(stream, timing.answer);
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(header_deadline)
+        .header_read_timeout(timing.headers)
         .max_buf_size(MAX_HEAD_BYTES)
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();
@@ -105,7 +126,10 @@ async fn serve_connection(
         ended = &mut connection => ended,
         () = stop.forced() => {
             connection.as_mut().graceful_shutdown();
-            connection.await
+            match timeout(timing.linger, connection).await {
+                Ok(ended) => ended,
+                Err(_) => return debug!("HTTP connection cut: its client takes no answer"),
+            }
         }
     };
     if let Err(error) = ended {

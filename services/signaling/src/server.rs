@@ -8,7 +8,6 @@ use p2p_registry::Registry;
 use p2p_stats::Store;
 use p2p_telemetry::Shutdown;
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
@@ -17,10 +16,12 @@ use crate::config::SignalingConfig;
 use crate::error::SignalingError;
 use crate::http;
 use crate::instance::{Instance, Snapshot};
-use crate::listener;
+use crate::listener::{self, Port};
 
 /// How long after a drain's window sessions may take to close.
 const DRAIN_SLACK: Duration = Duration::from_secs(2);
+/// How long connections may take to end once they must: more than a frame and the end of one take.
+const FORCED_SLACK: Duration = Duration::from_secs(10);
 
 /// An instance that has its ports and serves nobody yet.
 pub struct Signaling {
@@ -76,25 +77,18 @@ impl Signaling {
     pub fn start(self) -> SignalingHandle {
         let Self { instance, listener, admin, local_addr, admin_addr } = self;
         let tasks = TaskTracker::new();
-        let header_deadline = instance.config.timing.headers;
-        let places = Arc::new(Semaphore::new(instance.config.limits.sockets));
-        for (listener, router) in [
-            Some((listener, http::routes(instance.clone()))),
-            admin.map(|listener| (listener, http::admin_routes(instance.clone()))),
+        let limits = &instance.config.limits;
+        for (listener, router, sockets) in [
+            Some((listener, http::routes(instance.clone()), limits.sockets)),
+            admin.map(|listener| {
+                (listener, http::admin_routes(instance.clone()), limits.admin_sockets)
+            }),
         ]
         .into_iter()
         .flatten()
         {
-            let (places, stop) = (places.clone(), instance.stop.clone());
-            let half_open = instance.half_open.clone();
-            tasks.spawn(listener::serve(
-                listener,
-                router,
-                places,
-                half_open,
-                header_deadline,
-                stop,
-            ));
+            let port = Port::new(sockets, &instance.config);
+            tasks.spawn(listener::serve(listener, router, port, instance.stop.clone()));
         }
         let watched = instance.clone();
         tasks.spawn(async move {
@@ -176,11 +170,16 @@ impl SignalingHandle {
         let instance = &self.instance;
         instance.stop.force();
         instance.sessions.close();
-        instance.sessions.wait().await;
+        // Whatever a client does or does not do, what waits for the store is written after this.
+        if timeout(FORCED_SLACK, instance.sessions.wait()).await.is_err() {
+            warn!(connections = instance.sessions.len(), "connections are left at the end");
+        }
         if let Err(error) = instance.registry.retire().await {
             info!(%error, "other instances notice by the lease that this one is gone");
         }
-        self.tasks.wait().await;
+        if timeout(FORCED_SLACK, self.tasks.wait()).await.is_err() {
+            warn!("HTTP connections are left at the end");
+        }
         instance.recorder.shutdown().await;
         info!("signaling stopped");
     }

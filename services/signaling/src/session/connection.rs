@@ -18,7 +18,7 @@ use p2p_telemetry::metrics::SIGNALING_RESUMED;
 use p2p_wire::client::{Hello, Rejected};
 use p2p_wire::server::{ErrorMessage, Goaway, Welcome};
 use p2p_wire::{ClientMessage, CloseCode, Code, IceServer, Problem, Redacted, ServerMessage};
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 use tracing::{debug, info};
 
@@ -181,11 +181,27 @@ impl Connection {
         welcome: &ServerMessage,
         replay: Vec<Frame>,
     ) -> Result<(), Closing> {
-        socket.send(welcome).await?;
-        for frame in replay {
-            socket.send_frame(frame).await?;
-        }
-        Ok(())
+        let greeting = async {
+            socket.send(welcome).await?;
+            for frame in replay {
+                socket.send_frame(frame).await?;
+            }
+            Ok(())
+        };
+        // Frame by frame in time is not enough: nothing of the client's is read meanwhile.
+        let until = (self.last_heard + self.patience()).min(self.token_ends);
+        let greeted = tokio::select! {
+            biased;
+            greeted = timeout_at(until, greeting) => greeted,
+            () = self.instance.stop.forced() => return Err(Closing::code(CloseCode::Draining)),
+        };
+        greeted.unwrap_or_else(|_| {
+            if self.token_ends <= Instant::now() {
+                return self.check_deadlines(self.token_ends);
+            }
+            meters::limited("slow_answers");
+            Err(Closing::TryLater("what was missed was taken too slowly; reconnect and resume"))
+        })
     }
 
     async fn announce(&self, resumed: bool, from: SocketAddr) {

@@ -15,6 +15,8 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 use tracing::debug;
 
+use crate::write_deadline::WriteDeadline;
+
 /// A WebSocket over TCP, from the server's side.
 pub(super) type WebSocket = WebSocketStream<TcpStream>;
 
@@ -117,11 +119,11 @@ async fn open(on_upgrade: OnUpgrade, config: WebSocketConfig) -> Option<WebSocke
             return None;
         }
     };
-    let Ok(parts) = upgraded.downcast::<TokioIo<TcpStream>>() else {
+    let Ok(parts) = upgraded.downcast::<TokioIo<WriteDeadline>>() else {
         debug!("a WebSocket came over something else than TCP");
         return None;
     };
-    let (stream, read) = (parts.io.into_inner(), parts.read_buf.to_vec());
+    let (stream, read) = (parts.io.into_inner().into_inner(), parts.read_buf.to_vec());
     Some(WebSocketStream::from_partially_read(stream, read, Role::Server, Some(config)).await)
 }
 

@@ -13,6 +13,7 @@ mod logs;
 mod messages;
 mod rooms;
 mod sessions;
+mod slow_clients;
 mod story;
 mod support;
 mod trouble;
