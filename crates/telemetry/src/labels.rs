@@ -165,6 +165,9 @@ pub(crate) const LIMIT: Label = label(
         "offers",
         "half_open",
         "slow_answers",
+        "attempts_of_pair",
+        "attempts_of_callee",
+        "tickets",
     ],
 );
 pub(crate) const ROLE: Label = label("role", &["signaling", "relay"]);

@@ -21,8 +21,12 @@ pub const MAX_ROOMS_PER_PEER: usize = 64;
 pub const MAX_ROOM_MEMBERS: usize = 256;
 /// Candidates that one side may offer in one attempt.
 pub const MAX_CANDIDATES: usize = 64;
-/// Attempts of one peer that may be open at once.
+/// Attempts that one peer has asked for and that may be open at once.
 pub const MAX_OPEN_ATTEMPTS: usize = 64;
+/// Those of them that may lead to the same peer.
+pub const MAX_OPEN_ATTEMPTS_TO_ONE: usize = 8;
+/// Attempts that others have asked one peer for and that may be open at once.
+pub const MAX_OPEN_ATTEMPTS_OF_CALLEE: usize = 512;
 /// Datagrams of a handshake's first flight that go with a `connect`.
 pub const MAX_FLIGHT_DATAGRAMS: usize = 2;
 /// Bytes of each as text: a datagram of 1,500 bytes fits.

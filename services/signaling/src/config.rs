@@ -199,6 +199,9 @@ pub struct Timing {
     /// How long the client may take to take what it asked for, from when it has to be waited for.
     /// 30 s.
     pub answer: Duration,
+    /// How old the counts and the state of what is behind the instance may be where they are told
+    /// without a token: on `/`, `/metrics` and `/readyz`. 1 s.
+    pub look: Duration,
     /// How long a new WebSocket has to say hello. 5 s.
     pub hello: Duration,
     /// Between a client's pings; two and a half of them without a frame end the connection. 25 s.
@@ -225,6 +228,7 @@ impl Default for Timing {
             headers: Duration::from_secs(5),
             request: Duration::from_secs(10),
             answer: Duration::from_secs(30),
+            look: Duration::from_secs(1),
             hello: Duration::from_millis(HELLO_DEADLINE_MS),
             heartbeat: Duration::from_millis(HEARTBEAT_MS),
             write: Duration::from_secs(5),

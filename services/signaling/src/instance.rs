@@ -25,6 +25,7 @@ use crate::http::Tickets;
 use crate::keys::Keys;
 use crate::meters::Meters;
 use crate::pacer::Pacer;
+use crate::recent::{Recent, RecentLook};
 use crate::relays::Relays;
 
 /// Slots for the rates of apps, and of pairs of peers: 128 KiB together.
@@ -48,6 +49,9 @@ pub(crate) struct Instance {
     pub(crate) stop: Shutdown,
     /// Somebody on this host wants it to drain.
     pub(crate) drain_asked: CancellationToken,
+    counted: Recent<Counts>,
+    /// What `/readyz` says of what is behind this instance.
+    pub(crate) behind: Arc<RecentLook>,
     /// The WebSockets, so that a drain can wait for them.
     pub(crate) sessions: TaskTracker,
     /// Places for WebSockets.
@@ -115,6 +119,8 @@ impl Instance {
             sessions: TaskTracker::new(),
             drain_asked: CancellationToken::new(),
             stop: Shutdown::new(),
+            counted: Recent::new(config.timing.look),
+            behind: RecentLook::new(config.timing.look),
             started: Instant::now(),
             exporter,
             recorder,
@@ -134,7 +140,21 @@ impl Instance {
     }
 
     pub(crate) fn snapshot(&self) -> Snapshot {
-        let Counts { peers_on, peers_away, rooms, queued_messages, .. } = self.registry.counts();
+        self.snapshot_of(&self.registry.counts())
+    }
+
+    /// The same, with what the registry counted within the last second: it looks at every peer for
+    /// that, under its lock, and whoever asks here has shown no token.
+    pub(crate) fn recent_snapshot(&self) -> Snapshot {
+        self.snapshot_of(&self.recent_counts())
+    }
+
+    fn recent_counts(&self) -> Counts {
+        self.counted.get(|| self.registry.counts())
+    }
+
+    fn snapshot_of(&self, counts: &Counts) -> Snapshot {
+        let Counts { peers_on, peers_away, rooms, queued_messages, .. } = *counts;
         Snapshot {
             uptime_secs: self.started.elapsed().as_secs(),
             draining: self.stop.is_draining(),
@@ -150,8 +170,8 @@ impl Instance {
 
     /// The metrics, with the gauges set to what there is at this moment.
     pub(crate) fn render_metrics(&self) -> String {
-        let now = self.snapshot();
-        let ever = self.registry.counts();
+        let ever = self.recent_counts();
+        let now = self.snapshot_of(&ever);
         SIGNALING_SESSIONS.get().set((now.peers_on + now.peers_away) as f64);
         REGISTRY_PEERS.get().set((now.peers_on + now.peers_away) as f64);
         REGISTRY_AWAY.get().set(now.peers_away as f64);

@@ -28,6 +28,7 @@ mod listener;
 mod meters;
 mod pacer;
 mod random;
+mod recent;
 mod relays;
 mod server;
 mod session;

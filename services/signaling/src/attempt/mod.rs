@@ -14,6 +14,7 @@
 mod abroad;
 mod candidates;
 mod late;
+mod open;
 pub(crate) mod spans;
 mod table;
 mod takeover;

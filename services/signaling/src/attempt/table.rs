@@ -9,16 +9,17 @@
 //! After that it is *decided*: reports may still improve the stored record (a relayed path that
 //! turns direct), for as long as the upgrade window is open and there is room.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use p2p_registry::Presence;
 use p2p_stats::{AttemptRecord, Side};
-use p2p_wire::limits::{MAX_CANDIDATES, MAX_OPEN_ATTEMPTS};
+use p2p_wire::limits::MAX_CANDIDATES;
 use p2p_wire::server::{EndReason, Ended};
 use p2p_wire::{AppId, AttemptId, Candidate, Code, Outcome, PeerId, Policy, Problem, Report};
 use tokio::time::Instant;
 
+use super::open::OpenAttempts;
 use super::takeover::Standing;
 use crate::config::Timing;
 use crate::meters;
@@ -40,7 +41,7 @@ pub(super) struct Table {
     grace: Duration,
     upgrade: Duration,
     entries: HashMap<AttemptId, Entry>,
-    open: HashMap<(AppId, PeerId), HashSet<AttemptId>>,
+    open: OpenAttempts,
     open_due: BTreeSet<(Instant, AttemptId)>,
     decided_due: BTreeSet<(Instant, AttemptId)>,
     /// Attempts that began here and are gone on with at another instance, which is named.
@@ -76,7 +77,7 @@ impl Table {
             grace: timing.attempt_grace,
             upgrade: timing.upgrade,
             entries: HashMap::new(),
-            open: HashMap::new(),
+            open: OpenAttempts::default(),
             open_due: BTreeSet::new(),
             decided_due: BTreeSet::new(),
             moved: HashMap::new(),
@@ -99,18 +100,10 @@ impl Table {
         caller: &PeerId,
         callee: &PeerId,
     ) -> Result<(), Problem> {
-        for peer in [caller, callee] {
-            let key = (app.clone(), peer.clone());
-            if self.open.get(&key).is_some_and(|open| open.len() >= MAX_OPEN_ATTEMPTS) {
-                meters::limited("attempts");
-                return Err(refused(
-                    Code::LimitReached,
-                    format!(
-                        "{peer} has {MAX_OPEN_ATTEMPTS} attempts open, which is all it may have"
-                    ),
-                    "wait until they end, at most 30 s, or report how they ended",
-                ));
-            }
+        if let Err(full) = self.open.admit(app, caller, callee) {
+            meters::limited(full.limit());
+            let detail = full.detail(caller, callee);
+            return Err(refused(Code::LimitReached, detail, full.fix()));
         }
         if self.entries.len() >= self.capacity {
             match self.decided_due.first().map(|(_, id)| id.clone()) {
@@ -132,10 +125,7 @@ impl Table {
     /// given already: they are part of its budget.
     pub(super) fn insert(&mut self, record: AttemptRecord, given: [usize; 2], now: Instant) {
         let id = record.attempt.clone();
-        for peer in [&record.caller, &record.callee] {
-            let key = (record.app.clone(), peer.clone());
-            self.open.entry(key).or_default().insert(id.clone());
-        }
+        self.open.insert(&record);
         let deadline = now + self.timeout;
         self.open_due.insert((deadline, id.clone()));
         let sides = given.map(|candidates| SideState { candidates, ..SideState::default() });
@@ -215,7 +205,7 @@ impl Table {
         let due = (entry.due, id.clone());
         self.open_due.remove(&due);
         self.decided_due.remove(&due);
-        self.close(&entry.record);
+        self.open.remove(&entry.record);
     }
 
     /// Charges a candidate to a side's budget; says to whom it goes.
@@ -287,7 +277,7 @@ impl Table {
 
     pub(super) fn peer_gone(&mut self, app: &AppId, peer: &PeerId, now: Instant) -> Vec<Effect> {
         self.each_open(app, peer, |side| side.lost_until = Some(now));
-        self.open_of(app, peer).iter().flat_map(|id| self.end(id, now)).collect()
+        self.open.of(app, peer).iter().flat_map(|id| self.end(id, now)).collect()
     }
 
     /// One side of one attempt is at another place than before.
@@ -371,24 +361,11 @@ impl Table {
         self.decided_due.insert((entry.due, id.clone()));
         let record = entry.record.clone();
         let is_final = entry.is_final();
-        self.close(&record);
+        self.open.remove(&record);
         if is_final {
             self.forget(id);
         }
         Some(Effect::Decided(Box::new(record)))
-    }
-
-    /// Takes an attempt from its peers' lists of open ones.
-    fn close(&mut self, record: &AttemptRecord) {
-        for peer in [&record.caller, &record.callee] {
-            let key = (record.app.clone(), peer.clone());
-            if let Some(open) = self.open.get_mut(&key) {
-                open.remove(&record.attempt);
-                if open.is_empty() {
-                    self.open.remove(&key);
-                }
-            }
-        }
     }
 
     /// The attempt, if this peer takes part in it.
@@ -413,11 +390,6 @@ impl Table {
         Ok((entry, side))
     }
 
-    fn open_of(&self, app: &AppId, peer: &PeerId) -> Vec<AttemptId> {
-        let key = (app.clone(), peer.clone());
-        self.open.get(&key).map(|open| open.iter().cloned().collect()).unwrap_or_default()
-    }
-
     /// Changes the side of a peer in all of its open attempts; says whether there was one.
     fn each_open(
         &mut self,
@@ -425,7 +397,7 @@ impl Table {
         peer: &PeerId,
         mut change: impl FnMut(&mut SideState),
     ) -> bool {
-        let open = self.open_of(app, peer);
+        let open = self.open.of(app, peer);
         for id in &open {
             if let Some(entry) = self.entries.get_mut(id) {
                 let side = if entry.record.caller == *peer { Side::Caller } else { Side::Callee };

@@ -38,6 +38,13 @@ pub(super) async fn ready(
             "send clients to another instance",
         ));
     }
+    let looking = look(instance.clone());
+    let behind = instance.behind.get(looking).await;
+    Ok(format!("ready\n{}", behind.as_deref().unwrap_or_default()))
+}
+
+/// How what is behind the instance does. Takes [`ASK`] at most.
+async fn look(instance: Arc<Instance>) -> String {
     let (database, statistics) = tokio::join!(
         async {
             match timeout(ASK, instance.store.check()).await {
@@ -50,9 +57,7 @@ pub(super) async fn ready(
     let registry = if instance.registry.trouble().is_none() { "ok" } else { "degraded" };
     let redis = instance.registry.backend().map(|redis| format!("redis: {redis}\n"));
     let redis = redis.unwrap_or_default();
-    Ok(format!(
-        "ready\ndatabase: {database}\nstatistics: {statistics}\nregistry: {registry}\n{redis}"
-    ))
+    format!("database: {database}\nstatistics: {statistics}\nregistry: {registry}\n{redis}")
 }
 
 /// How records get on: what waits, for how long, and what is lost.

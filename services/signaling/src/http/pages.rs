@@ -16,7 +16,7 @@ const POLICY: &str = "default-src 'none'; connect-src 'self' ws: wss:; script-sr
                       frame-ancestors 'none'";
 
 pub(super) async fn landing(State(instance): State<Arc<Instance>>) -> Response {
-    let now = instance.snapshot();
+    let now = instance.recent_snapshot();
     let page = LANDING
         .replace("{{version}}", env!("CARGO_PKG_VERSION"))
         .replace("{{state}}", if now.draining { "draining" } else { "ready" })

@@ -317,9 +317,18 @@ async fn a_token_without_the_scope_does_not_connect() {
 async fn i5_a_peer_s_open_attempts_are_bounded() {
     let world = World::start().await;
     let (mut alice, mut bob) = (world.client("alice").await, world.client("bob").await);
-    for _ in 0..64 {
+    for _ in 0..8 {
         begun(&mut alice, &mut bob, "auto").await;
     }
     alice.send(connect("bob", "auto")).await;
-    alice.expect_error("limit_reached").await;
+    let error = alice.expect_error("limit_reached").await;
+    assert!(error["message"].as_str().unwrap().contains("to bob"), "{error}");
+    // Neither carol's calls nor bob's own are alice's to keep back.
+    let mut carol = world.client("carol").await;
+    begun(&mut carol, &mut bob, "auto").await;
+    bob.send(connect("alice", "auto")).await;
+    bob.expect("attempt").await;
+    alice.expect("attempt").await;
+    alice.send(connect("carol", "auto")).await;
+    alice.expect("attempt").await;
 }

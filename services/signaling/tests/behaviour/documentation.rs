@@ -62,7 +62,8 @@ fn the_bounds_on_the_page_are_those_of_the_code() {
             limits.messages_per_second, limits.message_burst
         ),
         limits::MAX_ROOM_MEMBERS.to_string(),
-        limits::MAX_OPEN_ATTEMPTS.to_string(),
+        format!("{}; {}", limits::MAX_OPEN_ATTEMPTS, limits::MAX_OPEN_ATTEMPTS_TO_ONE),
+        format!("| {} |", limits::MAX_OPEN_ATTEMPTS_OF_CALLEE),
         limits::MAX_INBOX_MESSAGES.to_string(),
         format!("{} s", limits::HELLO_DEADLINE_MS / 1000),
         format!("{} s", limits::HEARTBEAT_MS / 1000),

@@ -2,6 +2,7 @@
 
 use super::*;
 use p2p_wire::Method;
+use p2p_wire::limits::{MAX_OPEN_ATTEMPTS, MAX_OPEN_ATTEMPTS_OF_CALLEE, MAX_OPEN_ATTEMPTS_TO_ONE};
 
 #[test]
 fn i11_two_reports_make_one_verdict() {
@@ -130,8 +131,9 @@ fn i5_a_peer_has_a_bound_of_open_attempts_and_so_has_the_table() {
     for n in 0..MAX_OPEN_ATTEMPTS {
         begin(&mut table, &format!("a{n}"), "alice", &format!("p{n}"), now);
     }
-    let refused = table.admit(&app(), &peer("bob"), &peer("alice")).unwrap_err();
+    let refused = table.admit(&app(), &peer("alice"), &peer("bob")).unwrap_err();
     assert_eq!(refused.code, Code::LimitReached);
+    assert!(table.admit(&app(), &peer("bob"), &peer("alice")).is_ok(), "she may still be called");
     for n in MAX_OPEN_ATTEMPTS..CAPACITY {
         begin(&mut table, &format!("a{n}"), &format!("c{n}"), &format!("p{n}"), now);
     }
@@ -141,6 +143,37 @@ fn i5_a_peer_has_a_bound_of_open_attempts_and_so_has_the_table() {
     report(&mut table, "p0", "a0", Outcome::Relay, now);
     assert!(table.admit(&app(), &peer("x"), &peer("y")).is_ok(), "a decided one makes room");
     assert_eq!(table.entries.len(), CAPACITY - 1);
+}
+
+#[test]
+fn i5_one_peer_keeps_another_neither_from_calling_nor_from_being_called() {
+    let (mut table, now) = table();
+    for n in 0..MAX_OPEN_ATTEMPTS_TO_ONE {
+        begin(&mut table, &format!("a{n}"), "mallory", "bob", now);
+    }
+    let refused = table.admit(&app(), &peer("mallory"), &peer("bob")).unwrap_err();
+    assert_eq!(refused.code, Code::LimitReached);
+    assert!(refused.detail.contains("mallory") && refused.detail.contains("bob"), "{refused:?}");
+    for (caller, callee) in [("mallory", "carol"), ("carol", "bob"), ("bob", "mallory")] {
+        table.admit(&app(), &peer(caller), &peer(callee)).unwrap();
+    }
+    report(&mut table, "mallory", "a0", Outcome::Relay, now);
+    report(&mut table, "bob", "a0", Outcome::Relay, now);
+    assert!(table.admit(&app(), &peer("mallory"), &peer("bob")).is_ok(), "one has ended");
+}
+
+#[test]
+fn i5_a_peer_is_called_so_often_at_once_and_may_call_all_the_same() {
+    let (mut table, now) = (Table::new(10_000, &Timing::default()), Instant::now());
+    for n in 0..MAX_OPEN_ATTEMPTS_OF_CALLEE {
+        begin(&mut table, &format!("a{n}"), &format!("p{n}"), "bob", now);
+    }
+    let refused = table.admit(&app(), &peer("carol"), &peer("bob")).unwrap_err();
+    assert_eq!(refused.code, Code::LimitReached);
+    assert!(table.admit(&app(), &peer("bob"), &peer("carol")).is_ok());
+    let effects = table.peer_gone(&app(), &peer("bob"), now);
+    assert_eq!(told(&effects).len(), MAX_OPEN_ATTEMPTS_OF_CALLEE, "all of them end with him");
+    assert!(table.admit(&app(), &peer("carol"), &peer("bob")).is_ok());
 }
 
 #[test]
