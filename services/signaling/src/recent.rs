@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 /// A value that is found at once.
 pub(crate) struct Recent<T> {
-    seen: Mutex<Option<(Instant, T)>>,
+    seen: Mutex<Seen<T>>,
     age: Duration,
 }
 
@@ -34,9 +34,12 @@ impl<T: Clone> Recent<T> {
     }
 }
 
+/// What was seen, and when.
+type Seen<T> = Option<(Instant, T)>;
+
 /// A text that others are asked for.
 pub(crate) struct RecentLook {
-    seen: Arc<tokio::sync::Mutex<Option<(Instant, Arc<str>)>>>,
+    seen: Arc<tokio::sync::Mutex<Seen<Arc<str>>>>,
     age: Duration,
 }
 
