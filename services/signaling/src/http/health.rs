@@ -40,10 +40,15 @@ pub(super) async fn ready(
     }
     let looking = look(instance.clone());
     let behind = instance.behind.get(looking).await;
-    Ok(format!("ready\n{}", behind.as_deref().unwrap_or_default()))
+    let behind = behind.as_deref().unwrap_or_default();
+    // The registry is not asked: it knows.
+    let registry = if instance.registry.trouble().is_none() { "ok" } else { "degraded" };
+    let redis = instance.registry.backend().map(|redis| format!("redis: {redis}\n"));
+    let redis = redis.unwrap_or_default();
+    Ok(format!("ready\n{behind}registry: {registry}\n{redis}"))
 }
 
-/// How what is behind the instance does. Takes [`ASK`] at most.
+/// How the database and the way to it do. Takes [`ASK`] at most.
 async fn look(instance: Arc<Instance>) -> String {
     let (database, statistics) = tokio::join!(
         async {
@@ -54,10 +59,7 @@ async fn look(instance: Arc<Instance>) -> String {
         },
         statistics(&instance),
     );
-    let registry = if instance.registry.trouble().is_none() { "ok" } else { "degraded" };
-    let redis = instance.registry.backend().map(|redis| format!("redis: {redis}\n"));
-    let redis = redis.unwrap_or_default();
-    format!("database: {database}\nstatistics: {statistics}\nregistry: {registry}\n{redis}")
+    format!("database: {database}\nstatistics: {statistics}\n")
 }
 
 /// How records get on: what waits, for how long, and what is lost.
