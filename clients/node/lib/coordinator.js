@@ -110,7 +110,11 @@ class P2PCoordinator extends EventEmitter {
     this.#registration = registration
     registration.then(
       () => this.#registrationResult(null),
-      (error) => this.#registrationResult(error.message),
+      (error) => {
+        // Whoever called meanwhile hears of it. For those who come later the earlier id is still there.
+        if (this.#registration === registration) this.#registration = null
+        this.#registrationResult(error.message)
+      },
     )
     return registration
   }

@@ -220,6 +220,11 @@ test('a refused registration is an error of what follows, and an issue', limit, 
   bob.registerPeer('somebody-else')
   await rejects(bob.connectToPeer('alice'), 'auth', /./)
   assert.match(bob.healthCheck().issues[0], /^Registration failed: /)
+  // Nothing has changed for those who come after it: bob is still bob.
+  const alice = await joining(t, cluster, 'alice')
+  await rejects(bob.registerPeer(undefined), 'usage', /peer id/)
+  await (await bob.connectToPeer('alice')).close()
+  await (await alice.connectToPeer('bob')).close()
   await bob.registerPeer('bob')
   assert.equal(bob.healthCheck().healthy, true)
 })
