@@ -52,14 +52,33 @@ pub async fn run(args: &Args) -> Result<(), Failure> {
             json!({ "address": address.to_string(), "peer": args.peer }),
             &format!("forwarding {address} to {}", args.peer),
         );
-        serve(&listener, &reach, &talk).await
+        let given_up = given_up(client, &reach, &talk);
+        serve(&listener, &reach, &talk, given_up).await
     };
     with_client(&args.session, &talk, work).await?.when_serving()
 }
 
-async fn serve(listener: &TcpListener, reach: &Reach<'_>, talk: &Talk) -> Result<(), Failure> {
+/// Resolves when nothing can be forwarded any more: the coordinator will not have this client back, and
+/// the connection that there was has ended. Until then it does without the coordinator (invariant I8).
+async fn given_up(client: &Client, reach: &Reach<'_>, talk: &Talk) -> Failure {
+    let failure = session::refused(client).await;
+    if reach.is_connected().await {
+        let Failure { code, cause, .. } = &failure;
+        talk.trouble(code, cause, "forwarding over the connection that there is until it ends");
+        reach.ended().await;
+    }
+    failure
+}
+
+async fn serve(
+    listener: &TcpListener,
+    reach: &Reach<'_>,
+    talk: &Talk,
+    given_up: impl Future<Output = Failure>,
+) -> Result<(), Failure> {
     let mut open = FuturesUnordered::new();
-    loop {
+    let mut given_up = std::pin::pin!(given_up);
+    let failure = loop {
         tokio::select! {
             accepted = listener.accept(), if open.len() < MAX_CONNECTIONS => match accepted {
                 Ok((tcp, _)) => open.push(carry(tcp, reach, talk)),
@@ -70,8 +89,12 @@ async fn serve(listener: &TcpListener, reach: &Reach<'_>, talk: &Talk) -> Result
                 }
             },
             Some(()) = open.next() => {}
+            failure = &mut given_up => break failure,
         }
-    }
+    };
+    // What has arrived may still be on its way to the TCP side.
+    while open.next().await.is_some() {}
+    Err(failure)
 }
 
 /// One TCP connection over one stream. A connection that died is made again, once.

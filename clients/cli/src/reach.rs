@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use p2p_client::{Client, Connection, Error, PeerId, Policy};
 use tokio::sync::Mutex;
 
@@ -47,6 +48,27 @@ impl<'a> Reach<'a> {
         self.has_connected.store(true, Relaxed);
         *current = Some(connection.clone());
         Ok(connection)
+    }
+
+    /// Whether there is a connection.
+    pub async fn is_connected(&self) -> bool {
+        match &*self.current.lock().await {
+            Some(connection) => !has_ended(connection).await,
+            None => false,
+        }
+    }
+
+    /// Waits for the end of the connection that there is.
+    pub async fn ended(&self) {
+        let current = self.current.lock().await.clone();
+        if let Some(connection) = current {
+            connection.closed().await;
+        }
+    }
+
+    /// Whether the coordinator will not have this client back.
+    pub fn is_refused(&self) -> bool {
+        self.client.signaling_ended().now_or_never().is_some()
     }
 
     /// Whether the peer was ever reached.

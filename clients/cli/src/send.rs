@@ -82,8 +82,9 @@ async fn attempt(
         Ok((connection, stream))
     };
     let (connection, stream) = connected.await.map_err(|error: p2p_client::Error| {
-        // A peer that is absent from the start stays absent; one that was there may come back.
-        let passing = is_passing(&error) && reach.has_connected();
+        // A peer that is absent from the start stays absent; one that was there may come back. Whom the
+        // coordinator will not have back finds nobody.
+        let passing = is_passing(&error) && reach.has_connected() && !reach.is_refused();
         (Failure::from(error), passing)
     })?;
     let mut bar = Bar::new(talk.clone(), name, size, {

@@ -170,16 +170,10 @@ pub async fn with_client(
     ended
 }
 
-/// Resolves when the coordinator will not have this client back, with the reason.
+/// Resolves when the coordinator will not have this client back, with the reason; at once where that
+/// was so before.
 pub async fn refused(client: &Client) -> Failure {
-    let mut events = client.events();
-    loop {
-        match events.recv().await {
-            Ok(ClientEvent::SignalingEnded(error)) => return error.into(),
-            Ok(_) | Err(RecvError::Lagged(_)) => {}
-            Err(RecvError::Closed) => std::future::pending().await,
-        }
-    }
+    client.signaling_ended().await.into()
 }
 
 /// Tells when the coordinator is lost and when it is back. Connections go on meanwhile.

@@ -86,6 +86,20 @@ fn a_forward_finds_its_peer_again_after_it_was_away() {
 }
 
 #[test]
+fn a_forward_whose_name_is_taken_goes_on_with_its_connection_and_ends_with_it() {
+    let coordinator = Coordinator::start();
+    let server = upper_case_after_the_end();
+    let (bob, mut alice, address) = forward(&coordinator, server);
+    assert_eq!(ask(address, b"one"), b"ONE");
+    ended(&mut coordinator.p2p("alice", ["ping", "bob", "-c", "1"])).ok();
+    alice.line_with("until it ends");
+    assert_eq!(ask(address, b"two"), b"TWO");
+    bob.signal("TERM");
+    bob.wait().ok();
+    alice.wait().failed_with(4, &["error (closed)", "4409", "give each its own"]);
+}
+
+#[test]
 fn a_taken_port_and_an_absent_peer_are_told_apart() {
     let coordinator = Coordinator::start();
     let holder = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -162,7 +162,8 @@ impl NativeClient {
         })
     }
 
-    /// The next connection that another peer opens; `null` after the shutdown.
+    /// The next connection that another peer opens; `null` after the shutdown, and once nobody can come
+    /// because the registration has ended for good.
     #[napi(ts_return_type = "Promise<NativeConnection | null>")]
     pub fn accept<'env>(
         &self,

@@ -1,6 +1,7 @@
 //! The attempts of one client, from the request to the connection: one task that hears the
 //! coordinator, the node, QUIC and the user, and is the only one to decide what follows.
 
+mod asking;
 mod ending;
 mod first_flight;
 
@@ -12,7 +13,7 @@ use std::time::{Duration, Instant};
 use p2p_traversal::quality;
 use p2p_traversal::relay::Allocation;
 use p2p_traversal::{AttemptConfig, Event, Path};
-use p2p_wire::client::{Connect, Nat, Trickle};
+use p2p_wire::client::{Nat, Trickle};
 use p2p_wire::server::EndReason;
 use p2p_wire::{
     Attempt, AttemptId, Candidate, ClientMessage, Code, PeerId, PeerKey, Policy, Report, RequestId,
@@ -20,6 +21,7 @@ use p2p_wire::{
 };
 use quinn::{Connecting, Endpoint, TransportConfig};
 use tokio::sync::{Notify, broadcast, mpsc, oneshot, watch};
+use tokio_util::sync::DropGuard;
 
 use crate::accept::Arrival;
 use crate::behaviour;
@@ -93,7 +95,10 @@ pub(crate) struct Attempts {
     pub(crate) transport: Arc<TransportConfig>,
     pub(crate) socket: Arc<PathSocket>,
     pub(crate) signaling: mpsc::Sender<ClientMessage>,
-    pub(crate) accepted: mpsc::Sender<Connection>,
+    /// `None` once nobody can come any more.
+    pub(crate) accepted: Option<mpsc::Sender<Connection>>,
+    /// Why the coordinator will not have this client back, once that is so.
+    pub(crate) signaling_ended: watch::Sender<Option<Error>>,
     pub(crate) news: broadcast::Sender<ClientEvent>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) asked: HashMap<RequestId, Asked>,
@@ -109,14 +114,19 @@ pub(crate) struct Attempts {
     pub(crate) next_request: u64,
     /// When the coordinator was last told where this peer is.
     pub(crate) published: Option<Instant>,
+    /// Ends the client's other tasks with this one.
+    pub(crate) end: DropGuard,
 }
 
 /// A request that waits for its attempt.
 pub(crate) struct Asked {
     to: PeerId,
+    policy: Policy,
     reply: Reply,
     /// What has begun with it.
     handshake: Option<Handshake>,
+    /// What went out of that with the request.
+    flight: Vec<String>,
 }
 
 /// One attempt.
@@ -157,10 +167,11 @@ pub(crate) struct Inputs {
 }
 
 impl Attempts {
-    /// Runs until the user's side is gone.
+    /// Runs until the user's side is gone, and takes leave then.
     pub(crate) async fn run(mut self, mut inputs: Inputs) {
         let mut sweep = tokio::time::interval(SWEEP);
         loop {
+            self.stop_accepting();
             // The node's news first: what it has decided about an attempt is to be known before the
             // connection that came of it is handed out.
             tokio::select! {
@@ -174,11 +185,12 @@ impl Attempts {
                 Some(signal) = inputs.signals.recv() => self.on_signal(signal).await,
                 command = inputs.commands.recv() => match command {
                     Some(Command::Connect { to, policy, reply }) => self.ask(to, policy, reply),
-                    None => return,
+                    None => break,
                 },
                 _ = sweep.tick() => self.sweep(),
             }
         }
+        self.leave(inputs).await;
     }
 
     /// A path is not a connection: who found one and then never shook hands is gone.
@@ -205,46 +217,6 @@ impl Attempts {
         }
     }
 
-    fn ask(&mut self, to: PeerId, policy: Policy, reply: Reply) {
-        // Requests whose asker has stopped waiting are forgotten here.
-        self.asked.retain(|_, asked| !asked.reply.is_closed());
-        self.next_request += 1;
-        let id = RequestId::new(format!("c{}", self.next_request)).expect("a letter and digits");
-        // A peer that is known has an address already, and its connections are told apart by name.
-        self.lingering.retain(|(_, until)| *until > Instant::now());
-        let known = self.asked.values().any(|asked| asked.to == to)
-            || self.entries.values().any(|entry| entry.peer == to)
-            || self.lingering.iter().any(|(peer, _)| *peer == to);
-        let handshake = match known {
-            true => None,
-            false => self.begin_handshake(id.clone(), to.clone(), policy).ok(),
-        };
-        let alone = handshake.is_none();
-        self.asked.insert(id.clone(), Asked { to: to.clone(), reply, handshake });
-        if alone {
-            self.request(Begun { request: id, to, policy, flight: Vec::new() });
-        }
-    }
-
-    fn request(&mut self, begun: Begun) {
-        let Begun { request, to, policy, flight } = begun;
-        let connect = ClientMessage::Connect(Connect {
-            id: request.clone(),
-            to,
-            policy,
-            traceparent: None,
-            first_flight: flight,
-        });
-        if self.signaling.try_send(connect).is_ok() {
-            return;
-        }
-        if let Some(asked) = self.asked.remove(&request) {
-            let fix = "wait for the coordinator to come back";
-            let error = Error::new(ErrorCode::Unreachable, "the coordinator is not connected", fix);
-            let _ = asked.reply.send(Err(error));
-        }
-    }
-
     async fn on_signal(&mut self, signal: SignalEvent) {
         match signal {
             SignalEvent::Welcome(welcome) => {
@@ -258,12 +230,14 @@ impl Attempts {
                 self.publish();
                 self.tell(ClientEvent::Registered { resumed: welcome.resumed });
             }
+            SignalEvent::Unanswered(requests) => self.ask_again(requests),
             SignalEvent::Message(message) => self.on_message(message),
             SignalEvent::Lost { cause, retry_in } => {
                 self.tell(ClientEvent::SignalingLost { cause, retry_in });
             }
             SignalEvent::TokenEnding(left) => self.tell(ClientEvent::TokenEnding { left }),
             SignalEvent::Ended(error) => {
+                self.signaling_ended.send_replace(Some(error.clone()));
                 for (_, asked) in self.asked.drain() {
                     let _ = asked.reply.send(Err(error.clone()));
                 }
@@ -317,6 +291,12 @@ impl Attempts {
 
     fn start(&mut self, attempt: Attempt) {
         let asked = attempt.id.as_ref().and_then(|id| self.asked.remove(id));
+        let asked = asked.filter(|asked| !asked.reply.is_closed());
+        if attempt.id.is_some() && asked.is_none() {
+            // To go on would hand it out as if the peer had asked for it.
+            self.decline(attempt.attempt);
+            return;
+        }
         let (reply, handshake) = match asked {
             Some(asked) => (Some(asked.reply), asked.handshake),
             None => (None, None),
@@ -549,7 +529,10 @@ impl Attempts {
         let Some(connection) = entry.ready.take() else { return };
         let refused = match entry.reply.take() {
             Some(reply) => reply.send(Ok(connection.clone())).is_err(),
-            None => self.accepted.try_send(connection.clone()).is_err(),
+            None => {
+                let accepted = self.accepted.as_ref();
+                accepted.is_none_or(|accepted| accepted.try_send(connection.clone()).is_err())
+            }
         };
         if refused {
             connection.close("nobody takes this connection");

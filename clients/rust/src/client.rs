@@ -15,9 +15,9 @@ use p2p_wire::{ClientMessage, Method, NatProfile, NatType, PeerId, Policy, Secre
 use quinn::{Endpoint, EndpointConfig, Runtime, ServerConfig, TokioRuntime, TransportConfig};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
-use tokio::sync::{Mutex, broadcast, mpsc, oneshot};
+use tokio::sync::{Mutex, broadcast, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
-use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::sync::CancellationToken;
 
 use crate::accept;
 use crate::attempts::{Attempts, Command, Counters, Inputs, MAX_ACCEPTED, udp_blocked};
@@ -54,8 +54,9 @@ const CHANNEL: usize = 256;
 /// How long a keep-alive may go unanswered before the peer counts as gone.
 const UNANSWERED: Duration = Duration::from_secs(15);
 
-/// A client. Clones are the same client; it ends with the last of them or by
-/// [`Client::shutdown`].
+/// A client. Clones are the same client. It ends with the last of them, or by [`Client::shutdown`],
+/// which waits until everybody has been told: connections close, the allocation is given back, and the
+/// coordinator hears a goodbye.
 #[derive(Clone)]
 pub struct Client {
     inner: Arc<Inner>,
@@ -73,8 +74,8 @@ struct Inner {
     counters: Arc<Counters>,
     signaling: Mutex<Option<JoinHandle<()>>>,
     started: Instant,
+    signaling_ended: watch::Receiver<Option<Error>>,
     cancel: CancellationToken,
-    _end: DropGuard,
 }
 
 impl Client {
@@ -173,6 +174,7 @@ impl Client {
         let (dialled_tx, dialled) = mpsc::channel(CHANNEL);
         let (ended_tx, ended) = mpsc::channel(CHANNEL);
         let (trickled_tx, trickled) = mpsc::channel(CHANNEL);
+        let (signaling_ended_tx, signaling_ended) = watch::channel(None);
         let (news, _) = broadcast::channel(NEWS);
         let counters = Arc::new(Counters::default());
         // The node has begun to measure when it was made; its first packets leave here.
@@ -186,7 +188,8 @@ impl Client {
             transport,
             socket: Arc::clone(&socket),
             signaling: signaling_tx,
-            accepted: accepted_tx,
+            accepted: Some(accepted_tx),
+            signaling_ended: signaling_ended_tx,
             news: news.clone(),
             counters: Arc::clone(&counters),
             asked: HashMap::new(),
@@ -199,6 +202,7 @@ impl Client {
             trickled: trickled_tx,
             next_request: 0,
             published: None,
+            end,
         };
         let inputs = Inputs {
             commands,
@@ -224,8 +228,8 @@ impl Client {
                 counters,
                 signaling: Mutex::new(Some(signaling)),
                 started: Instant::now(),
+                signaling_ended,
                 cancel,
-                _end: end,
             }),
         })
     }
@@ -256,7 +260,8 @@ impl Client {
     }
 
     /// Connects to a peer. Tries again up to `max_retries` times where a path was not found, and as
-    /// often as it takes where too many attempts were open, within `connect_timeout` in all.
+    /// often as it takes where too many attempts were open, within `connect_timeout` in all. Fails at
+    /// once where the coordinator will not have this client back ([`Client::signaling_ended`]).
     pub async fn connect(&self, peer: &PeerId, policy: Policy) -> Result<Connection, Error> {
         let nat = self.nat();
         if nat.nat_type == NatType::UdpBlocked
@@ -330,11 +335,24 @@ impl Client {
         }
         let (answer, answered) = oneshot::channel();
         let gone = || Error::closed("the client is shut down");
-        self.inner.renewals.send(Renewal { token, answer }).await.map_err(|_| gone())?;
-        answered.await.map_err(|_| gone())?
+        let renewal = Renewal { token, answer };
+        match self.inner.renewals.send(renewal).await {
+            Ok(()) => answered.await.map_err(|_| gone())?,
+            Err(_) => Err(self.signaling_ended().await),
+        }
     }
 
-    /// Waits for a peer to connect; `None` after [`Client::shutdown`].
+    /// Waits until the coordinator will not have this client back, and says why: it refuses the token,
+    /// or another program has taken the peer id. Connections go on; nobody new can be connected to.
+    /// After [`Client::shutdown`] it says that the client is closed.
+    pub async fn signaling_ended(&self) -> Error {
+        let mut ended = self.inner.signaling_ended.clone();
+        let error = ended.wait_for(Option::is_some).await.map(|error| error.clone());
+        error.ok().flatten().unwrap_or_else(|| Error::closed("the client is shut down"))
+    }
+
+    /// Waits for a peer to connect; `None` after [`Client::shutdown`], and where nobody can come any
+    /// more ([`Client::signaling_ended`]).
     pub async fn accept(&self) -> Option<Connection> {
         let mut accepted = self.inner.accepted.lock().await;
         tokio::select! {
@@ -424,7 +442,9 @@ pub(crate) async fn first_welcome(
             Some(SignalEvent::Welcome(welcome)) => return Ok(welcome),
             Some(SignalEvent::Ended(error)) => return Err(error),
             Some(SignalEvent::Lost { cause, .. }) => tracing::debug!(cause, "not registered yet"),
-            Some(SignalEvent::Message(_) | SignalEvent::TokenEnding(_)) => {}
+            Some(
+                SignalEvent::Unanswered(_) | SignalEvent::Message(_) | SignalEvent::TokenEnding(_),
+            ) => {}
             None => return Err(Error::closed("the signaling task has ended")),
         }
     }

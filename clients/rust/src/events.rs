@@ -28,7 +28,7 @@ pub enum ClientEvent {
         /// The time that is left.
         left: Duration,
     },
-    /// The coordinator will not have this client back.
+    /// The coordinator will not have this client back. [`crate::Client::signaling_ended`] says so later, too.
     SignalingEnded(Error),
     /// This network was measured.
     Nat(NatProfile),

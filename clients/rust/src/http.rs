@@ -13,9 +13,9 @@ use hyper_util::rt::TokioIo;
 use p2p_wire::Secret;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
-use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
+use crate::dial;
 use crate::tls::Wire;
 
 /// How long the whole exchange may take.
@@ -65,7 +65,7 @@ async fn connect(base: &Uri, tls: &Arc<ClientConfig>) -> Result<Box<dyn Wire>, S
     let host = base.host().ok_or("the address names no host")?;
     let bare = host.trim_start_matches('[').trim_end_matches(']');
     let port = base.port_u16().unwrap_or(if is_tls { 443 } else { 80 });
-    let stream = TcpStream::connect((bare, port)).await.map_err(|e| e.to_string())?;
+    let stream = dial::tcp(bare, port).await.map_err(|e| e.to_string())?;
     if !is_tls {
         return Ok(Box::new(stream));
     }

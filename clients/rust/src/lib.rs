@@ -26,6 +26,7 @@ pub mod bench;
 pub mod client;
 pub mod config;
 pub mod connection;
+mod dial;
 mod driver;
 pub mod error;
 pub mod events;

@@ -1,44 +1,51 @@
 //! The client's side of `p2p.v1`: one WebSocket at a time, taken up again when it is lost.
 //!
 //! A lost coordinator loses no connection (I8): paths and QUIC do not ask it for anything. This task
-//! keeps trying with full jitter until the coordinator says that trying is no use.
+//! keeps trying with full jitter until the coordinator says that trying is no use. An instance that is
+//! going away is used to the last moment: who leaves it early is not to be found meanwhile.
 
+mod opening;
+
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ::http::header::{AUTHORIZATION, SEC_WEBSOCKET_PROTOCOL};
-use ::http::{HeaderValue, StatusCode};
+use ::http::StatusCode;
 use futures_util::{SinkExt, StreamExt};
 use p2p_wire::IceServer;
 use p2p_wire::client::{Ack, Hello, Ping, Refresh, Resume};
 use p2p_wire::server::Welcome;
 use p2p_wire::{
-    ClientMessage, CloseCode, Meta, PeerId, PeerKey, Problem, RequestId, SUBPROTOCOL, Secret,
-    ServerMessage,
+    ClientMessage, CloseCode, Code, Meta, PeerId, PeerKey, RequestId, Secret, ServerMessage,
 };
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep, timeout};
-use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode as CloseFrameCode;
-use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
-use tokio_tungstenite::tungstenite::{self, Message};
-use tokio_tungstenite::{
-    Connector, MaybeTlsStream, WebSocketStream, connect_async_tls_with_config,
-};
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 use tokio_util::sync::CancellationToken;
 
-use crate::backoff;
+use crate::backoff::{self, Tries};
 use crate::error::{Error, ErrorCode};
 use crate::http;
+
+use self::opening::{open, rejected};
 
 /// How long a WebSocket may take to open, and the coordinator to say welcome.
 const OPEN_DEADLINE: Duration = Duration::from_secs(10);
 /// Heartbeats without any answer after which the WebSocket counts as lost.
 const MISSED_HEARTBEATS: u32 = 2;
 
+/// Requests that may wait for their answer and are remembered for the case that it does not come.
+const MAX_UNANSWERED: usize = 256;
+
 /// What part of a token's life is left when a newer one is asked for.
 const TOKEN_ENDING: u32 = 10;
+
+const GOING_AWAY: &str = "the instance is going away";
+const CLOSED: &str = "the client is closed";
 
 type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
@@ -66,6 +73,9 @@ pub struct SignalingConfig {
 pub enum SignalEvent {
     /// Registered.
     Welcome(Box<Welcome>),
+    /// Requests for attempts that went out by an earlier WebSocket, which was lost before their
+    /// answer: whoever still waits for one asks again.
+    Unanswered(Vec<RequestId>),
     /// Everything else that it says.
     Message(ServerMessage),
     /// The WebSocket is lost and tried again after a pause.
@@ -98,25 +108,42 @@ pub async fn run(
     events: mpsc::Sender<SignalEvent>,
     cancel: CancellationToken,
 ) {
-    let mut session =
-        Session { config, resume: None, last_seq: 0, welcomed: false, renewals, asked: None };
-    let mut tries = 0;
+    let mut session = Session {
+        config,
+        resume: None,
+        last_seq: 0,
+        welcomed: false,
+        renewals,
+        asked: None,
+        unanswered: VecDeque::new(),
+    };
+    let mut tries = Tries::default();
     loop {
         let lost = session.one_socket(&mut outgoing, &events, &mut tries, &cancel).await;
+        let before = tries.lost(std::time::Instant::now());
+        let jittered = || backoff::pause(before, &mut rand::rng());
         let (cause, pause) = match lost {
             Lost::Ended(error) => return drop(events.send(SignalEvent::Ended(error)).await),
-            Lost::Goaway(pause) => ("the instance is going away".to_owned(), pause),
-            Lost::Retry(error) if !session.welcomed && tries >= session.config.max_retries => {
+            // The instance has given each of its clients another moment already.
+            Lost::Goaway if before == 0 => (GOING_AWAY.to_owned(), Duration::ZERO),
+            Lost::Goaway => (GOING_AWAY.to_owned(), jittered()),
+            // An address where nobody has ever been a coordinator is a wrong one.
+            Lost::Foreign(error) if !session.welcomed => {
                 return drop(events.send(SignalEvent::Ended(error)).await);
             }
-            Lost::Retry(error) => (error.cause, backoff::pause(tries, &mut rand::rng())),
+            Lost::Retry(error) if !session.welcomed && before >= session.config.max_retries => {
+                return drop(events.send(SignalEvent::Ended(error)).await);
+            }
+            Lost::Retry(error) | Lost::Foreign(error) => (error.cause, jittered()),
         };
-        tries += 1;
         if events.send(SignalEvent::Lost { cause, retry_in: pause }).await.is_err() {
             return;
         }
         tokio::select! {
-            () = cancel.cancelled() => return,
+            () = cancel.cancelled() => {
+                let closed = Error::closed(CLOSED);
+                return drop(events.send(SignalEvent::Ended(closed)).await);
+            }
             () = sleep(pause) => {}
         }
         session.use_newest_token();
@@ -161,7 +188,10 @@ pub(crate) async fn knock(
 
 enum Lost {
     Retry(Error),
-    Goaway(Duration),
+    /// The instance goes away, and another one or its successor takes the session.
+    Goaway,
+    /// Something that is no coordinator has answered: a proxy in front of it, or a captive portal.
+    Foreign(Error),
     Ended(Error),
 }
 
@@ -177,8 +207,8 @@ impl Lost {
 
     fn error(self) -> Error {
         match self {
-            Self::Retry(error) | Self::Ended(error) => error,
-            Self::Goaway(_) => Error::closed("the instance is going away"),
+            Self::Retry(error) | Self::Foreign(error) | Self::Ended(error) => error,
+            Self::Goaway => Error::closed(GOING_AWAY),
         }
     }
 }
@@ -191,6 +221,8 @@ struct Session {
     renewals: mpsc::Receiver<Renewal>,
     /// The newer token that the coordinator has been shown.
     asked: Option<(RequestId, Renewal)>,
+    /// Requests for attempts that have gone out and were not answered, the oldest first.
+    unanswered: VecDeque<RequestId>,
 }
 
 impl Session {
@@ -209,7 +241,7 @@ impl Session {
         &mut self,
         outgoing: &mut mpsc::Receiver<ClientMessage>,
         events: &mpsc::Sender<SignalEvent>,
-        tries: &mut u32,
+        tries: &mut Tries,
         cancel: &CancellationToken,
     ) -> Lost {
         let registered = tokio::select! {
@@ -220,7 +252,7 @@ impl Session {
             Ok(registered) => registered,
             Err(lost) => return lost,
         };
-        *tries = 0;
+        tries.connected(std::time::Instant::now());
         self.welcomed = true;
         if !welcome.resumed {
             self.last_seq = 0;
@@ -229,7 +261,12 @@ impl Session {
         let heartbeat = Duration::from_millis(welcome.heartbeat_ms.max(1_000));
         let token_left = welcome.token_expires_ms.map(Duration::from_millis);
         if events.send(SignalEvent::Welcome(Box::new(welcome))).await.is_err() {
-            return Lost::Ended(Error::closed("the client is closed"));
+            return closed_here();
+        }
+        let unanswered: Vec<_> = self.unanswered.drain(..).collect();
+        if !unanswered.is_empty() && events.send(SignalEvent::Unanswered(unanswered)).await.is_err()
+        {
+            return closed_here();
         }
         self.converse(socket, heartbeat, token_left, outgoing, events, cancel).await
     }
@@ -285,11 +322,19 @@ impl Session {
         let mut next_ping = Instant::now() + heartbeat;
         let mut heard = Instant::now();
         let mut token_ends = token_left.map(token_ends_in);
+        let mut leave_at = None;
         loop {
             tokio::select! {
                 biased;
                 // What is on its way goes out before the goodbye: the last reports among it.
                 Some(message) = outgoing.recv() => {
+                    if let ClientMessage::Connect(connect) = &message {
+                        self.remember(connect.id.clone());
+                        // An instance that goes away begins no attempts.
+                        if leave_at.is_some() {
+                            return Lost::Goaway;
+                        }
+                    }
                     if let Err(lost) = send(&mut socket, &message).await {
                         return lost;
                     }
@@ -308,19 +353,26 @@ impl Session {
                         return lost;
                     }
                 }
-                () = asked_for(token_ends.map(|(ask, _)| ask)) => {
+                () = until(leave_at) => return Lost::Goaway,
+                () = until(token_ends.map(|(ask, _)| ask)) => {
                     let left = token_ends.take().map_or(Duration::ZERO, |(_, end)| {
                         end.saturating_duration_since(Instant::now())
                     });
                     if events.send(SignalEvent::TokenEnding(left)).await.is_err() {
-                        return Lost::Ended(Error::closed("the client is closed"));
+                        return closed_here();
                     }
                 }
                 received = receive(&mut socket) => {
                     heard = Instant::now();
                     match received {
                         Ok(Some(ServerMessage::Goaway(goaway))) => {
-                            return Lost::Goaway(Duration::from_millis(goaway.after_ms));
+                            let after = Duration::from_millis(goaway.after_ms);
+                            leave_at.get_or_insert(Instant::now() + after);
+                        }
+                        Ok(Some(ServerMessage::Error(error)))
+                            if error.code == Code::Draining && self.is_unanswered(&error.id) =>
+                        {
+                            return Lost::Goaway;
                         }
                         Ok(Some(ServerMessage::Refreshed(refreshed))) => {
                             if let Some((_, renewal)) = self.asked.take() {
@@ -342,6 +394,7 @@ impl Session {
                             }
                         }
                         Ok(None) => {}
+                        Err(Lost::Retry(_)) if leave_at.is_some() => return Lost::Goaway,
                         Err(lost) => return self.unresumable(lost),
                     }
                 }
@@ -359,6 +412,17 @@ impl Session {
         }
     }
 
+    fn remember(&mut self, request: RequestId) {
+        if self.unanswered.len() >= MAX_UNANSWERED {
+            self.unanswered.pop_front();
+        }
+        self.unanswered.push_back(request);
+    }
+
+    fn is_unanswered(&self, id: &Option<RequestId>) -> bool {
+        id.as_ref().is_some_and(|id| self.unanswered.contains(id))
+    }
+
     fn is_of_renewal(&self, id: &Option<RequestId>) -> bool {
         self.asked.as_ref().is_some_and(|(asked, _)| id.as_ref() == Some(asked))
     }
@@ -369,15 +433,20 @@ impl Session {
         message: ServerMessage,
         events: &mpsc::Sender<SignalEvent>,
     ) -> Result<(), Lost> {
-        let seq = match &message {
-            ServerMessage::Message(message) => Some(message.seq),
-            _ => None,
+        let (seq, answered) = match &message {
+            ServerMessage::Message(message) => (Some(message.seq), None),
+            ServerMessage::Attempt(attempt) => (None, attempt.id.as_ref()),
+            ServerMessage::Error(error) => (None, error.id.as_ref()),
+            _ => (None, None),
         };
+        if let Some(answered) = answered {
+            self.unanswered.retain(|id| id != answered);
+        }
         if seq.is_some_and(|seq| seq <= self.last_seq) {
             return Ok(());
         }
         if events.send(SignalEvent::Message(message)).await.is_err() {
-            return Err(Lost::Ended(Error::closed("the client is closed")));
+            return Err(closed_here());
         }
         if let Some(seq) = seq {
             self.last_seq = seq;
@@ -404,7 +473,7 @@ fn token_ends_in(left: Duration) -> (Instant, Instant) {
     (now + left - left / TOKEN_ENDING, now + left)
 }
 
-async fn asked_for(at: Option<Instant>) {
+async fn until(at: Option<Instant>) {
     match at {
         Some(at) => tokio::time::sleep_until(at).await,
         None => std::future::pending().await,
@@ -412,63 +481,10 @@ async fn asked_for(at: Option<Instant>) {
 }
 
 fn closed_here() -> Lost {
-    Lost::Ended(Error::closed("the client is closed"))
+    Lost::Ended(Error::closed(CLOSED))
 }
 
-async fn open(
-    server: &str,
-    token: &Secret,
-    tls: &Arc<rustls::ClientConfig>,
-) -> Result<Socket, Lost> {
-    let usage = |cause: String| {
-        Lost::Ended(Error::new(
-            ErrorCode::Usage,
-            cause,
-            "give the server as ws://HOST:PORT or wss://HOST",
-        ))
-    };
-    let url = websocket_url(server);
-    let mut request = url.as_str().into_client_request().map_err(|e| usage(e.to_string()))?;
-    let bearer = HeaderValue::from_str(&format!("Bearer {}", token.expose().trim()));
-    let mut bearer = bearer.map_err(|_| {
-        let fix = "pass the token as it was minted: three base64url parts with dots between";
-        Lost::Ended(Error::new(ErrorCode::Auth, "the token has characters that no token has", fix))
-    })?;
-    bearer.set_sensitive(true);
-    request.headers_mut().insert(AUTHORIZATION, bearer);
-    let protocol = HeaderValue::from_static(SUBPROTOCOL);
-    request.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, protocol);
-    let limits = WebSocketConfig::default()
-        .max_message_size(Some(4 * p2p_wire::limits::MAX_MESSAGE_BYTES))
-        .read_buffer_size(16 * 1024);
-    let tls = Connector::Rustls(Arc::clone(tls));
-    match connect_async_tls_with_config(request, Some(limits), true, Some(tls)).await {
-        Ok((socket, _)) => Ok(socket),
-        Err(tungstenite::Error::Http(response)) => {
-            let status = response.status();
-            let body = response.body().as_deref().unwrap_or_default();
-            Err(rejected(server, status, body))
-        }
-        Err(tungstenite::Error::Url(error)) => Err(usage(error.to_string())),
-        Err(error) => Err(Lost::Retry(unreachable(server, &error.to_string()))),
-    }
-}
-
-/// An HTTP answer instead of a WebSocket.
-fn rejected(server: &str, status: StatusCode, body: &[u8]) -> Lost {
-    let problem = serde_json::from_slice::<Problem>(body).ok();
-    let error = match problem {
-        Some(problem) => refused(problem.code, problem.detail, problem.fix),
-        None => unreachable(server, &format!("it answers {status} and not as a coordinator does")),
-    };
-    let passing = status == StatusCode::SERVICE_UNAVAILABLE
-        || status == StatusCode::TOO_MANY_REQUESTS
-        || status.is_server_error();
-    if passing { Lost::Retry(error) } else { Lost::Ended(error) }
-}
-
-fn refused(code: p2p_wire::Code, cause: String, fix: String) -> Error {
-    use p2p_wire::Code;
+fn refused(code: Code, cause: String, fix: String) -> Error {
     let code = match code {
         Code::TokenMissing
         | Code::TokenInvalid
@@ -537,35 +553,9 @@ fn closed(frame: Option<(u16, String)>) -> Lost {
     }
 }
 
-/// `http` and `https` mean their WebSocket twins, and a bare server means `/v1/ws`.
-fn websocket_url(server: &str) -> String {
-    let server = server.trim_end_matches('/');
-    let server = match server.split_once("://") {
-        Some(("http", rest)) => format!("ws://{rest}"),
-        Some(("https", rest)) => format!("wss://{rest}"),
-        Some(_) => server.to_owned(),
-        None => format!("ws://{server}"),
-    };
-    let path_at = server.find("://").map_or(0, |at| at + 3);
-    if server[path_at..].contains('/') { server } else { format!("{server}/v1/ws") }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_server_is_named_in_any_of_the_usual_ways() {
-        for (given, expected) in [
-            ("ws://h:8080", "ws://h:8080/v1/ws"),
-            ("http://h:8080/", "ws://h:8080/v1/ws"),
-            ("https://h", "wss://h/v1/ws"),
-            ("h:8080", "ws://h:8080/v1/ws"),
-            ("wss://h/p2p/v1/ws", "wss://h/p2p/v1/ws"),
-        ] {
-            assert_eq!(websocket_url(given), expected);
-        }
-    }
 
     #[test]
     fn a_terminal_close_ends_and_others_are_tried_again() {
@@ -573,15 +563,5 @@ mod tests {
         assert!(matches!(closed(Some((4503, String::new()))), Lost::Retry(_)));
         assert!(matches!(closed(Some((1006, String::new()))), Lost::Retry(_)));
         assert!(matches!(closed(None), Lost::Retry(_)));
-    }
-
-    #[test]
-    fn a_refused_token_is_an_auth_error_with_the_servers_words() {
-        let body = br#"{"code":"token_expired","title":"t","detail":"expired 42 s ago","fix":"get a fresh one"}"#;
-        let Lost::Ended(error) = rejected("h", StatusCode::UNAUTHORIZED, body) else {
-            panic!("an expired token is tried again");
-        };
-        assert_eq!((error.code, error.code.exit_code()), (ErrorCode::Auth, 3));
-        assert_eq!(error.to_string(), "expired 42 s ago (get a fresh one)");
     }
 }

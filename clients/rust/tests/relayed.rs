@@ -3,6 +3,9 @@
 
 mod support;
 
+use std::net::UdpSocket;
+use std::time::Duration;
+
 use p2p_client::{Client, Config, Connection, Method, Outcome, PathKind, Policy};
 use support::{Coordinator, relay, token};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -68,7 +71,7 @@ async fn a_direct_path_is_used_where_there_is_one_though_a_relay_is_there() {
     let (coordinator, relay) = (Coordinator::start().await, relay());
     coordinator.offer(&relay);
     let (_alice, _bob, there, here) = pair(&coordinator, Policy::Auto).await;
-    there.direct(std::time::Duration::from_secs(10)).await.unwrap();
+    there.direct(Duration::from_secs(10)).await.unwrap();
     exchange(&there, &here, 1_000_000).await;
     assert_eq!(there.path().unwrap().kind, PathKind::Direct);
 }
@@ -105,7 +108,7 @@ async fn connections_of_two_policies_with_one_peer_keep_to_paths_of_their_own() 
     let (coordinator, relay) = (Coordinator::start().await, relay());
     coordinator.offer(&relay);
     let (alice, bob, straight, straight_here) = pair(&coordinator, Policy::Auto).await;
-    straight.direct(std::time::Duration::from_secs(10)).await.unwrap();
+    straight.direct(Duration::from_secs(10)).await.unwrap();
     let name = "bob".parse().unwrap();
     let (hidden, hidden_here) = tokio::join!(alice.connect(&name, Policy::Relay), bob.accept());
     let (hidden, hidden_here) = (hidden.unwrap(), hidden_here.unwrap());
@@ -122,4 +125,32 @@ async fn connections_of_two_policies_with_one_peer_keep_to_paths_of_their_own() 
     let by_relay = carried() - before;
     assert!(by_relay < 100_000, "{by_relay} bytes of a direct connection through the relay");
     assert_eq!(straight.path().unwrap().kind, PathKind::Direct);
+}
+
+#[tokio::test]
+async fn a_client_that_is_dropped_leaves_everybody_and_keeps_nothing() {
+    let (coordinator, relay) = (Coordinator::start().await, relay());
+    coordinator.offer(&relay);
+    let (alice, _bob, there, here) = pair(&coordinator, Policy::Relay).await;
+    let port = coordinator.port_of("alice");
+    // Whoever keeps a connection keeps its socket, but not the client.
+    drop(alice);
+    let gone = async {
+        let end = here.closed().await;
+        assert!(end.cause.contains("the client is gone"), "{end}");
+        drop(there);
+        while relay.snapshot().unwrap().allocations > 1 {
+            tokio::task::yield_now().await;
+        }
+        while coordinator.goodbyes().is_empty() {
+            tokio::task::yield_now().await;
+        }
+        // Nothing tells when the last task that has the socket lets go of it.
+        let mut look = tokio::time::interval(Duration::from_millis(20));
+        while UdpSocket::bind(("0.0.0.0", port)).is_err() {
+            look.tick().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), gone).await.expect("everybody is told");
+    assert_eq!(coordinator.goodbyes(), [1000]);
 }

@@ -1,17 +1,20 @@
-//! How attempts and connections end, and who is told: the user, and the coordinator for its
-//! statistics.
+//! How attempts, connections and the client end, and who is told: the user, the peers, and the
+//! coordinator for its statistics.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use p2p_wire::{AttemptId, ClientMessage, Outcome, Policy, Report};
 
-use super::{Attempts, Entry, LINGER, MAX_LINGERING};
+use super::{Attempts, Entry, Inputs, LINGER, MAX_LINGERING};
 use crate::client::relay_ready;
 use crate::error::{Error, ErrorCode};
 use crate::events::ClientEvent;
 use crate::history::Counted;
+
+/// How long connections may take to say goodbye once nobody holds the client.
+const LEAVE_WITHIN: Duration = Duration::from_secs(1);
 
 impl Attempts {
     pub(super) fn on_verdict(&mut self, report: Report) {
@@ -77,6 +80,55 @@ impl Attempts {
             let _ = self.signaling.try_send(ClientMessage::Report(report));
         }
         self.end(attempt, Some(error));
+    }
+
+    /// An attempt that this side asked for, and whose asker has gone meanwhile.
+    pub(super) fn decline(&mut self, attempt: AttemptId) {
+        let report = Report {
+            attempt,
+            outcome: Outcome::Failed,
+            method: None,
+            ms: 0,
+            direct_ms: None,
+            steps: Vec::new(),
+            verdict: "failed: the caller has stopped waiting".to_owned(),
+            paths: Vec::new(),
+        };
+        let _ = self.signaling.try_send(ClientMessage::Report(report));
+    }
+
+    /// Without the coordinator nobody new can come; who is on the way still does.
+    pub(super) fn stop_accepting(&mut self) {
+        if self.accepted.is_none() || self.signaling_ended.borrow().is_none() {
+            return;
+        }
+        let comes =
+            |entry: &Entry| !entry.controlling && (!entry.connected || entry.ready.is_some());
+        if !self.entries.values().any(comes) {
+            self.accepted = None;
+        }
+    }
+
+    /// Nobody holds the client any more: the peers are told, what the connections used is reported, and
+    /// the allocation given back. The goodbye to the coordinator follows with the end of this task.
+    pub(super) async fn leave(mut self, mut inputs: Inputs) {
+        self.endpoint.close(quinn::VarInt::from_u32(0), b"the client is gone");
+        let endpoint = self.endpoint.clone();
+        let mut idle = std::pin::pin!(endpoint.wait_idle());
+        // A peer that is gone does not hold this up.
+        let mut patience = std::pin::pin!(tokio::time::sleep(LEAVE_WITHIN));
+        let mut is_idle = false;
+        while !is_idle || self.counters.active.load(Ordering::Relaxed) > 0 {
+            tokio::select! {
+                biased;
+                Some((attempt, cause)) = inputs.ended.recv() => self.on_ended(&attempt, cause),
+                Some(_) = inputs.node.recv() => {}
+                () = &mut idle, if !is_idle => is_idle = true,
+                () = &mut patience => break,
+            }
+        }
+        self.socket.with_node(|node, now| node.close(now));
+        drop(self.end);
     }
 
     pub(super) fn on_ended(&mut self, attempt: &AttemptId, cause: String) {

@@ -14,10 +14,11 @@ use p2p_relay::{Relay, RelayConfig, RelayHandle, StaticUser};
 use p2p_wire::client::{Hello, Nat};
 use p2p_wire::server::{ErrorMessage, Refreshed, Welcome};
 use p2p_wire::{
-    Attempt, ClientMessage, IceCredentials, IcePair, Limits, NatProfile, PeerId, Problem, Report,
-    Secret,
+    Attempt, CandidateKind, ClientMessage, IceCredentials, IcePair, Limits, NatProfile, PeerId,
+    Problem, Report, Secret,
 };
 use p2p_wire::{Code, IceServer, ServerMessage};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, mpsc};
 use tokio_tungstenite::tungstenite::Message;
@@ -33,7 +34,14 @@ struct State {
     forgotten: Option<ErrorMessage>,
     tokens: Vec<Secret>,
     /// What callees are not told yet, where it is held back.
-    held: Option<Vec<(mpsc::UnboundedSender<ServerMessage>, ServerMessage)>>,
+    held: Option<Vec<(mpsc::UnboundedSender<Message>, Message)>>,
+    /// Whether callers are not told either.
+    hold_callers: bool,
+    /// The next request is lost, and the WebSocket that brought it.
+    lose_request: bool,
+    /// What HTTP requests are answered with, by whoever stands in front of the coordinator.
+    in_front: Option<&'static str>,
+    turned_away: u64,
     /// The first flights that came with requests.
     flights: Vec<Vec<String>>,
     /// What callees get instead of them.
@@ -43,7 +51,7 @@ struct State {
 struct Registered {
     hello: Hello,
     nat: Option<Nat>,
-    out: mpsc::UnboundedSender<ServerMessage>,
+    out: mpsc::UnboundedSender<Message>,
 }
 
 /// See the module.
@@ -113,6 +121,58 @@ impl Coordinator {
         }
     }
 
+    /// Neither callees nor callers hear of any attempt from here on.
+    pub fn hold_everybody(&self) {
+        let mut state = self.state.lock().unwrap();
+        state.held = Some(Vec::new());
+        state.hold_callers = true;
+    }
+
+    /// Everybody hears of what was held back, and of everything from here on.
+    pub fn tell_everybody(&self) {
+        self.tell_callees();
+    }
+
+    /// The next request for an attempt gets no answer: its WebSocket breaks.
+    pub fn lose_next_request(&self) {
+        self.state.lock().unwrap().lose_request = true;
+    }
+
+    /// Tells a peer this.
+    pub fn tell(&self, peer: &str, message: &ServerMessage) {
+        self.send(peer, text(message));
+    }
+
+    /// Closes a peer's WebSocket with this code.
+    pub fn close(&self, peer: &str, code: u16) {
+        let frame = CloseFrame { code: code.into(), reason: "for a test".into() };
+        self.send(peer, Message::Close(Some(frame)));
+    }
+
+    fn send(&self, peer: &str, message: Message) {
+        let peer: PeerId = peer.parse().unwrap();
+        self.state.lock().unwrap().peers[&peer].out.send(message).unwrap();
+    }
+
+    /// Something else answers whoever opens a WebSocket, until `None`: a proxy, for example.
+    pub fn put_in_front(&self, answer: Option<&'static str>) {
+        self.state.lock().unwrap().in_front = answer;
+    }
+
+    /// How many have had that answer.
+    pub fn turned_away(&self) -> u64 {
+        self.state.lock().unwrap().turned_away
+    }
+
+    /// The UDP port of a peer.
+    pub fn port_of(&self, peer: &str) -> u16 {
+        let peer: PeerId = peer.parse().unwrap();
+        let state = self.state.lock().unwrap();
+        let candidates = &state.peers[&peer].nat.as_ref().unwrap().candidates;
+        let host = candidates.iter().find(|c| c.kind == CandidateKind::Host).unwrap();
+        host.address.port()
+    }
+
     pub fn url(&self) -> String {
         format!("ws://{}", self.addr)
     }
@@ -162,8 +222,18 @@ impl Coordinator {
     }
 
     #[expect(clippy::result_large_err, reason = "the handshake callback's own signature")]
-    async fn session(&self, socket: TcpStream, from: SocketAddr) {
+    async fn session(&self, mut socket: TcpStream, from: SocketAddr) {
         use tokio_tungstenite::tungstenite::handshake::server::{Request, Response};
+        let in_front = self.state.lock().unwrap().in_front;
+        if let Some(answer) = in_front {
+            let mut request = Vec::new();
+            while !request.ends_with(b"\r\n\r\n") {
+                request.push(socket.read_u8().await.unwrap());
+            }
+            socket.write_all(answer.as_bytes()).await.unwrap();
+            self.state.lock().unwrap().turned_away += 1;
+            return;
+        }
         let agree = |_: &Request, mut response: Response| {
             let protocol = http::HeaderValue::from_static(p2p_wire::SUBPROTOCOL);
             response.headers_mut().insert(http::header::SEC_WEBSOCKET_PROTOCOL, protocol);
@@ -171,13 +241,13 @@ impl Coordinator {
         };
         let Ok(socket) = tokio_tungstenite::accept_hdr_async(socket, agree).await else { return };
         let (mut sink, mut stream) = socket.split();
-        let (out, mut outgoing) = mpsc::unbounded_channel::<ServerMessage>();
+        let (out, mut outgoing) = mpsc::unbounded_channel::<Message>();
         let mut me = None;
         let mut keep = Some(out);
         loop {
             tokio::select! {
                 message = outgoing.recv() => match message {
-                    Some(message) => sink.send(Message::text(message.to_text())).await.unwrap(),
+                    Some(message) => sink.send(message).await.unwrap(),
                     None => return,
                 },
                 frame = stream.next() => {
@@ -207,9 +277,9 @@ impl Coordinator {
         }
     }
 
-    fn register(&self, hello: &Hello, out: mpsc::UnboundedSender<ServerMessage>, from: SocketAddr) {
+    fn register(&self, hello: &Hello, out: mpsc::UnboundedSender<Message>, from: SocketAddr) {
         let ice_servers = self.state.lock().unwrap().ice_servers.clone();
-        out.send(ServerMessage::Welcome(Box::new(Welcome {
+        out.send(text(&ServerMessage::Welcome(Box::new(Welcome {
             peer: hello.peer.clone(),
             session: "s".parse().unwrap(),
             secret: Secret::new("secret"),
@@ -219,7 +289,7 @@ impl Coordinator {
             ice_servers,
             observed_address: from,
             token_expires_ms: None,
-        })))
+        }))))
         .unwrap();
         let registered = Registered { hello: hello.clone(), nat: None, out };
         self.state.lock().unwrap().peers.insert(hello.peer.clone(), registered);
@@ -247,9 +317,13 @@ impl Coordinator {
                         ice_servers: Vec::new(),
                     })
                 };
-                state.peers[me].out.send(answer).unwrap();
+                state.peers[me].out.send(text(&answer)).unwrap();
             }
             ClientMessage::Connect(connect) => {
+                if std::mem::take(&mut state.lose_request) {
+                    state.peers.remove(me);
+                    return;
+                }
                 state.attempts += 1;
                 let number = state.attempts;
                 state.flights.push(connect.first_flight.clone());
@@ -259,7 +333,7 @@ impl Coordinator {
                     let problem =
                         Problem::new(Code::PeerNotFound, "t", "no such peer", "check the id");
                     let error = ErrorMessage::new(Some(connect.id), problem);
-                    caller.out.send(ServerMessage::Error(error)).unwrap();
+                    caller.out.send(text(&ServerMessage::Error(error))).unwrap();
                     return;
                 };
                 let credentials = |side: &str| IceCredentials {
@@ -290,16 +364,23 @@ impl Coordinator {
                     first_flight: if caller { Vec::new() } else { flight.clone() },
                 };
                 let (one, two) = (attempt(caller, callee, true), attempt(callee, caller, false));
-                caller.out.send(ServerMessage::Attempt(Box::new(one))).unwrap();
-                let (word, to) = (ServerMessage::Attempt(Box::new(two)), callee.out.clone());
-                match &mut state.held {
-                    Some(held) => held.push((to, word)),
-                    None => to.send(word).unwrap(),
+                let one = (caller.out.clone(), text(&ServerMessage::Attempt(Box::new(one))));
+                let two = (callee.out.clone(), text(&ServerMessage::Attempt(Box::new(two))));
+                let hold_callers = state.hold_callers;
+                for (is_caller, (to, word)) in [(true, one), (false, two)] {
+                    match &mut state.held {
+                        Some(held) if !is_caller || hold_callers => held.push((to, word)),
+                        _ => to.send(word).unwrap(),
+                    }
                 }
             }
             _ => {}
         }
     }
+}
+
+fn text(message: &ServerMessage) -> Message {
+    Message::text(message.to_text())
 }
 
 /// The real relay, on loopback.
