@@ -3,30 +3,25 @@
 //! One task holds everything. What makes it act is a frame from the client, a frame for the client,
 //! one timer, or the instance going away.
 
-use std::future::poll_fn;
 use std::net::SocketAddr;
-use std::pin::pin;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::Duration;
 
 use p2p_auth::{Grant, LEEWAY_SECS, Scope, TokenError};
-use p2p_registry::{Claim, Claimed, Delivery, Feed, Frame, Link, Ownership};
+use p2p_registry::{Claim, Claimed, Feed, Frame, Link, Ownership};
 use p2p_stats::SessionRecord;
 use p2p_telemetry::Phase;
 use p2p_telemetry::metrics::SIGNALING_RESUMED;
 use p2p_wire::client::{Hello, Rejected};
 use p2p_wire::server::{ErrorMessage, Goaway, Welcome};
 use p2p_wire::{ClientMessage, CloseCode, Code, IceServer, Problem, Redacted, ServerMessage};
-use tokio::time::{Instant, sleep_until, timeout, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 use tracing::{debug, info};
 
-use super::bell::Bell;
 use super::closing::Closing;
 use super::rate::Bucket;
 use super::socket::{Inbound, Socket};
-use crate::attempt::spans;
 use crate::clock;
 use crate::instance::Instance;
 use crate::meters::{self, OpenConnection};
@@ -38,29 +33,22 @@ const MAX_BAD_MESSAGES: u32 = 3;
 /// Far enough for any timer, near enough not to overflow.
 const FAR_FUTURE: Duration = Duration::from_secs(365 * 24 * 3600);
 
-/// What makes a connection act.
-enum Event {
-    Inbound(Inbound),
-    Delivery(Delivery),
-    Deadline,
-    Draining,
-    Forced,
-}
-
 /// A connection that has said hello.
 pub(super) struct Connection {
     pub(super) instance: Arc<Instance>,
     pub(super) grant: Arc<Grant>,
-    pub(super) owner: Ownership,
+    pub(super) owner: Arc<Ownership>,
     pub(super) bucket: Bucket,
     /// Where its app's rate is kept.
     pub(super) app_pace: Slot,
     pub(super) bad_messages: u32,
+    /// What the client has acknowledged and the registry has not been told.
+    pub(super) acknowledged: Option<u64>,
     /// What statistics keep of it.
     record: SessionRecord,
     last_heard: Instant,
     token_ends: Instant,
-    drained: Option<Instant>,
+    pub(super) drained: Option<Instant>,
 }
 
 /// Serves a WebSocket to its end.
@@ -158,10 +146,11 @@ impl Connection {
             bucket: Bucket::new(limits.messages_per_second, limits.message_burst, now),
             app_pace: instance.app_pace.slot(&owner.app),
             bad_messages: 0,
+            acknowledged: None,
             last_heard: now,
             token_ends: token_end(&grant, now),
             drained: None,
-            owner,
+            owner: Arc::new(owner),
             grant,
             instance,
         };
@@ -250,85 +239,11 @@ impl Connection {
         left.saturating_mul(1000)
     }
 
-    /// Carries frames until there is a reason to stop.
-    async fn serve(&mut self, socket: &mut Socket, feed: &mut Feed) -> Closing {
-        let instance = self.instance.clone();
-        let mut draining = pin!(instance.stop.draining());
-        let mut forced = pin!(instance.stop.forced());
-        let mut timer = pin!(sleep_until(self.next_deadline()));
-        let bell = Bell::new();
-        let mut feed_first = false;
-        loop {
-            // Neither side can talk so much that the other one is not heard.
-            feed_first = !feed_first;
-            let drained = self.drained.is_some();
-            let event = poll_fn(|context| {
-                let seldom = bell.poll(context, |context| {
-                    let due = timer.as_mut().poll(context).map(|()| Event::Deadline);
-                    // Before the drain it is that which tells: whoever forces drains as well.
-                    let stops = if drained {
-                        forced.as_mut().poll(context).map(|()| Event::Forced)
-                    } else {
-                        draining.as_mut().poll(context).map(|()| Event::Draining)
-                    };
-                    if due.is_ready() { due } else { stops }
-                });
-                if seldom.is_ready() {
-                    return seldom;
-                }
-                if feed_first && let Poll::Ready(delivery) = feed.poll_next(context) {
-                    return Poll::Ready(Event::Delivery(delivery));
-                }
-                if let Poll::Ready(inbound) = socket.poll_next(context) {
-                    return Poll::Ready(Event::Inbound(inbound));
-                }
-                if !feed_first && let Poll::Ready(delivery) = feed.poll_next(context) {
-                    return Poll::Ready(Event::Delivery(delivery));
-                }
-                Poll::Pending
-            });
-            let event = event.await;
-            let rang = !matches!(event, Event::Inbound(_) | Event::Delivery(_));
-            let outcome = match event {
-                Event::Inbound(inbound) => self.on_inbound(socket, inbound).await,
-                Event::Delivery(delivery) => self.on_delivery(socket, feed, delivery).await,
-                Event::Deadline => self.check_deadlines(Instant::now()),
-                Event::Draining => Box::pin(self.go_away(socket)).await,
-                Event::Forced => Err(Closing::code(CloseCode::Draining)),
-            };
-            if let Err(closing) = outcome {
-                return closing;
-            }
-            if rang {
-                timer.as_mut().reset(self.next_deadline());
-                bell.ring();
-            }
-        }
-    }
-
-    async fn on_delivery(
+    pub(super) async fn on_inbound(
         &mut self,
         socket: &mut Socket,
-        feed: &mut Feed,
-        delivery: Delivery,
+        inbound: Inbound,
     ) -> Result<(), Closing> {
-        match delivery {
-            Delivery::Frame(frame) => {
-                self.bucket.delivered();
-                spans::delivered(&frame, &self.owner.peer);
-                let more = || {
-                    let frame = feed.ready()?;
-                    spans::delivered(&frame, &self.owner.peer);
-                    self.bucket.delivered();
-                    Some(frame)
-                };
-                socket.send_frames(frame, more).await
-            }
-            Delivery::End(end) => Err(end.into()),
-        }
-    }
-
-    async fn on_inbound(&mut self, socket: &mut Socket, inbound: Inbound) -> Result<(), Closing> {
         // A client that was told to move closes in order to resume elsewhere.
         if self.drained.is_some() && matches!(inbound, Inbound::Closed(None)) {
             return Err(Closing::Lost);
@@ -362,12 +277,12 @@ impl Connection {
         socket.send(&ServerMessage::Error(error)).await
     }
 
-    fn next_deadline(&self) -> Instant {
+    pub(super) fn next_deadline(&self) -> Instant {
         let silent = self.last_heard + self.patience();
         self.drained.into_iter().chain([silent, self.token_ends]).min().unwrap_or(silent)
     }
 
-    fn check_deadlines(&self, now: Instant) -> Result<(), Closing> {
+    pub(super) fn check_deadlines(&self, now: Instant) -> Result<(), Closing> {
         if self.drained.is_some_and(|at| at <= now) {
             return Err(Closing::code(CloseCode::Draining));
         }
@@ -388,7 +303,7 @@ impl Connection {
     }
 
     /// Spreads the reconnects of everybody over the drain's window (invariant I12).
-    async fn go_away(&mut self, socket: &mut Socket) -> Result<(), Closing> {
+    pub(super) async fn go_away(&mut self, socket: &mut Socket) -> Result<(), Closing> {
         if self.instance.stop.phase() == Phase::Forced {
             return Err(Closing::code(CloseCode::Draining));
         }

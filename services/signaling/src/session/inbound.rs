@@ -68,7 +68,11 @@ impl Connection {
                 done(self.instance.registry.leave(&self.owner, &leave.room).await)
             }
             ClientMessage::Send(send) => self.send(send).await,
-            ClientMessage::Ack(ack) => done(self.instance.registry.ack(&self.owner, ack.seq).await),
+            ClientMessage::Ack(ack) => {
+                // It acknowledges all before it, so that the highest says it all.
+                self.acknowledged = self.acknowledged.max(Some(ack.seq));
+                Ok(None)
+            }
             ClientMessage::Connect(connect) => Box::pin(self.connect(connect)).await,
             ClientMessage::Candidate(trickle) => Box::pin(self.candidate(trickle)).await,
             ClientMessage::Report(report) => Box::pin(self.report(report)).await,
@@ -263,16 +267,26 @@ async fn answer(
     match reply {
         Ok(None) => Ok(()),
         Ok(Some(reply)) => socket.send(&reply).await,
-        Err(Refusal::Problem(problem)) => {
+        Err(refusal) => refuse(socket, id, refusal).await,
+    }
+}
+
+pub(super) async fn refuse(
+    socket: &mut Socket,
+    id: Option<RequestId>,
+    refusal: Refusal,
+) -> Result<(), Closing> {
+    match refusal {
+        Refusal::Problem(problem) => {
             meters::rejected(problem.code);
             socket.send(&ServerMessage::Error(ErrorMessage::new(id, problem))).await
         }
-        Err(Refusal::Closing(closing)) => Err(closing),
+        Refusal::Closing(closing) => Err(closing),
     }
 }
 
 /// Why a frame is not done: an answer, or the end of the connection.
-enum Refusal {
+pub(super) enum Refusal {
     Problem(Problem),
     Closing(Closing),
 }

@@ -9,6 +9,7 @@ mod connection;
 mod handshake;
 mod inbound;
 mod rate;
+mod serve;
 mod socket;
 pub(crate) mod token;
 mod upgrade;

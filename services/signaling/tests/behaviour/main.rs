@@ -14,6 +14,7 @@ mod messages;
 mod rooms;
 mod sessions;
 mod slow_clients;
+mod slow_registry;
 mod story;
 mod support;
 mod trouble;
