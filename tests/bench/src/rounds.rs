@@ -22,8 +22,10 @@ pub(crate) struct Rounds {
     /// Half of a round trip, in seconds: median and 99th percentile.
     pub(crate) p50: f64,
     pub(crate) p99: f64,
-    /// CPU time of all servers for each message, in seconds.
+    /// CPU time of all servers for each message, Redis among them, in seconds.
     pub(crate) cpu: f64,
+    /// That of Redis alone.
+    pub(crate) redis: f64,
     /// Commands to Redis for each message.
     pub(crate) commands: f64,
 }
@@ -38,14 +40,15 @@ pub(crate) struct Place<'a> {
 
 impl Place<'_> {
     fn cpu(&self) -> Result<Duration> {
-        let mut total = Duration::ZERO;
+        let mut total = self.redis_cpu()?;
         for server in self.servers {
             total += server.cpu()?;
         }
-        if let Some(redis) = self.redis {
-            total += redis.cpu()?;
-        }
         Ok(total)
+    }
+
+    fn redis_cpu(&self) -> Result<Duration> {
+        self.redis.map_or(Ok(Duration::ZERO), Redis::cpu)
     }
 
     fn commands(&self) -> Result<u64> {
@@ -80,9 +83,10 @@ pub(crate) async fn measure(
         work.spawn(rounds(one, there, every.map(|every| (every, offset)), from, until));
     }
     sleep(from - Instant::now()).await;
-    let (cpu, commands) = (place.cpu()?, place.commands()?);
+    let (cpu, redis, commands) = (place.cpu()?, place.redis_cpu()?, place.commands()?);
     sleep(until - Instant::now()).await;
     let cpu = place.cpu()?.saturating_sub(cpu).as_secs_f64();
+    let redis = place.redis_cpu()?.saturating_sub(redis).as_secs_f64();
     let commands = place.commands()?.saturating_sub(commands);
     let mut halves = Vec::new();
     while let Some(done) = work.join_next().await {
@@ -98,6 +102,7 @@ pub(crate) async fn measure(
         p50: at(0.5),
         p99: at(0.99),
         cpu: cpu / messages,
+        redis: redis / messages,
         commands: commands as f64 / messages,
     })
 }

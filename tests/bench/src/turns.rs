@@ -89,6 +89,7 @@ fn median_rounds(all: &[Rounds]) -> Rounds {
         p50: of(|r| r.p50),
         p99: of(|r| r.p99),
         cpu: of(|r| r.cpu),
+        redis: of(|r| r.redis),
         commands: of(|r| r.commands),
     }
 }
