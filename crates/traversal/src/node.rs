@@ -240,10 +240,22 @@ impl Node {
         self.flush_relay(now);
     }
 
-    /// Names the ways to a relay, or gives fresh credentials for them.
+    /// Names the ways to a relay, or gives fresh credentials for them. The way in use stays in use,
+    /// if it is not among them only until one of them is there. Without any, it is given back.
     pub fn set_relays(&mut self, configs: Vec<RelayConfig>, now: Instant) {
         self.relays.set(configs, now);
         self.flush_relay(now);
+    }
+
+    /// Takes fresh credentials for those of the ways that are the same but for these.
+    pub fn renew_relays(&mut self, configs: Vec<RelayConfig>, now: Instant) {
+        self.relays.renew(configs, now);
+        self.flush_relay(now);
+    }
+
+    /// Where the ways to a relay lead.
+    pub fn relay_servers(&self) -> Vec<SocketAddr> {
+        self.relays.servers().collect()
     }
 
     /// Names the STUN servers and measures anew.
@@ -566,7 +578,7 @@ impl Node {
             if let (Allocation::Ready(addr), Some(relay)) = (&allocation, self.relays.leg()) {
                 let candidate = Candidate::udp(CandidateKind::Relay, *addr);
                 for attempt in self.attempts.values_mut() {
-                    attempt.add_local(&candidate);
+                    attempt.set_local_relay(&candidate, now);
                     attempt.set_relay_transport(transport);
                     if attempt.uses_relay() {
                         for peer in attempt.remote_addresses() {

@@ -56,7 +56,7 @@ pub enum StreamCommand {
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Relays {
-    /// In the order of preference.
+    /// In the order of preference, and at the end the one in use that is not offered any more.
     ways: Vec<Way>,
     chosen: Option<usize>,
     /// The address of the way that was in use before and fell silent: others may have been told it.
@@ -79,6 +79,8 @@ struct Way {
     /// Why it did not work the last time.
     failure: Option<String>,
     not_before: Instant,
+    /// It is not offered any more, and in use until another is there.
+    retiring: bool,
 }
 
 #[derive(Debug)]
@@ -92,9 +94,8 @@ enum State {
 impl Relays {
     /// Begins with the first.
     pub(crate) fn new(configs: Vec<RelayConfig>, now: Instant) -> Self {
-        let way = |config| Way { config, state: State::Idle, failure: None, not_before: now };
         Self {
-            ways: configs.into_iter().take(MAX_WAYS).map(way).collect(),
+            ways: configs.into_iter().take(MAX_WAYS).map(|config| Way::new(config, now)).collect(),
             chosen: None,
             left: None,
             changed: false,
@@ -107,26 +108,55 @@ impl Relays {
         }
     }
 
-    /// Takes fresh credentials, or other relays.
+    /// Takes fresh credentials, or other relays. The way in use is kept whatever the order is now:
+    /// that follows the relays' load, and connections go through it. One that is not named any more
+    /// is left once another is there.
     pub(crate) fn set(&mut self, configs: Vec<RelayConfig>, now: Instant) {
-        let same = self.ways.len() == configs.len().min(MAX_WAYS)
-            && self.ways.iter().zip(&configs).all(|(way, config)| way.config.is_same_way(config));
-        if same {
-            for (way, config) in self.ways.iter_mut().zip(configs) {
+        if configs.is_empty() {
+            self.changed |= self.chosen.is_some();
+            return self.close(now);
+        }
+        let chosen = self.chosen.map(|chosen| self.ways[chosen].config.clone());
+        let mut before = std::mem::take(&mut self.ways);
+        for config in configs.into_iter().take(MAX_WAYS) {
+            match before.iter().position(|way| way.config.is_same_way(&config)) {
+                Some(same) => {
+                    let mut way = before.swap_remove(same);
+                    way.retiring = false;
+                    way.renew_credentials(config, now);
+                    self.ways.push(way);
+                }
+                None => self.ways.push(Way::new(config, now)),
+            }
+        }
+        if let Some(chosen) = chosen {
+            if let Some(at) = before.iter().position(|way| way.config.is_same_way(&chosen)) {
+                let way = before.swap_remove(at);
+                self.ways.push(Way { retiring: true, ..way });
+                self.next_at = now;
+                self.late_until = None;
+            }
+            self.chosen = self.ways.iter().position(|way| way.config.is_same_way(&chosen));
+        } else {
+            self.next_at = self.next_at.min(now);
+        }
+        let kept = std::mem::replace(&mut self.ways, before);
+        self.give_up(|_| true, now);
+        self.ways = kept;
+    }
+
+    /// Takes fresh credentials for the ways that are named, and leaves the others as they are.
+    pub(crate) fn renew(&mut self, configs: Vec<RelayConfig>, now: Instant) {
+        for config in configs {
+            if let Some(way) = self.ways.iter_mut().find(|way| way.config.is_same_way(&config)) {
                 way.renew_credentials(config, now);
             }
-            return;
         }
-        let was_ready = self.chosen.is_some();
-        self.close(now);
-        let last_id = self.last_id;
-        let (commands, datagrams, writes) = (
-            std::mem::take(&mut self.commands),
-            std::mem::take(&mut self.datagrams),
-            std::mem::take(&mut self.writes),
-        );
-        *self = Self { last_id, commands, datagrams, writes, ..Self::new(configs, now) };
-        self.changed = was_ready;
+    }
+
+    /// Where the ways lead.
+    pub(crate) fn servers(&self) -> impl Iterator<Item = SocketAddr> {
+        self.ways.iter().map(|way| way.config.server)
     }
 
     /// The leg in use.
@@ -240,7 +270,7 @@ impl Relays {
     pub(crate) fn poll_timeout(&mut self) -> Option<Instant> {
         let idle = |way: &Way| matches!(way.state, State::Idle).then_some(way.not_before);
         let next = self.ways.iter().filter_map(idle).min().map(|at| at.max(self.next_at));
-        let next = next.filter(|_| self.chosen.is_none());
+        let next = next.filter(|_| self.seeks());
         let legs = self.ways.iter_mut().filter_map(Way::leg_mut).filter_map(RelayLeg::poll_timeout);
         legs.chain(next).chain(self.late_until).min()
     }
@@ -261,18 +291,22 @@ impl Relays {
                 Some(_) if self.left.is_none() => now + SECOND_HEAD_START,
                 Some(_) | None => now,
             };
+            if self.ways[chosen].retiring {
+                self.give_up(|index| index == chosen, now);
+                self.ways.truncate(chosen);
+            }
         }
         match (self.chosen, self.ways.iter().position(Way::is_ready)) {
             (None, Some(first)) => self.choose(first, now),
             (Some(chosen), Some(first)) if first < chosen => {
                 let returns = self.left.is_some() && self.ways[first].relayed() == self.left;
-                if idle || returns {
+                if idle || returns || self.ways[chosen].retiring {
                     self.choose(first, now);
                 }
             }
             _ => {}
         }
-        if self.chosen.is_none() && self.next_at <= now {
+        if self.seeks() && self.next_at <= now {
             self.begin_next(now);
         }
         if self.late_until.is_some_and(|until| until <= now) {
@@ -305,12 +339,19 @@ impl Relays {
         self.ways.clear();
     }
 
+    /// Never one that is retiring: it is the last.
     fn choose(&mut self, first: usize, now: Instant) {
         self.chosen = Some(first);
         self.changed = true;
         let may_return = self.ways[..first].iter().any(|way| way.doubted().is_some());
         self.late_until = (first > 0).then_some(now + if may_return { RETURN } else { LATE });
         self.give_up(|index| index > first, now);
+        self.ways.retain(|way| !way.retiring);
+    }
+
+    /// Whether there is to be another way.
+    fn seeks(&self) -> bool {
+        self.chosen.is_none_or(|chosen| self.ways[chosen].retiring)
     }
 
     fn begin_next(&mut self, now: Instant) {
@@ -365,6 +406,10 @@ impl Relays {
 }
 
 impl Way {
+    fn new(config: RelayConfig, now: Instant) -> Self {
+        Self { config, state: State::Idle, failure: None, not_before: now, retiring: false }
+    }
+
     fn leg(&self) -> Option<&RelayLeg> {
         match &self.state {
             State::Idle | State::Opening(_) => None,

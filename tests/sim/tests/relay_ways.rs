@@ -186,18 +186,80 @@ fn where_nothing_passes_the_reason_names_every_way_and_trying_is_bounded() {
 }
 
 #[test]
-fn fresh_credentials_keep_the_allocation_and_another_relay_does_not() {
+fn the_way_in_use_is_kept_in_whatever_order_the_relays_are_named() {
     let mut race = Race::new();
     race.blocked.insert("udp");
     race.run_for(5000 * MS);
     let before = race.node.allocation();
     race.node.set_relays(ways(RELAY), race.now);
     race.run_for(1000 * MS);
-    assert_eq!((race.node.allocation(), race.opened.len()), (before, 1));
+    assert_eq!((race.node.allocation(), race.opened.len()), (before.clone(), 1));
+    let mut others = ways("198.51.100.9:3478");
+    others.extend(ways(RELAY));
+    others.reverse();
+    for order in [others.clone(), others[1..].to_vec(), ways(RELAY)] {
+        race.node.set_relays(order, race.now);
+        race.run_for(10_000 * MS);
+        assert_eq!((race.node.allocation(), race.opened.len()), (before.clone(), 1));
+    }
+    assert_eq!(race.server.allocation_count(), 1);
+}
+
+#[test]
+fn a_relay_that_is_not_named_any_more_is_left_once_another_has_answered() {
+    let mut race = Race::new();
+    race.blocked.insert("udp");
+    race.run_for(5000 * MS);
+    let before = race.node.allocation();
+    race.blocked.extend(["tcp", "tls"]);
     race.node.set_relays(ways("198.51.100.9:3478"), race.now);
+    race.run_for(20_000 * MS);
+    assert_eq!(race.node.allocation(), before, "nobody has answered");
+    race.blocked.clear();
+    for id in race.open.keys().copied().skip(1).collect::<Vec<_>>() {
+        race.node.stream_opened(id, race.now);
+    }
+    race.run_for(5000 * MS);
+    assert_ne!(race.node.allocation(), before);
+    assert!(matches!(race.node.allocation(), Some(Allocation::Ready(_))));
+    assert_eq!((race.open.len(), race.server.allocation_count()), (1, 1), "the old one is closed");
+    race.node.set_relays(Vec::new(), race.now);
     race.exchange();
-    assert!(race.open.is_empty(), "the stream to the old one is closed");
-    assert_eq!(race.server.allocation_count(), 0);
+    assert_eq!((race.node.allocation(), race.server.allocation_count()), (None, 0));
+}
+
+#[test]
+fn a_relay_that_is_not_named_any_more_and_breaks_is_not_asked_again() {
+    let mut race = Race::new();
+    race.blocked.insert("udp");
+    race.run_for(5000 * MS);
+    race.refused.extend(["tcp", "tls"]);
+    race.node.set_relays(ways("198.51.100.9:3478"), race.now);
+    race.run_for(1000 * MS);
+    let id = *race.open.keys().next().unwrap();
+    race.close(id, "the relay has closed the connection");
+    race.refused.clear();
+    race.run_for(10_000 * MS);
+    assert_eq!(race.node.relay_transport(), Some(RelayTransport::Tcp));
+    assert_eq!(race.node.relay_servers(), vec!["198.51.100.9:3478".parse().unwrap(); 3]);
+}
+
+#[test]
+fn fresh_credentials_for_an_attempt_renew_the_ways_that_it_names() {
+    let mut race = Race::new();
+    race.server = server("another");
+    race.server.serve_stream(STREAMS);
+    race.run_for(5000 * MS);
+    assert!(matches!(race.node.allocation(), Some(Allocation::Failed { .. })));
+    let mut fresh = ways(RELAY)[..1].to_vec();
+    fresh.extend(ways("198.51.100.9:3478"));
+    for way in &mut fresh {
+        way.password = Secret::new("another");
+    }
+    race.node.renew_relays(fresh, race.now);
+    race.run_for(100 * MS);
+    assert_eq!(race.node.relay_transport(), Some(RelayTransport::Udp));
+    assert_eq!(race.node.relay_servers().len(), 3, "and adds none");
 }
 
 #[test]

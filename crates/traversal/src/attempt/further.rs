@@ -42,6 +42,17 @@ impl Attempt {
         }
     }
 
+    /// The relay reaches this client there from here on. Where it is another address, the other side
+    /// learns it soonest by a check from it.
+    pub(crate) fn set_local_relay(&mut self, candidate: &Candidate, now: Instant) {
+        let before = self.local_relay;
+        self.add_local(candidate);
+        if self.local_relay != before {
+            self.next_round = self.next_round.min(now);
+            self.search.begin(now);
+        }
+    }
+
     /// Looks for better ways than the one in use, or after the spare one where there are none.
     pub(super) fn look_further(&mut self, now: Instant, rng: &mut dyn RngCore) {
         // Over TCP, what is lost holds up what is behind it: UDP would be better.
