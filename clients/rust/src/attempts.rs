@@ -31,8 +31,8 @@ use crate::error::{Error, ErrorCode};
 use crate::events::ClientEvent;
 use crate::history::{Counted, History};
 use crate::identity::Identity;
+use crate::offers::Offers;
 use crate::ping::{self, Pings};
-use crate::resolve;
 use crate::signaling::SignalEvent;
 use crate::socket::PathSocket;
 use crate::trickle::{self, Trickled};
@@ -94,6 +94,7 @@ pub(crate) struct Attempts {
     pub(crate) endpoint: Endpoint,
     pub(crate) transport: Arc<TransportConfig>,
     pub(crate) socket: Arc<PathSocket>,
+    pub(crate) offers: Offers,
     pub(crate) signaling: mpsc::Sender<ClientMessage>,
     /// `None` once nobody can come any more.
     pub(crate) accepted: Option<mpsc::Sender<Connection>>,
@@ -182,7 +183,7 @@ impl Attempts {
                 Some(arrival) = inputs.arrivals.recv() => self.on_arrival(arrival),
                 Some((attempt, cause)) = inputs.ended.recv() => self.on_ended(&attempt, cause),
                 Some((attempt, told)) = inputs.trickled.recv() => self.on_trickled(&attempt, &told),
-                Some(signal) = inputs.signals.recv() => self.on_signal(signal).await,
+                Some(signal) = inputs.signals.recv() => self.on_signal(signal),
                 command = inputs.commands.recv() => match command {
                     Some(Command::Connect { to, policy, reply }) => self.ask(to, policy, reply),
                     None => break,
@@ -217,20 +218,15 @@ impl Attempts {
         }
     }
 
-    async fn on_signal(&mut self, signal: SignalEvent) {
+    fn on_signal(&mut self, signal: SignalEvent) {
         match signal {
             SignalEvent::Welcome(welcome) => {
-                let own: Vec<_> = self.config.turn_servers.clone();
-                let servers: Vec<_> = welcome.ice_servers.into_iter().chain(own).collect();
-                let relays = resolve::relays(&servers).await;
-                // A name server that is away takes no relay away.
-                if !relays.is_empty() {
-                    self.socket.with_node(|node, now| node.set_relays(relays, now));
-                }
+                self.offers.take(welcome.ice_servers);
                 self.publish();
                 self.tell(ClientEvent::Registered { resumed: welcome.resumed });
             }
             SignalEvent::Unanswered(requests) => self.ask_again(requests),
+            SignalEvent::Servers(servers) => self.offers.take(servers),
             SignalEvent::Message(message) => self.on_message(message),
             SignalEvent::Lost { cause, retry_in } => {
                 self.tell(ClientEvent::SignalingLost { cause, retry_in });
@@ -290,6 +286,7 @@ impl Attempts {
     }
 
     fn start(&mut self, attempt: Attempt) {
+        self.offers.renew(attempt.relays);
         let asked = attempt.id.as_ref().and_then(|id| self.asked.remove(id));
         let asked = asked.filter(|asked| !asked.reply.is_closed());
         if attempt.id.is_some() && asked.is_none() {

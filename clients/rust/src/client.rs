@@ -31,6 +31,7 @@ use crate::events::{ClientEvent, ClientStats};
 use crate::gather::{self, Bound};
 use crate::identity::Identity;
 use crate::incoming::MAX_STREAMS;
+use crate::offers::Offers;
 use crate::peer_streams::{self, PeerStreams};
 use crate::relay_stream::{self, RelayStreams};
 use crate::resolve;
@@ -117,7 +118,8 @@ impl Client {
 
         let local_ips = gather::local_ips(config.allow_loopback, v4_only);
         let (stun_servers, relays) = servers(&config, &welcome).await;
-        let tcp_servers = resolve::tcp_stun_servers(&stun_servers, &relays);
+        let (tcp_servers, tcp_known) =
+            watch::channel(resolve::tcp_stun_servers(&stun_servers, &relays));
         let node = NodeConfig {
             local_port: port,
             local_ips: local_ips.clone(),
@@ -146,7 +148,7 @@ impl Client {
                 );
                 tokio::spawn(streams);
                 let (known, interval) = (Arc::downgrade(&socket), config.keep_alive);
-                let keep = tcp_port::keep(port, tcp_servers, known, interval, cancel.clone());
+                let keep = tcp_port::keep(port, tcp_known, known, interval, cancel.clone());
                 tokio::spawn(keep);
             }
             Err(error) => {
@@ -186,6 +188,7 @@ impl Client {
             identity,
             endpoint: endpoint.clone(),
             transport,
+            offers: Offers::new(&config, &welcome.ice_servers, Arc::clone(&socket), tcp_servers),
             socket: Arc::clone(&socket),
             signaling: signaling_tx,
             accepted: Some(accepted_tx),
@@ -443,7 +446,10 @@ pub(crate) async fn first_welcome(
             Some(SignalEvent::Ended(error)) => return Err(error),
             Some(SignalEvent::Lost { cause, .. }) => tracing::debug!(cause, "not registered yet"),
             Some(
-                SignalEvent::Unanswered(_) | SignalEvent::Message(_) | SignalEvent::TokenEnding(_),
+                SignalEvent::Unanswered(_)
+                | SignalEvent::Servers(_)
+                | SignalEvent::Message(_)
+                | SignalEvent::TokenEnding(_),
             ) => {}
             None => return Err(Error::closed("the signaling task has ended")),
         }
@@ -454,7 +460,7 @@ async fn servers(config: &Config, welcome: &Welcome) -> (Vec<SocketAddr>, Vec<Re
     let mut offered = welcome.ice_servers.clone();
     offered.extend(config.turn_servers.iter().cloned());
     let stun = resolve::stun_servers(&config.stun_servers, &offered).await;
-    (stun, resolve::relays(&offered).await)
+    (stun, resolve::relays(&offered, &[]).await)
 }
 
 fn transport(config: &Config) -> TransportConfig {

@@ -122,7 +122,7 @@ pub async fn netcheck(config: NetcheckConfig) -> Result<NetcheckReport, Error> {
     let stun_v6 = resolve::stun_servers_v6(&config.stun, &offered).await;
     let (socket, local_ips) = socket().await?;
     let started = Instant::now();
-    let ways = resolve::relays(&offered).await;
+    let ways = resolve::relays(&offered, &[]).await;
     let tcp = tokio::spawn(measure_tcp(
         socket.local_addr().map_err(Error::internal)?.port(),
         resolve::tcp_stun_servers(&stun, &ways),

@@ -14,11 +14,10 @@ const DEFAULT_TLS_PORT: u16 = 5349;
 
 /// Addresses of all STUN servers named, relays included: every relay answers Binding requests.
 pub(crate) async fn stun_servers(own: &[String], offered: &[IceServer]) -> Vec<SocketAddr> {
+    let uris = own.iter().chain(offered.iter().flat_map(|s| &s.urls));
     let mut addresses = Vec::new();
-    for uri in own.iter().chain(offered.iter().flat_map(|s| &s.urls)) {
-        if let Some(addr) = resolve(uri).await
-            && !addresses.contains(&addr)
-        {
+    for addr in join_all(uris.map(|uri| resolve(uri))).await.into_iter().flatten() {
+        if !addresses.contains(&addr) {
             addresses.push(addr);
         }
     }
@@ -37,14 +36,17 @@ pub(crate) async fn stun_servers_v6(own: &[String], offered: &[IceServer]) -> Ve
 }
 
 /// Every way to a relay that has credentials and an address: over UDP first, then over TCP, then
-/// over TLS, each in the order of the servers.
-pub(crate) async fn relays(servers: &[IceServer]) -> Vec<RelayConfig> {
+/// over TLS, each in the order of the servers. Of a name with several addresses, one that is known
+/// already is taken: name servers turn their order, and one relay is not to look like another.
+pub(crate) async fn relays(servers: &[IceServer], known: &[SocketAddr]) -> Vec<RelayConfig> {
     let ways = servers.iter().flat_map(|server| server.urls.iter().map(move |uri| (server, uri)));
     let ways = ways.filter(|(_, uri)| uri.starts_with("turn"));
     let resolved = join_all(ways.map(|(server, uri)| async move {
         let (username, password) = (server.username.clone()?, server.credential.clone()?);
         let named = Named::parse(uri)?;
-        let addr = v4_first(&named.lookup().await)?;
+        let addresses = named.lookup().await;
+        let of_before = addresses.iter().find(|addr| known.contains(addr)).copied();
+        let addr = of_before.or_else(|| v4_first(&addresses))?;
         let Named { transport, host: name, .. } = named;
         Some(RelayConfig { server: addr, transport, name, username, password })
     }));
@@ -170,7 +172,7 @@ mod tests {
             server(&["stun:127.0.0.1:3", "turn:127.0.0.1:4?transport=udp"], Some("b")),
             server(&["turn:127.0.0.1:5"], None),
         ];
-        let ways = relays(&servers).await;
+        let ways = relays(&servers, &[]).await;
         let ways: Vec<_> = ways.iter().map(|w| (w.transport.name(), w.server.port())).collect();
         assert_eq!(ways, [("udp", 4), ("tcp", 2), ("tls", 1)]);
         assert_eq!(resolve("turn:127.0.0.1:2?transport=tcp").await, None);

@@ -28,6 +28,7 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 use tokio_util::sync::CancellationToken;
 
 use crate::backoff::{self, Tries};
+use crate::credentials::Credentials;
 use crate::error::{Error, ErrorCode};
 use crate::http;
 
@@ -76,6 +77,8 @@ pub enum SignalEvent {
     /// Requests for attempts that went out by an earlier WebSocket, which was lost before their
     /// answer: whoever still waits for one asks again.
     Unanswered(Vec<RequestId>),
+    /// STUN and TURN servers, with fresh credentials.
+    Servers(Vec<IceServer>),
     /// Everything else that it says.
     Message(ServerMessage),
     /// The WebSocket is lost and tried again after a pause.
@@ -260,6 +263,8 @@ impl Session {
         self.resume = Some((welcome.session.clone(), welcome.secret.clone()));
         let heartbeat = Duration::from_millis(welcome.heartbeat_ms.max(1_000));
         let token_left = welcome.token_expires_ms.map(Duration::from_millis);
+        let mut credentials = Credentials::default();
+        credentials.came(&welcome.ice_servers);
         if events.send(SignalEvent::Welcome(Box::new(welcome))).await.is_err() {
             return closed_here();
         }
@@ -268,7 +273,7 @@ impl Session {
         {
             return closed_here();
         }
-        self.converse(socket, heartbeat, token_left, outgoing, events, cancel).await
+        self.converse(socket, heartbeat, token_left, credentials, outgoing, events, cancel).await
     }
 
     /// Opens a WebSocket and says hello.
@@ -310,11 +315,13 @@ impl Session {
         }
     }
 
+    #[expect(clippy::too_many_arguments, reason = "one conversation, and what it is about")]
     async fn converse(
         &mut self,
         mut socket: Socket,
         heartbeat: Duration,
         token_left: Option<Duration>,
+        mut credentials: Credentials,
         outgoing: &mut mpsc::Receiver<ClientMessage>,
         events: &mpsc::Sender<SignalEvent>,
         cancel: &CancellationToken,
@@ -362,6 +369,14 @@ impl Session {
                         return closed_here();
                     }
                 }
+                () = asked_for(credentials.due()) => {
+                    credentials.asked();
+                    let token = self.config.token.clone();
+                    let refresh = ClientMessage::Refresh(Refresh { id: credentials_id(), token });
+                    if let Err(lost) = send(&mut socket, &refresh).await {
+                        return lost;
+                    }
+                }
                 received = receive(&mut socket) => {
                     heard = Instant::now();
                     match received {
@@ -375,12 +390,19 @@ impl Session {
                             return Lost::Goaway;
                         }
                         Ok(Some(ServerMessage::Refreshed(refreshed))) => {
-                            if let Some((_, renewal)) = self.asked.take() {
-                                self.config.token = renewal.token;
-                                let _ = renewal.answer.send(Ok(()));
+                            if refreshed.id != credentials_id() {
+                                if let Some((_, renewal)) = self.asked.take() {
+                                    self.config.token = renewal.token;
+                                    let _ = renewal.answer.send(Ok(()));
+                                }
+                                let left = Duration::from_millis(refreshed.token_expires_ms);
+                                token_ends = Some(token_ends_in(left));
                             }
-                            let left = Duration::from_millis(refreshed.token_expires_ms);
-                            token_ends = Some(token_ends_in(left));
+                            credentials.came(&refreshed.ice_servers);
+                            let servers = SignalEvent::Servers(refreshed.ice_servers);
+                            if events.send(servers).await.is_err() {
+                                return closed_here();
+                            }
                         }
                         Ok(Some(ServerMessage::Error(error))) if self.is_of_renewal(&error.id) => {
                             if let Some((_, renewal)) = self.asked.take() {
@@ -465,6 +487,11 @@ impl Session {
             other => other,
         }
     }
+}
+
+/// The request for fresh TURN credentials: the token that the session has, shown again.
+fn credentials_id() -> RequestId {
+    RequestId::new("credentials").expect("a word is an id")
 }
 
 /// When to ask for a newer token, and when this one ends.

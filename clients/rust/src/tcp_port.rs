@@ -17,6 +17,7 @@ use rand::rngs::StdRng;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::socket::PathSocket;
@@ -165,7 +166,7 @@ async fn ask(stream: &mut TcpStream) -> io::Result<Seen> {
 /// another; keeps it in between. Ends with the client.
 pub(crate) async fn keep(
     port: Arc<TcpPort>,
-    servers: Vec<SocketAddr>,
+    mut servers: watch::Receiver<Vec<SocketAddr>>,
     socket: Weak<PathSocket>,
     interval: Duration,
     cancel: CancellationToken,
@@ -176,7 +177,8 @@ pub(crate) async fn keep(
     };
     let work = async {
         loop {
-            let measured = measure(&port, &servers).await;
+            let asked = servers.borrow_and_update().clone();
+            let measured = measure(&port, &asked).await;
             tracing::debug!(tcp = ?measured.as_ref().map(|m| m.profile), "TCP is measured");
             let Some(socket) = socket.upgrade() else { return };
             let told = measured.as_ref().map(|measured| (port.port, measured.profile));
@@ -185,7 +187,7 @@ pub(crate) async fn keep(
             let changed = async {
                 match measured {
                     Some(measured) => hold(measured, interval).await,
-                    None => tokio::time::sleep(RETRY).await,
+                    None => other_or_later(&mut servers).await,
                 }
             };
             tokio::select! {
@@ -198,6 +200,19 @@ pub(crate) async fn keep(
     tokio::select! {
         () = work => {}
         () = cancel.cancelled() => {}
+    }
+}
+
+/// Waits until there are other servers to ask, or it is time to ask the same ones again.
+async fn other_or_later(servers: &mut watch::Receiver<Vec<SocketAddr>>) {
+    let other = async {
+        if servers.changed().await.is_err() {
+            std::future::pending().await
+        }
+    };
+    tokio::select! {
+        () = other => {}
+        () = tokio::time::sleep(RETRY) => {}
     }
 }
 

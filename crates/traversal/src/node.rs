@@ -3,7 +3,7 @@
 mod candidates;
 mod peer_streams;
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
@@ -258,11 +258,15 @@ impl Node {
         self.relays.servers().collect()
     }
 
-    /// Names the STUN servers and measures anew.
+    /// Names the STUN servers, and measures anew unless they are the same in another order.
     pub fn set_stun_servers(&mut self, servers: &[SocketAddr], now: Instant) {
-        if self.config.stun_servers == servers {
-            return;
+        let sorted = |servers: &[SocketAddr]| BTreeSet::from_iter(servers.iter().copied());
+        if sorted(&self.config.stun_servers) != sorted(servers) {
+            self.measure_with(servers, now);
         }
+    }
+
+    fn measure_with(&mut self, servers: &[SocketAddr], now: Instant) {
         self.config.stun_servers = servers.to_vec();
         self.detector = Detector::new(
             servers,
@@ -283,7 +287,7 @@ impl Node {
         }
         self.config.local_ips = ips;
         let servers = std::mem::take(&mut self.config.stun_servers);
-        self.set_stun_servers(&servers, now);
+        self.measure_with(&servers, now);
         let port = self.config.local_port;
         let hosts: Vec<_> =
             self.config.local_ips.iter().map(|ip| SocketAddr::new(*ip, port)).collect();

@@ -30,6 +30,8 @@ struct State {
     reports: Vec<Report>,
     attempts: u64,
     ice_servers: Vec<IceServer>,
+    /// What attempts name.
+    relays: Vec<IceServer>,
     goodbyes: Vec<u16>,
     forgotten: Option<ErrorMessage>,
     tokens: Vec<Secret>,
@@ -90,12 +92,19 @@ impl Coordinator {
 
     /// Hands out these ways to a relay.
     pub fn offer_urls(&self, urls: &[String]) {
-        let server = IceServer {
-            urls: urls.to_vec(),
-            username: Some("user".to_owned()),
-            credential: Some(Secret::new("password")),
-        };
-        self.state.lock().unwrap().ice_servers = vec![server];
+        self.state.lock().unwrap().ice_servers = vec![ice_server(urls, "user", "password")];
+    }
+
+    /// Hands out this relay with these credentials.
+    pub fn offer_to(&self, username: &str, password: &str, relay: &RelayHandle) {
+        let urls = [format!("turn:{}?transport=udp", relay.local_addrs()[0])];
+        self.state.lock().unwrap().ice_servers = vec![ice_server(&urls, username, password)];
+    }
+
+    /// Attempts name this relay, with good credentials.
+    pub fn offer_to_attempts(&self, relay: &RelayHandle) {
+        let urls = [format!("turn:{}?transport=udp", relay.local_addrs()[0])];
+        self.state.lock().unwrap().relays = vec![ice_server(&urls, "user", "password")];
     }
 
     /// The first flights of the requests so far.
@@ -314,7 +323,7 @@ impl Coordinator {
                     ServerMessage::Refreshed(Refreshed {
                         id: refresh.id,
                         token_expires_ms: 3_600_000,
-                        ice_servers: Vec::new(),
+                        ice_servers: state.ice_servers.clone(),
                     })
                 };
                 state.peers[me].out.send(text(&answer)).unwrap();
@@ -357,7 +366,7 @@ impl Coordinator {
                         .map_or_else(Vec::new, |n| n.candidates.clone()),
                     peer_nat: other.nat.as_ref().map(|n| n.profile.clone()),
                     peer_key: other.hello.key.clone(),
-                    relays: Vec::new(),
+                    relays: state.relays.clone(),
                     plan: Vec::new(),
                     timeout_ms: 10_000 + u64::from(to.nat.is_none()),
                     traceparent: None,
@@ -381,6 +390,14 @@ impl Coordinator {
 
 fn text(message: &ServerMessage) -> Message {
     Message::text(message.to_text())
+}
+
+fn ice_server(urls: &[String], username: &str, password: &str) -> IceServer {
+    IceServer {
+        urls: urls.to_vec(),
+        username: Some(username.to_owned()),
+        credential: Some(Secret::new(password)),
+    }
 }
 
 /// The real relay, on loopback.

@@ -26,9 +26,11 @@ impl RelayConfig {
         Self { server, transport, name, username: username.into(), password }
     }
 
-    /// Whether both are the same but for credentials.
+    /// Whether both are the same but for credentials. What a relay is called matters to TLS alone, and
+    /// to one address over UDP there is one allocation.
     pub(crate) fn is_same_way(&self, other: &Self) -> bool {
-        (self.server, self.transport, &self.name) == (other.server, other.transport, &other.name)
+        let name = self.transport != RelayTransport::Tls || self.name == other.name;
+        name && (self.server, self.transport) == (other.server, other.transport)
     }
 }
 
