@@ -223,6 +223,14 @@ impl World {
         self.network.set_server_down(down.then_some(first));
     }
 
+    /// Tells a peer of the second of two relays alone.
+    pub fn name_second_relay(&mut self, peer: &str) {
+        let (index, now, [_, second, ..]) = (self.index(peer), self.clock.now(), servers());
+        let way = RelayConfig::udp(second, peer, Secret::new(relay::PASSWORD));
+        self.peers[index.0].node.set_relays(vec![way], now);
+        self.flush(index);
+    }
+
     /// A datagram out of nowhere at a peer's socket, with whatever source address, past its NAT.
     pub fn inject(&mut self, at: &str, from: SocketAddr, payload: &[u8]) {
         let (index, now, elapsed) = (self.index(at), self.clock.now(), self.elapsed());

@@ -237,3 +237,29 @@ fn an_allocation_that_outlives_an_outage_is_taken_up_again() {
         assert_eq!((ready.len(), ready[0]), (2, ready[1]), "{side} has the same again");
     }
 }
+
+#[test]
+fn a_connection_moves_to_another_relay_that_is_named_instead_without_standing_still() {
+    let (mut world, call) = relayed();
+    for side in SIDES {
+        world.talk(&call, SECOND / 20);
+        world.run_for(5 * SECOND);
+        world.name_second_relay(side);
+        world.run_for(5 * SECOND);
+        world.hush();
+        assert_eq!(ready(&world, side).len(), 2);
+        for side in SIDES {
+            let pause = longest_pause(&world, side, &call, 9 * SECOND);
+            assert!(pause < SECOND / 2, "{side} heard nothing for {pause:?}");
+        }
+    }
+    assert_eq!(world.allocations_at_relay(), 2, "what is not used is given back");
+}
+
+/// The longest time without anything of the other side's, among the latest stretch of this length.
+fn longest_pause(world: &World, side: &str, call: &Call, latest: Duration) -> Duration {
+    let since = world.elapsed() - latest;
+    let times = world.side(side, call).received.iter().map(|received| received.at);
+    let times: Vec<_> = times.filter(|at| *at >= since).collect();
+    times.windows(2).map(|two| two[1] - two[0]).max().expect("it heard something")
+}

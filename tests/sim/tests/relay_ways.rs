@@ -197,7 +197,9 @@ fn the_way_in_use_is_kept_in_whatever_order_the_relays_are_named() {
     let mut others = ways("198.51.100.9:3478");
     others.extend(ways(RELAY));
     others.reverse();
-    for order in [others.clone(), others[1..].to_vec(), ways(RELAY)] {
+    let mut renamed = ways(RELAY);
+    renamed[1].name = "relay-2.test".to_owned();
+    for order in [others.clone(), others[1..].to_vec(), ways(RELAY), renamed] {
         race.node.set_relays(order, race.now);
         race.run_for(10_000 * MS);
         assert_eq!((race.node.allocation(), race.opened.len()), (before.clone(), 1));
