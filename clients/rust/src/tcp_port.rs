@@ -207,7 +207,7 @@ pub(crate) async fn keep(
 async fn other_or_later(servers: &mut watch::Receiver<Vec<SocketAddr>>) {
     let other = async {
         if servers.changed().await.is_err() {
-            std::future::pending().await;
+            std::future::pending::<()>().await;
         }
     };
     tokio::select! {

@@ -74,8 +74,8 @@ async fn stun_servers_and_relays_that_a_welcome_names_later_are_used_over_udp_an
     let alice = client(&coordinator, "alice").await;
     assert_eq!(alice.nat().public_address, None, "nobody could be asked");
     let mut events = alice.events();
-    let urls = relay.listening().into_iter().map(|it| {
-        let transport = it.transport.to_string().to_lowercase();
+    let urls = relay.listening().iter().map(|it| {
+        let transport = it.transport.name();
         format!("turn:{}?transport={transport}", it.addr)
     });
     coordinator.offer_urls(&urls.collect::<Vec<_>>());
