@@ -369,7 +369,7 @@ impl Session {
                         return closed_here();
                     }
                 }
-                () = asked_for(credentials.due()) => {
+                () = until(credentials.due()) => {
                     credentials.asked();
                     let token = self.config.token.clone();
                     let refresh = ClientMessage::Refresh(Refresh { id: credentials_id(), token });
