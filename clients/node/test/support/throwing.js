@@ -24,9 +24,11 @@ async function main() {
       throw new Error('my own')
     })
   })
+  const thrown = new Promise((resolve) => process.once('uncaughtException', resolve))
   const connection = await alice.connectToPeer('bob')
   connection.send('one')
-  await connection.ping()
+  // Messages that arrive together are told before what one of them has thrown.
+  await thrown
   connection.send('two')
 }
 
