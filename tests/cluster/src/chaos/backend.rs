@@ -1,5 +1,6 @@
 //! Redis as it is run, and what can be done to it.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::time::Duration;
 
@@ -77,7 +78,10 @@ impl Backend {
             }
             Self::Cluster(cluster) => {
                 for node in cluster.nodes() {
-                    node.ask(command).await?;
+                    // A replica that is paused takes nothing from its master either.
+                    if !node.ask("INFO replication").await?.contains("role:slave") {
+                        node.ask(command).await?;
+                    }
                 }
             }
         }
@@ -97,15 +101,43 @@ impl Backend {
         }
     }
 
+    /// Whether whoever may take over has everything that the master has.
+    async fn is_copied(&self) -> Result<bool> {
+        let said = match self {
+            Self::Single(_) => return Ok(true),
+            Self::Sentinel(sentinels) => sentinels.ask_nodes("INFO replication").await?,
+            Self::Cluster(cluster) => {
+                let nodes = cluster.nodes();
+                let twins = [&nodes[Cluster::REPLICATED], &nodes[Cluster::REPLICA]];
+                let asking = twins.map(|node| node.ask("INFO replication"));
+                futures_util::future::try_join_all(asking).await?
+            }
+        };
+        let offsets: HashSet<_> = said
+            .iter()
+            .flat_map(|said| said.lines())
+            .filter(|line| line.starts_with("master_repl_offset:"))
+            .collect();
+        Ok(offsets.len() == 1)
+    }
+
+    /// Lets a master take nothing new until others have everything, unless it is to go abruptly.
+    async fn copy_unless(&self, abruptly: bool) -> Result<()> {
+        let mut copied = abruptly;
+        while !copied {
+            self.ask_all("CLIENT PAUSE 1000 WRITE").await?;
+            sleep(COPYING).await;
+            copied = self.is_copied().await?;
+        }
+        Ok(())
+    }
+
     /// SIGKILL of a master that another node takes over from; back as its replica later. Redis
     /// answers before replicas have what it answers, so a master takes some of it with it when it
     /// dies: unless `abruptly`, it takes nothing new for a moment before.
     pub(super) async fn lose_master(&mut self, back_after: Duration, abruptly: bool) -> Result<()> {
         self.in_step().await?;
-        if !abruptly {
-            self.ask_all("CLIENT PAUSE 1000 WRITE").await?;
-            sleep(COPYING).await;
-        }
+        self.copy_unless(abruptly).await?;
         match self {
             Self::Single(_) => anyhow::bail!("nobody can take over"),
             Self::Sentinel(sentinels) => {
@@ -125,9 +157,11 @@ impl Backend {
         }
     }
 
-    /// SIGSTOP of such a master, until another node has taken over and a little longer.
-    pub(super) async fn freeze_master(&mut self, longer: Duration) -> Result<()> {
+    /// SIGSTOP of such a master, until another node has taken over and a little longer. What it had not
+    /// copied is lost as with one that dies.
+    pub(super) async fn freeze_master(&mut self, longer: Duration, abruptly: bool) -> Result<()> {
         self.in_step().await?;
+        self.copy_unless(abruptly).await?;
         match self {
             Self::Single(_) => anyhow::bail!("nobody can take over"),
             Self::Sentinel(sentinels) => {

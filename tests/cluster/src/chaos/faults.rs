@@ -194,7 +194,7 @@ impl Fault {
                 world.redis.lose_master(Duration::from_millis(back_after), run.abruptly).await?;
             }
             Self::MasterFreezes { longer } => {
-                world.redis.freeze_master(Duration::from_millis(longer)).await?;
+                world.redis.freeze_master(Duration::from_millis(longer), run.abruptly).await?;
             }
             Self::FailOver => world.redis.fail_over().await?,
             Self::NodeRestarts { back_after } => {

@@ -186,6 +186,18 @@ impl Sentinels {
         self.nodes[at].ask(&format!("AUTH {}\r\n{command}", PASSWORDS.1)).await
     }
 
+    /// The answers of all nodes to a command.
+    ///
+    /// # Errors
+    /// One does not answer.
+    pub async fn ask_nodes(&self, command: &str) -> Result<Vec<String>> {
+        let mut said = Vec::new();
+        for at in 0..self.nodes.len() {
+            said.push(self.ask_node(at, command).await?);
+        }
+        Ok(said)
+    }
+
     async fn ask_sentinel(&self, at: usize, command: &str) -> Result<String> {
         self.sentinels[at].ask(&format!("AUTH {}\r\n{command}", PASSWORDS.0)).await
     }
