@@ -1,15 +1,28 @@
 //! What a session has put into inboxes and has no final receipt for: to ask for receipts that a
 //! broken subscription lost, and to keep a later message from overtaking.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::time::Duration;
 
-use p2p_wire::limits::MAX_INBOX_MESSAGES;
 use p2p_wire::{PeerId, RequestId};
 use tokio::time::Instant;
 
-/// Messages of one session, oldest first. As many as Redis remembers; of more, the oldest are
-/// forgotten.
+/// Messages that a session may have without a final receipt. One that is forgotten here could wait for
+/// its receipt for ever, so what is more is not taken.
+pub(super) const MAX_UNANSWERED: usize = 4096;
+
+/// What begins with a message.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Begun {
+    /// It is a new one.
+    New,
+    /// It is on its way already.
+    Known,
+    /// There are too many before it.
+    Refused,
+}
+
+/// Messages of one session, oldest first.
 #[derive(Debug, Default)]
 pub(super) struct Awaiting {
     messages: VecDeque<Message>,
@@ -29,13 +42,17 @@ struct Message {
 }
 
 impl Awaiting {
-    /// A message is on its way to Redis. Says whether it is a new one.
-    pub(super) fn begin(&mut self, id: &RequestId, to: Option<&PeerId>) -> bool {
+    /// A message is on its way to Redis.
+    pub(super) fn begin(&mut self, id: &RequestId, to: Option<&PeerId>) -> Begun {
         if self.messages.iter().any(|message| message.id == *id) {
-            return false;
+            return Begun::Known;
         }
-        if self.messages.len() >= MAX_INBOX_MESSAGES {
-            self.messages.pop_front();
+        if self.messages.len() >= MAX_UNANSWERED {
+            // Whoever sent one that was refused waits for nothing.
+            let Some(at) = self.messages.iter().position(|message| message.refused) else {
+                return Begun::Refused;
+            };
+            self.messages.remove(at);
         }
         self.messages.push_back(Message {
             id: id.clone(),
@@ -44,7 +61,7 @@ impl Awaiting {
             refused: false,
             forgotten: None,
         });
-        true
+        Begun::New
     }
 
     /// It has been given to its receiver, which is at this instance.
@@ -69,7 +86,7 @@ impl Awaiting {
     /// Redis does not know these, if it ever did. Names those of which that has been so for this long:
     /// what was on its way has arrived by then, and who has got one has said so.
     pub(super) fn are_forgotten(&mut self, ids: &[RequestId], long: Duration) -> Vec<RequestId> {
-        let now = Instant::now();
+        let (now, ids) = (Instant::now(), ids.iter().collect::<HashSet<_>>());
         let mut lost = Vec::new();
         for message in &mut self.messages {
             if !ids.contains(&message.id) {
@@ -174,12 +191,18 @@ mod tests {
     }
 
     #[test]
-    fn i5_it_is_as_long_as_what_redis_remembers() {
+    fn i5_so_many_wait_and_no_more_and_none_is_forgotten() {
         let mut awaiting = Awaiting::default();
-        for n in 0..MAX_INBOX_MESSAGES + 3 {
-            awaiting.begin(&id(&format!("m{n}")), None);
+        for n in 0..MAX_UNANSWERED {
+            assert_eq!(awaiting.begin(&id(&format!("m{n}")), None), Begun::New);
         }
-        assert_eq!(awaiting.ids().count(), MAX_INBOX_MESSAGES);
-        assert_eq!(awaiting.ids().next(), Some(&id("m3")));
+        assert_eq!(awaiting.begin(&id("more"), None), Begun::Refused);
+        assert_eq!(awaiting.begin(&id("m0"), None), Begun::Known);
+        assert_eq!(awaiting.ids().count(), MAX_UNANSWERED);
+        awaiting.refuse(&id("m7"));
+        assert_eq!(awaiting.begin(&id("more"), None), Begun::New);
+        assert_eq!(awaiting.begin(&id("another"), None), Begun::Refused);
+        assert!(awaiting.end(&id("m0")));
+        assert_eq!(awaiting.begin(&id("another"), None), Begun::New);
     }
 }

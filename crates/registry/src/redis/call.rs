@@ -61,6 +61,25 @@ impl Shared {
         }
     }
 
+    /// The same of one argument. Where Redis is about to be back it waits for that: a change that
+    /// Redis did not hear of would have to be said before.
+    pub(super) async fn owned_or_returned(
+        self: &Arc<Self>,
+        script: &Named,
+        owner: &Ownership,
+        argument: &str,
+    ) -> Result<Reply, RegistryError> {
+        let run = || {
+            self.owned(script, owner, |call| {
+                call.arg(argument);
+            })
+        };
+        match run().await {
+            Err(RegistryError::Unavailable(_)) if self.has_returned().await => run().await,
+            told => told,
+        }
+    }
+
     /// The connection, where Redis can be used.
     pub(super) fn connection(&self) -> Result<Connection, RegistryError> {
         if let Some(trouble) = &*self.trouble.borrow() {
@@ -173,6 +192,14 @@ impl Shared {
         let mut trouble = self.trouble.subscribe();
         // The sender lives as long as `self`.
         let _ = trouble.wait_for(Option::is_none).await;
+    }
+
+    /// Whether Redis is back, after the moment in which it hears what passed it by.
+    pub(super) async fn has_returned(&self) -> bool {
+        let mut returning = self.returning.subscribe();
+        // The sender lives as long as `self`.
+        let said = timeout(PATIENCE, returning.wait_for(|returning| !*returning)).await.is_ok();
+        said && self.trouble.borrow().is_none()
     }
 
     /// Whether Redis comes back while a call can still wait for it: not for ever again in an outage

@@ -26,8 +26,10 @@ const LONGEST: Duration = Duration::from_secs(2);
 /// How long after it should have looked an instance is on duty. Windows and receipts are late by
 /// this if it has died.
 const GRACE: Duration = Duration::from_secs(1);
-/// Entries of one shard that one look does.
+/// Entries of one shard that one look does. Where there are more it looks again at once.
 const BATCH: usize = 64;
+/// How long it may look again at once, until other work has its turn.
+const TURN: Duration = Duration::from_millis(200);
 
 /// When to look where again.
 pub(super) struct Looks(Vec<Look>);
@@ -54,13 +56,17 @@ impl Shared {
     ) -> Result<(), RegistryError> {
         let now = Instant::now();
         let looking = looks.0.iter_mut().filter(|look| look.next <= now).map(|look| async {
-            look.next = Instant::now() + self.look(connection, &look.shards).await?;
+            let mut wait = Duration::ZERO;
+            while wait.is_zero() && now.elapsed() < TURN {
+                wait = self.look(connection, &look.shards).await?;
+            }
+            look.next = Instant::now() + wait;
             Ok(())
         });
         try_join_all(looking).await.map(drop)
     }
 
-    /// How long to wait before the next look there.
+    /// How long to wait before the next look there; not at all where there is more to do.
     async fn look(
         self: &Arc<Self>,
         connection: &Connection,

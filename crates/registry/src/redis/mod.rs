@@ -18,6 +18,7 @@ mod call;
 mod claiming;
 mod due;
 mod event;
+mod leases;
 mod local;
 mod outage;
 mod passing;
@@ -111,6 +112,9 @@ struct Shared {
     connection: Mutex<Option<Connection>>,
     /// Why Redis cannot be used; `None` is the good case.
     trouble: watch::Sender<Option<String>>,
+    /// Redis is back, and hears the last of what passed it by: nothing more does. Changed under the
+    /// table's lock.
+    returning: watch::Sender<bool>,
     outage: Mutex<Outage>,
     /// A command found the connection broken.
     broken: Notify,
@@ -146,6 +150,7 @@ impl RedisRegistry {
             table: Mutex::default(),
             connection: Mutex::default(),
             trouble: watch::Sender::new(Some("connecting".to_owned())),
+            returning: watch::Sender::new(false),
             outage: Mutex::default(),
             broken: Notify::new(),
             closed: watch::Sender::new(false),
@@ -262,9 +267,7 @@ impl Registry for RedisRegistry {
         Box::pin(async move {
             let written = write_published(&published);
             let shared = &self.shared;
-            let told = shared.owned(&shared.scripts.publish, owner, |call| {
-                call.arg(&written);
-            });
+            let told = shared.owned_or_returned(&shared.scripts.publish, owner, &written);
             shared.kept(owner, told.await, |local| local.published = published)
         })
     }
@@ -272,9 +275,8 @@ impl Registry for RedisRegistry {
     fn set_meta<'a>(&'a self, owner: &'a Ownership, meta: Meta) -> Answer<'a, ()> {
         Box::pin(async move {
             let shared = &self.shared;
-            let told = shared.owned(&shared.scripts.set_meta, owner, |call| {
-                call.arg(to_json(&meta));
-            });
+            let written = to_json(&meta);
+            let told = shared.owned_or_returned(&shared.scripts.set_meta, owner, &written);
             shared.kept(owner, told.await, |local| local.meta = meta)
         })
     }

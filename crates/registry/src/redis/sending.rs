@@ -6,6 +6,7 @@ use p2p_telemetry::metrics::REGISTRY_INBOX_DROPPED;
 use p2p_wire::limits::MAX_INBOX_MESSAGES;
 use p2p_wire::server::ReceiptStatus;
 
+use super::awaiting::{Begun, MAX_UNANSWERED};
 use super::passing::mail_of;
 use super::reply::status;
 use super::{Shared, refused};
@@ -24,10 +25,15 @@ impl Shared {
             Target::Room(_) => None,
         };
         // Before the script runs: its receipt may overtake its answer.
-        let new = match self.table().owned(owner) {
+        let begun = match self.table().owned(owner) {
             Some(local) => local.awaiting.begin(&message.id, to),
-            None => false,
+            None => Begun::Known,
         };
+        if begun == Begun::Refused {
+            let why = format!("limit_reached: {MAX_UNANSWERED} messages wait for their receipts");
+            return Ok(Sent::Receipt { status: ReceiptStatus::Rejected, reason: Some(why) });
+        }
+        let new = begun == Begun::New;
         let (sent, waits) = self.put_or_pass(owner, message, new).await;
         if !waits && let Some(local) = self.table().owned(owner) {
             match &sent {
@@ -46,7 +52,16 @@ impl Shared {
         new: bool,
     ) -> (Result<Sent, RegistryError>, bool) {
         let rest = frame_behind_number(owner, message);
-        match self.put(owner, message, &rest).await {
+        let mut put = self.put(owner, message, &rest).await;
+        if new && matches!(put, Err(RegistryError::Unavailable(_))) {
+            if let Some(passed) = self.send_here(owner, message, rest.clone()) {
+                return (passed, false);
+            }
+            if self.has_returned().await {
+                put = self.put(owner, message, &rest).await;
+            }
+        }
+        match put {
             Ok(sent) => {
                 let waits = match &sent {
                     Sent::OnItsWay => true,
@@ -57,6 +72,7 @@ impl Shared {
             // It is in Redis, and what it says of it will come.
             Err(error @ RegistryError::Unavailable(_)) if !new => (Err(error), true),
             Err(error @ RegistryError::Unavailable(_)) => {
+                // It may have gone away again instead.
                 (self.send_here(owner, message, rest).unwrap_or(Err(error)), false)
             }
             Err(error) => (Err(error), false),
@@ -127,8 +143,8 @@ impl Shared {
         let Target::Peer(peer) = &message.target else { return None };
         let mail = mail_of(owner, message.id.clone(), rest);
         let mut table = self.table();
-        // Redis came back just now: what is passed on past it would not be said any more.
-        if self.trouble.borrow().is_none() {
+        // Redis is coming back: what is passed on past it would not be said any more.
+        if self.trouble.borrow().is_none() || *self.returning.borrow() {
             return None;
         }
         let sent = match table.send_here(owner, peer, mail)? {

@@ -1,13 +1,14 @@
-//! Keeps an instance connected: connect, subscribe, say again what is served here, then renew the
-//! lease, listen for probes, do what is due, and put the peers of dead instances away.
+//! Keeps an instance connected: connect, subscribe, say again what is served here, then listen for
+//! probes, do what is due, and put the peers of dead instances away. Beside that it renews its lease
+//! (`leases`).
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::future::try_join_all;
 use p2p_redis::Connection;
-use p2p_telemetry::metrics::{REGISTRY_REAPED, REGISTRY_REASSERTED};
+use p2p_telemetry::metrics::REGISTRY_REASSERTED;
 use p2p_wire::server::ReceiptStatus;
 use p2p_wire::{AppId, PeerId};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
@@ -15,8 +16,9 @@ use tracing::{debug, info};
 
 use super::Shared;
 use super::due::Looks;
-use super::event::{ARE_YOU_THERE, Event, PROBE};
-use super::reply::{Reply, number, parsed, text, written_role};
+use super::event::{Event, PROBE};
+use super::leases::Lapses;
+use super::reply::{number, parsed, text, written_role};
 use super::scripts::SHARDS;
 use super::{to_json, write_published};
 use crate::claim::Ownership;
@@ -25,21 +27,17 @@ use crate::notice::Notice;
 
 /// Between two looks at the clock, for what is to be done now and then.
 const TICK: Duration = Duration::from_millis(100);
-/// How often a lease is renewed while it lasts. Whoever renews looks for leases that have ended, so
-/// one that ends is noticed a fifteenth of it later.
-const RENEWALS: u32 = 15;
 /// Between two probes of the subscription.
 const PROBE_EVERY: Duration = Duration::from_secs(5);
 /// How long to wait before the first try to connect again, and at most.
-const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
-/// Peers that one command puts away, peers said again at once.
+pub(super) const BACKOFF: (Duration, Duration) =
+    (Duration::from_millis(50), Duration::from_secs(2));
+/// Peers said again at once.
 const BATCH: usize = 64;
-/// How long an instance that nobody hears may take to subscribe again.
-pub(super) const SUSPICION: Duration = Duration::from_millis(500);
 /// How long Redis must not know a message that it took until its sender is told that it is lost:
 /// longer than any that is still on its way can be.
 const FORGOTTEN: Duration = Duration::from_secs(8);
-/// How often a peer is said again because it got messages meanwhile.
+/// How often peers are said again of which something changed meanwhile.
 const TRIES: usize = 5;
 
 /// Runs until the registry is dropped.
@@ -55,6 +53,7 @@ pub(super) async fn run(shared: Arc<Shared>) {
         };
         debug!(%why, "Redis cannot be used");
         shared.down(&why.to_string());
+        shared.is_returning(false);
         if began.elapsed() > BACKOFF.1 {
             backoff = BACKOFF.0;
         }
@@ -103,8 +102,21 @@ impl Shared {
         }
     }
 
+    /// Renews the lease beside everything else: that may take longer than the lease lasts.
     async fn keep(self: &Arc<Self>, connection: &Connection) -> Result<(), RegistryError> {
         self.renew(connection).await?;
+        let lapses = Mutex::default();
+        tokio::select! {
+            kept = self.keep_lease(connection, &lapses) => kept,
+            kept = self.keep_told(connection, &lapses) => kept,
+        }
+    }
+
+    async fn keep_told(
+        self: &Arc<Self>,
+        connection: &Connection,
+        lapses: &Mutex<Lapses>,
+    ) -> Result<(), RegistryError> {
         self.say_again(connection).await?;
         self.heed_heir(connection).await?;
         self.up(connection).await?;
@@ -114,7 +126,7 @@ impl Shared {
 
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let (mut renewed, mut probed) = (Instant::now(), Instant::now());
+        let mut probed = Instant::now();
         let mut looks = Looks::at_once(&self.names);
         loop {
             tick.tick().await;
@@ -123,21 +135,15 @@ impl Shared {
             for owner in losers {
                 self.reassert(connection.clone(), &owner).await?;
             }
-            if renewed.elapsed() >= self.settings.lease / RENEWALS {
-                renewed = Instant::now();
-                let (known, ended) = self.renew(connection).await?;
-                if !known {
-                    info!("Redis did not know this instance any more");
-                    self.say_again(connection).await?;
-                    self.heed_heir(connection).await?;
-                }
-                for instance in ended {
-                    self.reap(connection, &instance).await?;
-                }
-                if !self.redis.is_still_master(connection, self.settings.deadline).await {
-                    let why = format!("{} is not master any more", connection.place());
-                    return Err(RegistryError::Unavailable(why));
-                }
+            let lapsed =
+                std::mem::take(&mut *lapses.lock().expect("a list is moved without panic"));
+            if lapsed.own {
+                info!("Redis did not know this instance any more");
+                self.say_again(connection).await?;
+                self.heed_heir(connection).await?;
+            }
+            for (instance, renewals) in lapsed.others {
+                self.look_after(connection, &instance, renewals).await?;
             }
             if probed.elapsed() >= PROBE_EVERY {
                 probed = Instant::now();
@@ -230,95 +236,13 @@ impl Shared {
         }
     }
 
-    /// Renews the lease. Whether there was one, and whose have ended.
-    async fn renew(&self, connection: &Connection) -> Result<(bool, Vec<String>), RegistryError> {
-        let mut call = self.scripts.renew.key(&self.names.leases);
-        call.arg(&self.instance).arg(self.settings.lease.as_millis() as u64);
-        let renewing = self.invoke(connection.clone(), self.scripts.renew.name, &call);
-        let mut reply = renewing.await?;
-        let known = reply.number()? == 1;
-        let ended = reply.list()?.map(text).collect::<Result<_, _>>()?;
-        Ok((known, ended))
-    }
-
-    /// Looks at instances whose channel nobody heard.
-    pub(super) fn suspect(self: &Arc<Self>, reply: &Reply) {
-        for suspect in &reply.suspects {
-            let mut suspects = self.suspects.lock().expect("a set is changed without panic");
-            if *suspect == self.instance {
-                // It is connected, and its channel is somewhere else.
-                self.break_off("the instance's own channel is not heard");
-                continue;
-            }
-            if !suspects.insert(suspect.clone()) {
-                continue;
-            }
-            let (shared, suspect) = (self.clone(), suspect.clone());
-            tokio::spawn(async move {
-                sleep(SUSPICION).await;
-                if let Err(error) = shared.check(&suspect).await {
-                    debug!(%error, "a silent instance is looked at later");
-                }
-                shared.suspects.lock().expect("a set is changed without panic").remove(&suspect);
-            });
-        }
-    }
-
-    pub(super) async fn check(self: &Arc<Self>, suspect: &str) -> Result<(), RegistryError> {
-        let connection = self.connection()?;
-        // One that has lost a node of a cluster still hears the others.
-        let channels = self.names.channels_of(suspect);
-        let asking = channels.iter().map(|channel| {
-            let publish = self.names.publish(channel, ARE_YOU_THERE);
-            let mut connection = connection.clone();
-            async move { self.in_time(publish.query_async::<u64>(&mut connection)).await }
-        });
-        if try_join_all(asking).await?.iter().all(|listeners| *listeners == 0) {
-            self.reap(&connection, suspect).await?;
-        }
-        Ok(())
-    }
-
-    /// Puts the peers of a dead instance away, if no other instance is at it. One that dies while
-    /// it does this is followed by the next.
-    async fn reap(
-        self: &Arc<Self>,
-        connection: &Connection,
-        instance: &str,
-    ) -> Result<(), RegistryError> {
-        let mut take = redis::cmd("SET");
-        take.arg(format!("{}:reaping:{instance}", self.names.leases)).arg(&self.instance);
-        take.arg("NX").arg("PX").arg(10_000);
-        let mut plain = connection.clone();
-        let won: Option<String> = self.in_time(take.query_async(&mut plain)).await?;
-        if won.is_none() {
-            return Ok(());
-        }
-        let window = self.behaviour.resume_window.as_millis() as u64;
-        for shard in 0..SHARDS {
-            loop {
-                let reaping =
-                    self.run_in_shard(connection.clone(), &self.scripts.reap, shard, |call| {
-                        call.arg(instance).arg(window).arg(BATCH);
-                    });
-                if reaping.await?.number()? == 0 {
-                    break;
-                }
-            }
-            self.inherit(connection, instance, shard).await?;
-        }
-        self.become_heir(connection, instance).await?;
-        let mut forget = redis::cmd("ZREM");
-        forget.arg(&self.names.leases).arg(instance);
-        let _: u64 = self.in_time(forget.query_async(&mut plain)).await?;
-        REGISTRY_REAPED.get().increment(1);
-        info!(instance, "another instance is gone; its peers are away");
-        Ok(())
-    }
-
     /// From here on calls go to Redis. What changed while sessions were said again is said before,
-    /// and nothing passes Redis by after it was.
+    /// and nothing passes Redis by after it was: that what is left is little, and soon said, is what
+    /// the first pass is for.
     async fn up(self: &Arc<Self>, connection: &Connection) -> Result<(), RegistryError> {
+        let unsaid = self.table().unsaid();
+        self.reassert_all(connection, &unsaid).await?;
+        self.is_returning(true);
         for _ in 0..TRIES {
             let unsaid = {
                 let mut table = self.table();
@@ -328,16 +252,15 @@ impl Shared {
                     *self.connection.lock().expect("a connection is cloned without panic") =
                         Some(connection.clone());
                     self.trouble.send_replace(None);
+                    self.returning.send_replace(false);
                     break;
                 }
                 unsaid
             };
-            for owner in &unsaid {
-                self.reassert(connection.clone(), owner).await?;
-            }
+            self.reassert_all(connection, &unsaid).await?;
         }
         if self.trouble.borrow().is_some() {
-            let why = "peers get messages too fast to be said again";
+            let why = "peers change too fast to be said again";
             return Err(RegistryError::Unavailable(why.to_owned()));
         }
         // Sessions that ended meanwhile.
@@ -351,49 +274,62 @@ impl Shared {
     async fn say_again(self: &Arc<Self>, connection: &Connection) -> Result<(), RegistryError> {
         let owners: Vec<Ownership> =
             self.table().sessions.values().map(|local| local.owner.clone()).collect();
-        for some in owners.chunks(BATCH) {
-            try_join_all(some.iter().map(|owner| self.reassert(connection.clone(), owner))).await?;
-        }
+        self.reassert_all(connection, &owners).await?;
         for shard in 0..SHARDS {
             self.take_back(connection, shard).await?;
         }
         Ok(())
     }
 
-    /// Says one peer again. A newer owner wins.
+    async fn reassert_all(
+        self: &Arc<Self>,
+        connection: &Connection,
+        owners: &[Ownership],
+    ) -> Result<(), RegistryError> {
+        for some in owners.chunks(BATCH) {
+            try_join_all(some.iter().map(|owner| self.reassert(connection.clone(), owner))).await?;
+        }
+        Ok(())
+    }
+
+    /// Whether Redis is being told the last of what passed it by.
+    fn is_returning(&self, is: bool) {
+        // Whoever passes something on holds it.
+        let _table = self.table();
+        self.returning.send_replace(is);
+    }
+
+    /// Says one peer again. A newer owner wins. What passes Redis by meanwhile is left to be said.
     pub(super) async fn reassert(
         self: &Arc<Self>,
         connection: Connection,
         owner: &Ownership,
     ) -> Result<(), RegistryError> {
-        for _ in 0..TRIES {
-            let Some((arguments, last)) = self.what_is_known(owner) else { return Ok(()) };
-            let said = self.run(connection.clone(), &self.scripts.reassert, &owner.app, |call| {
-                for argument in &arguments {
-                    call.arg(argument);
-                }
+        let Some((arguments, last)) = self.what_is_known(owner) else { return Ok(()) };
+        let said = self.run(connection, &self.scripts.reassert, &owner.app, |call| {
+            for argument in &arguments {
+                call.arg(argument);
+            }
+        });
+        let mut reply = said.await?;
+        if reply.word != "ok" {
+            self.table().take_in(Event::Replaced {
+                app: owner.app.clone(),
+                peer: owner.peer.clone(),
+                epoch: owner.epoch,
             });
-            let mut reply = said.await?;
-            if reply.word != "ok" {
-                self.table().take_in(Event::Replaced {
-                    app: owner.app.clone(),
-                    peer: owner.peer.clone(),
-                    epoch: owner.epoch,
-                });
-                return Ok(());
-            }
-            let (mail, mut receipts) = (reply.mail()?, reply.receipts()?);
-            let forgotten = reply.list()?.map(|id| parsed(&text(id)?));
-            let forgotten: Vec<_> = forgotten.collect::<Result<_, _>>()?;
-            let mut table = self.table();
-            receipts.extend(table.forgotten(owner, &forgotten, FORGOTTEN));
-            table.told(owner, receipts);
-            if table.reasserted(owner, last, mail) {
-                REGISTRY_REASSERTED.get().increment(1);
-                return Ok(());
-            }
+            return Ok(());
         }
-        Err(RegistryError::Unavailable("a peer gets messages too fast to be said again".to_owned()))
+        let (mail, mut receipts) = (reply.mail()?, reply.receipts()?);
+        let forgotten = reply.list()?.map(|id| parsed(&text(id)?));
+        let forgotten: Vec<_> = forgotten.collect::<Result<_, _>>()?;
+        let mut table = self.table();
+        receipts.extend(table.forgotten(owner, &forgotten, FORGOTTEN));
+        table.told(owner, receipts);
+        if table.reasserted(owner, last, mail) {
+            REGISTRY_REASSERTED.get().increment(1);
+        }
+        Ok(())
     }
 
     fn what_is_known(&self, owner: &Ownership) -> Option<(Vec<String>, u64)> {

@@ -14,9 +14,9 @@ use tokio::time::sleep;
 
 use super::Shared;
 use super::event::{PASSED_ON, presence};
+use super::leases::SUSPICION;
 use super::reply::text;
 use super::scripts::KEEP_ATTEMPTS_MS;
-use super::supervisor::SUSPICION;
 use crate::error::RegistryError;
 use crate::notice::{Notice, Presence};
 
@@ -93,8 +93,12 @@ impl Shared {
                 instance = heir;
                 continue;
             }
-            // The first look may find it subscribing again.
+            // The first look may find it subscribing again. One without a lease is no instance, or
+            // so long gone that nobody goes on with what it was at: its name is the word of a client.
             if look > 0 {
+                if self.lease_of(&self.connection()?, &instance).await?.is_none() {
+                    return Ok(false);
+                }
                 self.check(&instance).await?;
             }
             sleep(SUSPICION).await;

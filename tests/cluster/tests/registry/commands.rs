@@ -5,55 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use p2p_cluster::Redis;
-use p2p_registry::{Delivery, Feed, Link, Outgoing, Ownership, RedisRegistry, Registry, Target};
-use p2p_wire::{Meta, Payload, RoomName};
+use p2p_registry::{RedisRegistry, Registry};
+use p2p_wire::RoomName;
 
-use crate::{Claim, Settings};
+use crate::Settings;
+use crate::peer::Peer;
 
 const PEERS: usize = 16;
 const MESSAGES: usize = 800;
-/// Longer than anything here takes; only a hang reaches it.
-const HANG: Duration = Duration::from_secs(60);
-
-/// A peer at one of the instances.
-struct Peer {
-    instance: Arc<RedisRegistry>,
-    owner: Ownership,
-    feed: Feed,
-}
-
-impl Peer {
-    async fn begin(instance: &Arc<RedisRegistry>, name: &str) -> Self {
-        let (link, feed) = Link::pair(64);
-        let claim = Claim {
-            app: "app".parse().unwrap(),
-            peer: name.parse().unwrap(),
-            meta: Meta::default(),
-            key: None,
-            resume: None,
-            link,
-        };
-        let owner = instance.claim(claim).await.unwrap().ownership;
-        Self { instance: instance.clone(), owner, feed }
-    }
-
-    /// The next frame that begins like this; what comes before is passed over.
-    async fn hears(&mut self, beginning: &str) -> String {
-        let hearing = async {
-            loop {
-                match self.feed.next().await {
-                    Delivery::Frame(frame) if frame.starts_with(beginning) => {
-                        return frame.to_string();
-                    }
-                    Delivery::Frame(_) => {}
-                    Delivery::End(end) => panic!("{} has ended: {end:?}", self.owner.peer),
-                }
-            }
-        };
-        tokio::time::timeout(HANG, hearing).await.expect(beginning)
-    }
-}
-
 async fn instances(count: usize, redis: &Redis) -> Vec<Arc<RedisRegistry>> {
     let settings = Settings { resume_window: Duration::from_secs(3), ..crate::settings() };
     let mut instances = Vec::new();
@@ -91,13 +50,8 @@ async fn commands_with(count: usize) -> u64 {
     let before = commands(&redis).await;
     for n in 0..MESSAGES {
         let (from, to) = (n % PEERS, (n + 1) % PEERS);
-        let message = Outgoing {
-            id: format!("m{n}").parse().unwrap(),
-            target: Target::Peer(peers[to].owner.peer.clone()),
-            kind: "test".to_owned(),
-            payload: Payload::default(),
-        };
-        peers[from].instance.send(&peers[from].owner, &message).await.unwrap();
+        let to_whom = peers[to].owner.peer.clone();
+        peers[from].sends(&format!("m{n}"), &to_whom).await.unwrap();
         let seq = u64::try_from(n / PEERS + 1).unwrap();
         peers[to].hears(&format!("{{\"type\":\"message\",\"seq\":{seq},")).await;
         peers[to].instance.ack(&peers[to].owner, seq).await.unwrap();
@@ -133,4 +87,40 @@ async fn what_is_due_is_done_when_the_instance_on_duty_has_died() {
     assert!(bob.instance.detach(&bob.owner).await.unwrap());
     let left = alice.hears("{\"type\":\"room\",\"room\":\"room\",\"event\":\"leave\"").await;
     assert!(left.contains("\"bob\""), "{left}");
+}
+
+/// Many windows that closed long ago, of peers that are not there any more, and behind them one that
+/// closes now.
+#[tokio::test]
+async fn a_backlog_of_what_is_due_is_done_as_fast_as_redis_goes() {
+    const BACKLOG: usize = 60_000;
+    let redis = Redis::start().await.unwrap();
+    let instances = instances(1, &redis).await;
+    let mut alice = Peer::begin(&instances[0], "alice").await;
+    let bob = Peer::begin(&instances[0], "bob").await;
+    let room: RoomName = "room".parse().unwrap();
+    for owner in [&alice.owner, &bob.owner] {
+        instances[0].join(owner, room.clone(), None).await.unwrap();
+    }
+    let rooms = redis.ask("KEYS *:rooms:app").await.unwrap();
+    let rooms = rooms.lines().find(|line| line.ends_with(":rooms:app")).unwrap();
+    let due = rooms.replace(":rooms:app", ":due");
+    for from in (0..BACKLOG).step_by(1000) {
+        let entries: Vec<_> = (from..from + 1000).map(|n| format!("0 w/app/left-{n}")).collect();
+        redis.ask(&format!("ZADD {due} {}", entries.join(" "))).await.unwrap();
+    }
+    assert!(bob.instance.detach(&bob.owner).await.unwrap());
+    let left = alice.hears("{\"type\":\"room\",\"room\":\"room\",\"event\":\"leave\"").await;
+    assert!(left.contains("\"bob\""), "{left}");
+}
+
+#[tokio::test]
+async fn what_is_for_an_instance_that_never_was_goes_nowhere_and_makes_nobody_its_heir() {
+    let redis = Redis::start().await.unwrap();
+    let instances = instances(1, &redis).await;
+    assert_eq!(instances[0].pass_on("made-up", "a text".into()).await, Ok(false));
+    let heirs = redis.ask("KEYS *:heir:*").await.unwrap();
+    assert!(!heirs.contains("made-up"), "{heirs}");
+    let reaping = redis.ask("KEYS *:reaping:*").await.unwrap();
+    assert!(!reaping.contains("made-up"), "{reaping}");
 }

@@ -12,8 +12,11 @@ mod commands;
 #[path = "../../../../crates/registry/src/conformance.rs"]
 mod conformance;
 mod kinds;
+mod leases;
 mod model;
+mod peer;
 mod race;
+mod returning;
 mod several;
 
 use std::time::Duration;

@@ -11,10 +11,11 @@ if holder and holder ~= inst then
   return reply('ok', 0, math.max(call('PTTL', duty), shortest))
 end
 local now = now_ms()
-local expired, wait = 0, longest
+local expired, wait, more = 0, longest, false
 for _, shard in ipairs(KEYS) do
   base, due = shard, shard .. ':due'
   local members = call('ZRANGEBYSCORE', due, '-inf', now, 'LIMIT', 0, most)
+  more = more or #members == most
   for _, member in ipairs(members) do
     call('ZREM', due, member)
     local what, of, id = string.match(member, '^(%a)/([^/]*)/(.*)$')
@@ -37,6 +38,6 @@ for _, shard in ipairs(KEYS) do
     wait = math.min(wait, tonumber(next[2]) - now)
   end
 end
-wait = math.max(wait, shortest)
+wait = more and 0 or math.max(wait, shortest)
 call('SET', duty, inst, 'PX', wait + grace)
 return reply('ok', expired, wait)

@@ -62,6 +62,7 @@ local function publish(inst, event)
   if heard == 0 then
     suspects[inst] = true
   end
+  return heard > 0
 end
 
 local function reply(...)
@@ -115,9 +116,10 @@ local function sender_of(from, sid)
   return sender[1] == sid and sender or nil
 end
 
+-- Says whether nobody heard it who should have.
 local function send_receipt(sender, from, mid, p)
   if sender[2] ~= 'on' then
-    return
+    return false
   end
   local status, reason = status_of(p), reason_of(p)
   local frame = '{"type":"receipt","id":' .. cjson.encode(mid) .. ',"status":"' .. status .. '"'
@@ -125,7 +127,7 @@ local function send_receipt(sender, from, mid, p)
     frame = frame .. ',"reason":"' .. reason .. '"'
   end
   local head = table.concat({ 'c', app, from, sender[4], mid, status }, '\n')
-  publish(sender[3], head .. '\n' .. frame .. '}')
+  return not publish(sender[3], head .. '\n' .. frame .. '}')
 end
 
 -- One receiver acknowledged a message or is gone. The log dies with the sender's session.
@@ -151,13 +153,12 @@ local function settle(from, sid, mid, room, reached)
   if reached then
     p.r = p.r + 1
   end
-  if p.w == 0 and p.old == '1' then
+  local missed = p.w == 0 and send_receipt(sender, from, mid, p)
+  -- The sender's instance asks for what it missed when it hears again.
+  if p.w == 0 and p.old == '1' and not missed then
     call('HDEL', key('o', from), mid)
   else
     keep_parcel(from, mid, p)
-  end
-  if p.w == 0 then
-    send_receipt(sender, from, mid, p)
   end
 end
 

@@ -17,7 +17,7 @@ local function take()
   return ARGV[cursor - 1]
 end
 
-local old = call('HMGET', p, 'ep', 'st', 'seq')
+local old = call('HMGET', p, 'ep', 'st', 'seq', 'meta')
 if old[1] and tonumber(old[1]) > tonumber(ep) then
   return reply('not_owner')
 end
@@ -59,6 +59,10 @@ if old[2] == 'away' then
   announce(id, 'back')
   tell_watchers(id, 'on')
 end
+-- It changed while Redis was away: without a version, nobody would notice that they missed it.
+if same and old[4] ~= ARGV[8] then
+  announce(id, 'meta', ARGV[8])
+end
 for _ = 1, tonumber(take()) do
   local mid = take()
   local parcel = take()
@@ -87,6 +91,9 @@ for _ = 1, tonumber(take()) do
     told[#told + 1] = mid
     told[#told + 1] = status_of(parcel)
     told[#told + 1] = reason_of(parcel)
+    if parcel.old == '1' then
+      call('HDEL', key('o', id), mid)
+    end
   end
 end
 local unseen = entries(id, string.format('%.0f-0', synced + 1), '+')
