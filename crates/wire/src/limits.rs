@@ -25,8 +25,9 @@ pub const MAX_CANDIDATES: usize = 64;
 pub const MAX_OPEN_ATTEMPTS: usize = 64;
 /// Those of them that may lead to the same peer.
 pub const MAX_OPEN_ATTEMPTS_TO_ONE: usize = 8;
-/// Attempts that others have asked one peer for and that may be open at once.
-pub const MAX_OPEN_ATTEMPTS_OF_CALLEE: usize = 512;
+/// Attempts that others have asked one peer for and that may be open at once: each makes it send some
+/// messages, and it may send few hundred at once.
+pub const MAX_OPEN_ATTEMPTS_OF_CALLEE: usize = 64;
 /// Datagrams of a handshake's first flight that go with a `connect`.
 pub const MAX_FLIGHT_DATAGRAMS: usize = 2;
 /// Bytes of each as text: a datagram of 1,500 bytes fits.
