@@ -50,6 +50,10 @@ pub(crate) const LAB: &[Tool] = &[
 /// What `clients/node` is built and tested with.
 pub(crate) const NODE: &[Tool] = &[tool("node", "nodejs"), tool("npm", "npm")];
 
+/// What `tests/browser` runs.
+pub(crate) const BROWSER: &[Tool] =
+    &[tool("chromium", "chromium"), tool("node", "nodejs"), tool("npm", "npm")];
+
 /// What `tests/deploy` renders and checks the chart with; the rest comes from PyPI.
 pub(crate) const CHART: &[Tool] =
     &[tool("python3", "python3-venv"), tool("shellcheck", "shellcheck")];

@@ -3,6 +3,7 @@
 //! A tier that fails does not stop the ones after it. A tier that cannot run is a failure where
 //! `CI` is set; elsewhere it is skipped, and the reason is said at once and again at the end.
 
+mod browser;
 mod demo;
 mod deploy;
 mod node;
@@ -48,6 +49,7 @@ const TIERS: &[Tier] = &[
     Tier { name: "demo", run: demo::tier },
     Tier { name: "readme", run: readme::tier },
     Tier { name: "node", run: node::tier },
+    Tier { name: "browser", run: browser::tier },
     Tier { name: "chart", run: deploy::chart },
     Tier { name: "containers", run: deploy::containers },
     Tier { name: "natlab", run: nat_lab },

@@ -47,7 +47,7 @@ pub(super) fn tier(workspace: &Workspace, failures: &mut Failures) -> Result<Out
 }
 
 /// Takes a line of node's summary, such as `ℹ pass 83` or `# pass 83`, into the tally.
-fn count(line: &str, tally: &mut Tally) {
+pub(super) fn count(line: &str, tally: &mut Tally) {
     let mut words = line.split_whitespace();
     if !matches!(words.next(), Some("ℹ" | "#")) {
         return;

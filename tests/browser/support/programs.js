@@ -1,0 +1,74 @@
+// Our own programs, started on free ports and ended with the test that needs them.
+'use strict'
+
+const { spawn } = require('node:child_process')
+const { once } = require('node:events')
+const { mkdtemp, rm, writeFile } = require('node:fs/promises')
+const { tmpdir } = require('node:os')
+const { join } = require('node:path')
+const { createInterface } = require('node:readline')
+
+const coordinator =
+  process.env.P2P_COORDINATOR ?? join(__dirname, '..', '..', '..', 'target', 'debug', 'coordinator')
+
+/**
+ * Starts `coordinator` with these arguments. `line(test)` resolves with the first line, of either
+ * stream, that passes; `log()` is everything it has said on stderr, at the level TRACE.
+ */
+function start(t, args) {
+  const child = spawn(coordinator, args, {
+    env: { ...process.env, P2P_LOG: 'trace', NO_COLOR: '1' },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  })
+  const ended = once(child, 'close')
+  const stop = async () => {
+    if (child.exitCode === null && child.signalCode === null) child.kill('SIGKILL')
+    await ended
+  }
+  t.after(stop)
+  const said = { out: [], err: [] }
+  const waiting = new Set()
+  for (const [name, stream] of [['out', child.stdout], ['err', child.stderr]]) {
+    createInterface({ input: stream }).on('line', (line) => {
+      said[name].push(line)
+      for (const look of waiting) look()
+    })
+  }
+  const line = (test) =>
+    new Promise((resolve, reject) => {
+      const look = () => {
+        const found = [...said.out, ...said.err].find(test)
+        if (found === undefined) return
+        waiting.delete(look)
+        resolve(found)
+      }
+      waiting.add(look)
+      look()
+      ended.then(() => reject(new Error(`coordinator ${args[0]} ended:\n${said.err.join('\n')}`)))
+    })
+  return { line, stop, log: () => said.err.join('\n') }
+}
+
+/** `coordinator dev`: `said` is its line of JSON, `origin` where its pages are. */
+async function dev(t) {
+  const args = ['dev', '--json', '--signaling', '127.0.0.1:0', '--relay', '127.0.0.1:0']
+  const program = start(t, args)
+  const said = JSON.parse(await program.line((line) => line.startsWith('{"admin_token"')))
+  return { ...program, said, origin: new URL(said.test_page).origin }
+}
+
+/** A folder that ends with the test. */
+async function folder(t) {
+  const path = await mkdtemp(join(tmpdir(), 'p2p-browser-'))
+  t.after(() => rm(path, { recursive: true, force: true, maxRetries: 5 }))
+  return path
+}
+
+/** A file with a secret of this text. */
+async function secretFile(path, name, text) {
+  const file = join(path, name)
+  await writeFile(file, `${text}\n`, { mode: 0o600 })
+  return file
+}
+
+module.exports = { dev, folder, secretFile, start }
