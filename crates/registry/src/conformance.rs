@@ -8,6 +8,8 @@
 mod policies;
 #[path = "conformance/session.rs"]
 mod session;
+#[path = "conformance/standing.rs"]
+mod standing;
 
 use p2p_wire::Secret;
 use p2p_wire::limits::{MAX_INBOX_MESSAGES, MAX_ROOM_MEMBERS, MAX_ROOMS_PER_PEER};
@@ -23,6 +25,10 @@ use crate::{
 pub(crate) use policies::a_policy_holds;
 use session::{QUEUE, a_claim, resume_with};
 pub(crate) use session::{Session, claim};
+pub(crate) use standing::{
+    i2_a_client_with_a_standing_secret_finds_its_session_and_what_waits_there,
+    who_yields_gets_no_id_under_which_another_one_is_connected,
+};
 
 /// Hands the names of all tests to a macro of the back end's, which makes a test of each: what one
 /// back end promises, every other one is held to.
@@ -53,6 +59,8 @@ macro_rules! suite {
             listings_are_bounded_and_go_on_at_their_cursor,
             what_a_peer_publishes_is_read_by_its_attempts,
             i5_a_session_that_does_not_take_its_frames_is_ended_and_can_resume,
+            i2_a_client_with_a_standing_secret_finds_its_session_and_what_waits_there,
+            who_yields_gets_no_id_under_which_another_one_is_connected,
         }
     };
 }

@@ -25,7 +25,7 @@ mod send;
 mod view;
 
 pub use self::redis::{RedisRegistry, RedisSettings};
-pub use claim::{Claim, Claimed, Ownership};
+pub use claim::{Claim, Claimed, Ownership, Standing};
 pub use conflict::{ConflictPolicy, Conflicts, NoSuchPolicy};
 pub use error::RegistryError;
 pub use link::{Delivery, End, Feed, Frame, Link, NotPushed};

@@ -28,6 +28,11 @@ pub(crate) const MESSAGE: Label = label(
         "refresh",
     ],
 );
+/// What is spoken over a WebSocket.
+pub(crate) const PROTOCOL: Label = label("protocol", &["p2p.v1", "peerjs"]);
+/// A PeerJS frame's `type`; what PeerServer does not know either counts as `other`.
+pub(crate) const PEERJS_FRAME: Label =
+    label("type", &["HEARTBEAT", "OFFER", "ANSWER", "CANDIDATE", "LEAVE", "EXPIRE", "malformed"]);
 pub(crate) const CLOSE_CODE: Label = label(
     "code",
     &["1000", "1001", "4400", "4401", "4403", "4408", "4409", "4410", "4413", "4429", "4503"],
@@ -69,6 +74,9 @@ pub(crate) const ROUTE: Label = label(
         "/readyz",
         "/metrics",
         "/v1/ws",
+        "/peerjs/peerjs",
+        "/peerjs/{key}/id",
+        "/peerjs/{key}/peers",
         "/v1/ice-servers",
         "/v1/tickets",
         "/v1/peers",
@@ -168,6 +176,8 @@ pub(crate) const LIMIT: Label = label(
         "attempts_of_pair",
         "attempts_of_callee",
         "tickets",
+        "peerjs_waiting",
+        "peerjs_receipts",
     ],
 );
 pub(crate) const ROLE: Label = label("role", &["signaling", "relay"]);

@@ -16,9 +16,9 @@ use crate::instrument::{CounterMetric, GaugeMetric, HistogramMetric, Metric};
 use crate::instrument::{counter, gauge, histogram};
 use crate::labels::{
     ALLOCATION_END, CALLEE_NAT, CALLER_NAT, CLOSE_CODE, CONNECTION_CLOSED, DIRECTION, INBOX_DROP,
-    KEY_FETCH, LIMIT, MESSAGE, MESSAGE_OUTCOME, METHOD, OUTCOME, PROBLEM, RECEIPT, RECORD_DROP,
-    REDIS_COMMAND, REDIS_RESULT, RELAY_DROP, ROLE, ROUTE, SPAN_DROP, STATUS_CLASS, STUN_METHOD,
-    STUN_RESULT, TRANSPORT, VERSION,
+    KEY_FETCH, LIMIT, MESSAGE, MESSAGE_OUTCOME, METHOD, OUTCOME, PEERJS_FRAME, PROBLEM, PROTOCOL,
+    RECEIPT, RECORD_DROP, REDIS_COMMAND, REDIS_RESULT, RELAY_DROP, ROLE, ROUTE, SPAN_DROP,
+    STATUS_CLASS, STUN_METHOD, STUN_RESULT, TRANSPORT, VERSION,
 };
 
 /// From a LAN's round trip to the 30 s after which an attempt is given up.
@@ -81,10 +81,10 @@ registry! {
     "Shown by signaling instances. A WebSocket is a connection; a session outlives it for the resume window." {
         SIGNALING_CONNECTIONS = gauge("p2p_signaling_connections", Count, [],
             "WebSocket connections that are open.");
-        SIGNALING_CONNECTIONS_OPENED = counter("p2p_signaling_connections_opened_total", Count, [],
-            "WebSocket connections opened.");
-        SIGNALING_CONNECTIONS_CLOSED = counter("p2p_signaling_connections_closed_total", Count, [CLOSE_CODE],
-            "WebSocket connections closed, by close code.");
+        SIGNALING_CONNECTIONS_OPENED = counter("p2p_signaling_connections_opened_total", Count, [PROTOCOL],
+            "WebSocket connections opened, by protocol.");
+        SIGNALING_CONNECTIONS_CLOSED = counter("p2p_signaling_connections_closed_total", Count, [PROTOCOL, CLOSE_CODE],
+            "WebSocket connections closed, by protocol and close code.");
         SIGNALING_SESSIONS = gauge("p2p_signaling_sessions", Count, [],
             "Sessions that are connected or may still resume.");
         SIGNALING_RESUMED = counter("p2p_signaling_sessions_resumed_total", Count, [],
@@ -97,6 +97,10 @@ registry! {
             "Connections closed because they took their frames too slowly.");
         SIGNALING_MESSAGES = counter("p2p_signaling_messages_total", Count, [MESSAGE, MESSAGE_OUTCOME],
             "Messages from clients, by type and outcome.");
+        SIGNALING_PEERJS_FRAMES = counter("p2p_signaling_peerjs_frames_total", Count, [PEERJS_FRAME],
+            "Frames from PeerJS clients, by type.");
+        SIGNALING_PEERJS_WAITING = gauge("p2p_signaling_peerjs_waiting_messages", Count, [],
+            "Messages of PeerJS clients that wait for their receiver to come.");
         SIGNALING_RECEIPTS = counter("p2p_signaling_receipts_total", Count, [RECEIPT],
             "Receipts given for sent messages, by status.");
         SIGNALING_REJECTED = counter("p2p_signaling_rejected_total", Count, [PROBLEM],

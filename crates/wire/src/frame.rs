@@ -98,7 +98,7 @@ fn push_number(text: &mut String, number: u64) {
 }
 
 /// A string as JSON. Most have nothing to escape.
-fn push_json_string(text: &mut String, string: &str) {
+pub(crate) fn push_json_string(text: &mut String, string: &str) {
     let plain = |byte: u8| byte >= b' ' && byte != b'"' && byte != b'\\';
     if string.bytes().all(plain) {
         for part in ["\"", string, "\""] {

@@ -15,6 +15,7 @@ pub mod ids;
 pub mod limits;
 pub mod nat;
 pub mod payload;
+pub mod peerjs;
 mod plain;
 pub mod plan;
 pub mod problem;

@@ -8,8 +8,8 @@ use p2p_auth::Verifier;
 use p2p_auth::turn_rest::TurnSecrets;
 use p2p_registry::RelayDirectory;
 use p2p_stats::Recorder;
-use p2p_wire::Cidr;
 use p2p_wire::limits::{ATTEMPT_TIMEOUT_MS, HEARTBEAT_MS, HELLO_DEADLINE_MS};
+use p2p_wire::{AppId, Cidr};
 
 use crate::keys::JwksUrl;
 
@@ -43,6 +43,8 @@ pub struct SignalingConfig {
     pub trusted_proxies: Vec<Cidr>,
     /// Whether candidates may name loopback addresses. No; a demo on one machine needs it.
     pub allow_loopback_candidates: bool,
+    /// What PeerJS clients may do.
+    pub peerjs: PeerJs,
     /// Where statistics go, if not straight into the store.
     pub recorder: Option<Recorder>,
     /// Bounds.
@@ -68,11 +70,22 @@ impl SignalingConfig {
             origins: Origins::Any,
             trusted_proxies: Vec::new(),
             allow_loopback_candidates: false,
+            peerjs: PeerJs::default(),
             recorder: None,
             limits: InstanceLimits::default(),
             timing: Timing::default(),
         }
     }
+}
+
+/// What PeerJS clients may do beyond what their tokens say.
+#[derive(Debug, Clone, Default)]
+pub struct PeerJs {
+    /// Whether they are let in without a JWT, as whoever they say they are. No: that is for
+    /// development.
+    pub open: bool,
+    /// Apps whose peers' ids everybody may list: PeerJS sends no token with that request. None.
+    pub discovery: Vec<AppId>,
 }
 
 /// Where and how often the keys of a token issuer are fetched.
@@ -206,6 +219,11 @@ pub struct Timing {
     pub hello: Duration,
     /// Between a client's pings; two and a half of them without a frame end the connection. 25 s.
     pub heartbeat: Duration,
+    /// How long a PeerJS client may be silent; a page in the background may run its timers once a
+    /// minute. 90 s.
+    pub peerjs_silence: Duration,
+    /// How long what a PeerJS client sends waits for a receiver who is not there yet. 5 s.
+    pub peerjs_wait: Duration,
     /// How long one frame may take to be written. 5 s.
     pub write: Duration,
     /// How long a closing connection has to answer. 1 s.
@@ -231,6 +249,8 @@ impl Default for Timing {
             look: Duration::from_secs(1),
             hello: Duration::from_millis(HELLO_DEADLINE_MS),
             heartbeat: Duration::from_millis(HEARTBEAT_MS),
+            peerjs_silence: Duration::from_secs(90),
+            peerjs_wait: Duration::from_secs(5),
             write: Duration::from_secs(5),
             linger: Duration::from_secs(1),
             attempt: Duration::from_millis(ATTEMPT_TIMEOUT_MS),

@@ -7,7 +7,8 @@ use p2p_stats::{Learned, Recorder, Store};
 use p2p_telemetry::Shutdown;
 use p2p_telemetry::metrics::{
     ATTEMPTS_OPEN, DRAINING, REDIS_UP, REGISTRY_AWAY, REGISTRY_PEERS, REGISTRY_QUEUED,
-    REGISTRY_ROOMS, SIGNALING_EXPIRED, SIGNALING_LAGGING, SIGNALING_REPLACED, SIGNALING_SESSIONS,
+    REGISTRY_ROOMS, SIGNALING_EXPIRED, SIGNALING_LAGGING, SIGNALING_PEERJS_WAITING,
+    SIGNALING_REPLACED, SIGNALING_SESSIONS,
 };
 use p2p_telemetry::prometheus::{self, Exporter};
 use p2p_wire::Limits;
@@ -25,6 +26,7 @@ use crate::http::Tickets;
 use crate::keys::Keys;
 use crate::meters::Meters;
 use crate::pacer::Pacer;
+use crate::peerjs::Places;
 use crate::recent::{Recent, RecentLook};
 use crate::relays::Relays;
 
@@ -44,6 +46,8 @@ pub(crate) struct Instance {
     pub(crate) relays: Relays,
     pub(crate) app_pace: Pacer,
     pub(crate) offer_pace: Pacer,
+    /// What waits for peers who are not there yet.
+    pub(crate) absent: Arc<Places>,
     pub(crate) meters: Meters,
     pub(crate) exporter: Exporter,
     pub(crate) stop: Shutdown,
@@ -104,6 +108,7 @@ impl Instance {
             tickets: Tickets::new(config.limits.tickets, config.timing.ticket),
             keys: Keys::new(config.verifier.clone(), config.jwks.clone()),
             relays: Relays::new(&config)?,
+            absent: Arc::default(),
             meters: Meters::new(),
             app_pace: Pacer::new(
                 config.limits.app_messages_per_second,
@@ -183,6 +188,7 @@ impl Instance {
         if self.registry.instance().is_some() {
             REDIS_UP.get().set(f64::from(u8::from(self.registry.trouble().is_none())));
         }
+        SIGNALING_PEERJS_WAITING.get().set(self.absent.count() as f64);
         ATTEMPTS_OPEN.get().set(now.open_attempts as f64);
         DRAINING.with(["signaling"]).set(f64::from(u8::from(now.draining)));
         self.exporter.render()

@@ -3,6 +3,7 @@
 //! ```text
 //! http/      routes, tokens, problems, pages
 //! session/   one WebSocket: handshake, hello, frames in and out, limits, close codes
+//! peerjs/    the same for PeerJS clients, and the requests that they make of a PeerServer
 //! keys/      the keys that tokens are verified with, fetched anew as their issuer rotates them
 //! attempt/   connect → one `attempt` to both sides → candidates → reports → one verdict
 //! ```
@@ -27,6 +28,7 @@ mod keys;
 mod listener;
 mod meters;
 mod pacer;
+mod peerjs;
 mod random;
 mod recent;
 mod relays;
@@ -34,7 +36,7 @@ mod server;
 mod session;
 mod write_deadline;
 
-pub use config::{InstanceLimits, Jwks, Origins, RelayOffer, SignalingConfig, Timing};
+pub use config::{InstanceLimits, Jwks, Origins, PeerJs, RelayOffer, SignalingConfig, Timing};
 pub use error::SignalingError;
 pub use instance::Snapshot;
 pub use keys::{BadJwksUrl, JwksUrl};

@@ -53,22 +53,24 @@ pub(crate) fn limited(limit: &str) {
 
 /// One open WebSocket, counted for as long as this lives.
 pub(crate) struct OpenConnection {
+    protocol: &'static str,
     /// The close code, once there is one; 1006 is a connection that ended without (RFC 6455 §7.4.1).
     pub(crate) code: u16,
 }
 
 impl OpenConnection {
-    pub(crate) fn begin() -> Self {
+    pub(crate) fn begin(protocol: &'static str) -> Self {
         SIGNALING_CONNECTIONS.get().increment(1.0);
-        SIGNALING_CONNECTIONS_OPENED.get().increment(1);
-        Self { code: 1006 }
+        SIGNALING_CONNECTIONS_OPENED.with([protocol]).increment(1);
+        Self { protocol, code: 1006 }
     }
 }
 
 impl Drop for OpenConnection {
     fn drop(&mut self) {
         SIGNALING_CONNECTIONS.get().decrement(1.0);
-        SIGNALING_CONNECTIONS_CLOSED.with([self.code.to_string().as_str()]).increment(1);
+        let code = self.code.to_string();
+        SIGNALING_CONNECTIONS_CLOSED.with([self.protocol, code.as_str()]).increment(1);
     }
 }
 

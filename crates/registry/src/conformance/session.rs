@@ -99,7 +99,8 @@ pub(crate) async fn resume_with(
 }
 
 pub(crate) fn a_claim(name: &str, link: Link) -> Claim {
-    Claim { app: app(), peer: peer(name), meta: Meta::default(), key: None, resume: None, link }
+    let (app, peer) = (app(), peer(name));
+    Claim { app, peer, meta: Meta::default(), key: None, resume: None, standing: None, link }
 }
 
 fn as_message(frame: &Frame) -> (u64, String) {

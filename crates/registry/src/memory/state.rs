@@ -96,15 +96,18 @@ impl State {
 
     pub(super) fn claim(
         &mut self,
-        claim: Claim,
+        mut claim: Claim,
         settings: &Settings,
     ) -> Result<Claimed, RegistryError> {
+        if claim.resume.is_none() {
+            claim.resume = self.standing_session(&claim);
+        }
         if let Some(resume) = &claim.resume {
             self.check_resume(&claim.app, &claim.peer, resume)?;
             return self.resume(claim);
         }
         let held = self.apps.get(&claim.app).and_then(|app| app.get(&claim.peer));
-        match (held.map(Peer::state), settings.conflict.policy(&claim.app)) {
+        match (held.map(Peer::state), claim.policy(&settings.conflict)) {
             (Some(PeerState::On), ConflictPolicy::Reject) | (Some(_), ConflictPolicy::Resume) => {
                 return Err(RegistryError::PeerTaken);
             }
@@ -115,6 +118,14 @@ impl State {
             (None, _) => {}
         }
         Ok(self.register(claim))
+    }
+
+    /// The session that a standing secret began, whichever it is.
+    fn standing_session(&self, claim: &Claim) -> Option<Resume> {
+        let secret = &claim.standing.as_ref()?.secret;
+        let held = self.apps.get(&claim.app)?.get(&claim.peer)?;
+        let session = held.author.session.clone();
+        held.secret.matches(secret).then(|| Resume { session, secret: secret.clone(), last_seq: 0 })
     }
 
     fn check_resume(
@@ -148,7 +159,7 @@ impl State {
 
     /// A new session for an id that nobody holds.
     fn register(&mut self, claim: Claim) -> Claimed {
-        let (secret, hash) = SecretHash::fresh();
+        let (secret, hash) = claim.secret();
         let ownership = Ownership {
             app: claim.app.clone(),
             peer: claim.peer.clone(),
@@ -184,7 +195,7 @@ impl State {
         let presented = claim.resume.as_ref().map(|resume| SecretHash::of(&resume.secret));
         let app = self.app(&claim.app)?;
         let peer = app.get_mut(&claim.peer).ok_or(RegistryError::SessionExpired)?;
-        let (secret, hash) = SecretHash::fresh();
+        let (secret, hash) = claim.secret();
         peer.epoch = epoch;
         peer.secret = hash;
         peer.key = claim.key;

@@ -13,6 +13,9 @@ use crate::claim::{Claim, Claimed, Ownership};
 use crate::error::RegistryError;
 use crate::secret::SecretHash;
 
+/// Stands for whichever session the secret is of. No session has a name like this.
+const ANY_SESSION: &str = "*";
+
 impl Shared {
     pub(super) async fn claim(self: &Arc<Self>, claim: Claim) -> Result<Claimed, RegistryError> {
         let key = (claim.app.clone(), claim.peer.clone());
@@ -38,16 +41,17 @@ struct Claiming<'a> {
 impl Claiming<'_> {
     async fn take(&self, claim: Claim) -> Result<Claimed, RegistryError> {
         let shared = self.shared;
-        let (secret, hash) = SecretHash::fresh();
+        let (secret, hash) = claim.secret();
         let session = Uuid::new_v4().simple().to_string();
-        let policy = shared.behaviour.conflict.policy(&claim.app).as_str();
-        let (resumed, proof, last_seq) = match &claim.resume {
-            Some(resume) => (
+        let policy = claim.policy(&shared.behaviour.conflict).as_str();
+        let (resumed, proof, last_seq) = match (&claim.resume, &claim.standing) {
+            (Some(resume), _) => (
                 resume.session.as_str().to_owned(),
                 SecretHash::of(&resume.secret).to_text(),
                 resume.last_seq,
             ),
-            None => (String::new(), String::new(), 0),
+            (None, Some(_)) => (ANY_SESSION.to_owned(), hash.to_text(), 0),
+            (None, None) => (String::new(), String::new(), 0),
         };
         let mut reply = shared
             .call(&shared.scripts.claim, &claim.app, |call| {

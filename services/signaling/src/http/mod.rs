@@ -18,12 +18,13 @@ use axum::Router;
 use axum::routing::{MethodRouter, any, get, post};
 use p2p_auth::Scope;
 use p2p_stats::AttemptRecord;
+use p2p_wire::PeerId;
 
 use self::openapi::Operation;
 pub(crate) use self::problem::ProblemResponse;
 pub(crate) use self::tickets::Tickets;
 use crate::instance::Instance;
-use crate::session;
+use crate::{peerjs, session};
 
 /// A route and its description: none is without.
 type Route = (Operation, MethodRouter<Arc<Instance>>);
@@ -37,7 +38,8 @@ pub(crate) fn routes(instance: Arc<Instance>) -> Router {
         Operation::websocket("/v1/ws", "Sessions, rooms, messages, attempts: docs/protocol.md"),
         any(session::upgrade),
     );
-    let all = api.iter().chain(&health).chain(&metrics).chain([&websocket]);
+    let sockets = [vec![websocket], peerjs_sockets()].concat();
+    let all = api.iter().chain(&health).chain(&metrics).chain(&sockets);
     let mut operations: Vec<_> = all.map(|(operation, _)| operation.clone()).collect();
     operations.push(Operation::text("/openapi.json", "application/json", "This document"));
     let document: Arc<str> = openapi::document(&operations).to_string().into();
@@ -45,7 +47,7 @@ pub(crate) fn routes(instance: Arc<Instance>) -> Router {
     let api = router(api).route("/openapi.json", get(async move || openapi::answer(&document)));
     let api = layers::bounded(api, &instance.config);
     // A WebSocket lives as long as its client: none of the API's deadlines apply to it.
-    let router = api.merge(router(vec![websocket])).merge(router(health)).merge(router(metrics));
+    let router = api.merge(router(sockets)).merge(router(health)).merge(router(metrics));
     layers::observed(router).with_state(instance)
 }
 
@@ -75,6 +77,9 @@ fn api_routes() -> Vec<Route> {
         "What became of attempts between which networks, and what to expect of each method";
     let attempts = "Attempts, newest first";
     let attempt = "One attempt's whole story";
+    let about = "That this serves PeerJS clients";
+    let id = "An id that nobody has, for a PeerJS client that has none";
+    let ids = "Ids of the app's peers, where its operator or a token with `discover` allows it";
     let (discover, admin) = (Scope::Discover, Scope::Admin);
     vec![
         (
@@ -111,8 +116,29 @@ fn api_routes() -> Vec<Route> {
             Operation::get::<AttemptRecord>("/v1/attempts/{id}", attempt).scope(admin),
             get(statistics::attempt),
         ),
+        (Operation::get::<peerjs::About>("/peerjs/", about).open(), get(peerjs::about)),
+        (Operation::text("/peerjs/{key}/id", "text/html", id), get(peerjs::id)),
+        (Operation::text("/peerjs/id", "text/html", id), get(peerjs::id_of_default)),
+        (Operation::get::<Vec<PeerId>>("/peerjs/{key}/peers", ids), get(peerjs::peers)),
+        (Operation::get::<Vec<PeerId>>("/peerjs/peers", ids), get(peerjs::peers_of_default)),
         (Operation::text("/", "text/html", "What there is"), get(pages::landing)),
         (Operation::text("/test", "text/html", "A page that tries a session"), get(pages::test)),
+    ]
+}
+
+/// Where PeerJS clients connect: their `path` is `/peerjs`, or `/` where they say none.
+fn peerjs_sockets() -> Vec<Route> {
+    let summary = "PeerJS clients, whose `token` is the JWT: docs/peerjs.md";
+    let or_about = "The same for clients whose `path` is `/`; without an upgrade as `/peerjs/`";
+    vec![
+        (
+            Operation::websocket("/peerjs/peerjs", summary).open().query::<peerjs::Said>(),
+            any(peerjs::upgrade),
+        ),
+        (
+            Operation::get::<peerjs::About>("/peerjs", or_about).open().query::<peerjs::Said>(),
+            any(peerjs::upgrade_or_about),
+        ),
     ]
 }
 

@@ -74,6 +74,11 @@ impl Operation {
         Self { token: Token::With(scope), ..self }
     }
 
+    /// For anybody.
+    pub(super) fn open(self) -> Self {
+        Self { token: Token::None, ..self }
+    }
+
     /// With the fields of this type as arguments in the query.
     pub(super) fn query<T: JsonSchema>(self) -> Self {
         Self { query: Some(|schemas| T::json_schema(schemas).to_value()), ..self }
@@ -94,7 +99,7 @@ impl Operation {
                 answer["content"] = json!({ media: { "schema": { "type": "string" } } });
             }
             Answer::WebSocket => {
-                answer["description"] = "A WebSocket that speaks `p2p.v1`".into();
+                answer["description"] = "A WebSocket".into();
             }
         }
         let problem = schemas.subschema_for::<Problem>();

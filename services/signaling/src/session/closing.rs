@@ -4,13 +4,13 @@ use p2p_registry::{End, RegistryError};
 use p2p_wire::{CloseCode, Problem};
 
 /// RFC 6455 §7.4.1, and the registry that it founds: try again later.
-pub(super) const TRY_AGAIN_LATER: u16 = 1013;
+pub(crate) const TRY_AGAIN_LATER: u16 = 1013;
 /// RFC 6455 §7.4.1: the purpose of the connection is fulfilled.
-pub(super) const NORMAL: u16 = 1000;
+pub(crate) const NORMAL: u16 = 1000;
 
 /// Why a connection ends.
 #[derive(Debug)]
-pub(super) enum Closing {
+pub(crate) enum Closing {
     /// With a code of the protocol, after an `error` frame where there is more to say.
     Code(CloseCode, Option<Problem>),
     /// The instance cannot serve it at the moment; another try is welcome.
@@ -24,23 +24,23 @@ pub(super) enum Closing {
 impl Closing {
     /// What a client's close frame means. A page that is left (1001) may come back, and so may
     /// every client that breaks off.
-    pub(super) fn by_client(code: Option<u16>) -> Self {
+    pub(crate) fn by_client(code: Option<u16>) -> Self {
         match code {
             Some(NORMAL) | None => Self::Goodbye,
             Some(_) => Self::Lost,
         }
     }
 
-    pub(super) fn code(code: CloseCode) -> Self {
+    pub(crate) fn code(code: CloseCode) -> Self {
         Self::Code(code, None)
     }
 
-    pub(super) fn explained(code: CloseCode, problem: Problem) -> Self {
+    pub(crate) fn explained(code: CloseCode, problem: Problem) -> Self {
         Self::Code(code, Some(problem))
     }
 
     /// The code on the wire and its reason, if this side is the one that closes.
-    pub(super) fn frame(&self) -> Option<(u16, String)> {
+    pub(crate) fn frame(&self) -> Option<(u16, String)> {
         match self {
             Self::Code(code, problem) => {
                 let detail = problem.as_ref().map(|p| p.detail.as_str());

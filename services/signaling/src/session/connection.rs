@@ -7,48 +7,33 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use p2p_auth::{Grant, LEEWAY_SECS, Scope, TokenError};
-use p2p_registry::{Claim, Claimed, Feed, Frame, Link, Ownership};
-use p2p_stats::SessionRecord;
-use p2p_telemetry::Phase;
-use p2p_telemetry::metrics::SIGNALING_RESUMED;
+use p2p_auth::{Grant, Scope};
+use p2p_registry::{Claim, Claimed, Feed, Frame, Link, RegistryError};
 use p2p_wire::client::{Hello, Rejected};
 use p2p_wire::server::{ErrorMessage, Goaway, Welcome};
-use p2p_wire::{ClientMessage, CloseCode, Code, IceServer, Problem, Redacted, ServerMessage};
-use tokio::time::{Instant, timeout, timeout_at};
-use tokio_tungstenite::tungstenite::Utf8Bytes;
-use tracing::{debug, info};
+use p2p_wire::{ClientMessage, CloseCode, Code, IceServer, Problem, ServerMessage};
+use tokio::time::{Instant, timeout};
 
 use super::closing::Closing;
-use super::rate::Bucket;
+use super::inbound::refuse;
+use super::registered::Registered;
+use super::serve::{Talk, serve};
 use super::socket::{Inbound, Socket};
+use crate::attempt::spans;
 use crate::clock;
 use crate::instance::Instance;
 use crate::meters::{self, OpenConnection};
-use crate::pacer::Slot;
-use crate::random;
 
 /// Frames in a row that may be no messages of the protocol before the connection is closed.
 const MAX_BAD_MESSAGES: u32 = 3;
-/// Far enough for any timer, near enough not to overflow.
-const FAR_FUTURE: Duration = Duration::from_secs(365 * 24 * 3600);
+/// What its connections are counted as.
+const PROTOCOL: &str = "p2p.v1";
 
 /// A connection that has said hello.
 pub(super) struct Connection {
-    pub(super) instance: Arc<Instance>,
+    pub(super) registered: Registered,
     pub(super) grant: Arc<Grant>,
-    pub(super) owner: Arc<Ownership>,
-    pub(super) bucket: Bucket,
-    /// Where its app's rate is kept.
-    pub(super) app_pace: Slot,
-    pub(super) bad_messages: u32,
-    /// What the client has acknowledged and the registry has not been told.
-    pub(super) acknowledged: Option<u64>,
-    /// What statistics keep of it.
-    record: SessionRecord,
-    last_heard: Instant,
-    token_ends: Instant,
-    pub(super) drained: Option<Instant>,
+    bad_messages: u32,
 }
 
 /// Serves a WebSocket to its end.
@@ -58,12 +43,12 @@ pub(super) async fn run(
     grant: Arc<Grant>,
     from: SocketAddr,
 ) {
-    let mut open = OpenConnection::begin();
+    let mut open = OpenConnection::begin(PROTOCOL);
     let mut connection = None;
     // Boxed, as are the other long branches: a connection that idles holds none of their state.
     let closing = match Box::pin(Connection::begin(instance, &mut socket, grant, from)).await {
         Ok((begun, mut feed)) => {
-            let closing = connection.insert(begun).serve(&mut socket, &mut feed).await;
+            let closing = serve(connection.insert(begun), &mut socket, &mut feed).await;
             // Nothing takes frames from here on; the registry keeps what must not be lost.
             drop(feed);
             closing
@@ -74,7 +59,7 @@ pub(super) async fn run(
     Box::pin(async {
         say_goodbye(&mut socket, &closing).await;
         if let Some(connection) = connection {
-            connection.end(&closing).await;
+            connection.registered.end(&closing).await;
         }
         socket.linger().await;
     })
@@ -83,7 +68,7 @@ pub(super) async fn run(
 
 /// Closes a connection that never became one.
 pub(super) async fn farewell(mut socket: Box<Socket>, closing: Closing) {
-    let mut open = OpenConnection::begin();
+    let mut open = OpenConnection::begin(PROTOCOL);
     open.code = closing.frame().map_or(open.code, |(code, _)| code);
     say_goodbye(&mut socket, &closing).await;
     socket.linger().await;
@@ -125,40 +110,18 @@ impl Connection {
             meta: hello.meta,
             key: hello.key,
             resume: hello.resume,
+            standing: None,
             link,
         };
         let Claimed { ownership: owner, secret, resumed, replay } =
             instance.registry.claim(claim).await?;
-        let record = SessionRecord::opened(
-            owner.session.clone(),
-            owner.app.clone(),
-            owner.peer.clone(),
-            instance.registry.instance(),
-            from.ip(),
-            resumed,
-            clock::unix_millis(),
-        );
-        instance.recorder.record(record.clone());
-        let now = Instant::now();
-        let limits = &instance.config.limits;
-        let connection = Self {
-            record,
-            bucket: Bucket::new(limits.messages_per_second, limits.message_burst, now),
-            app_pace: instance.app_pace.slot(&owner.app),
-            bad_messages: 0,
-            acknowledged: None,
-            last_heard: now,
-            token_ends: token_end(&grant, now),
-            drained: None,
-            owner: Arc::new(owner),
-            grant,
-            instance,
-        };
-        connection.announce(resumed, from).await;
+        let registered = Registered::new(instance, owner, grant.expires_unix(), from, resumed);
+        registered.announce(PROTOCOL, resumed, from).await;
+        let connection = Self { registered, grant, bad_messages: 0 };
         let welcome = connection.welcome(secret, resumed, from);
         // From here on the peer is registered: an error must still end the registration.
         if let Err(closing) = connection.greet(socket, &welcome, replay).await {
-            connection.end(&closing).await;
+            connection.registered.end(&closing).await;
             return Err(closing);
         }
         Ok((connection, feed))
@@ -177,38 +140,14 @@ impl Connection {
             }
             Ok(())
         };
-        // Frame by frame in time is not enough: nothing of the client's is read meanwhile.
-        let until = (self.last_heard + self.patience()).min(self.token_ends);
-        let greeted = tokio::select! {
-            biased;
-            greeted = timeout_at(until, greeting) => greeted,
-            () = self.instance.stop.forced() => return Err(Closing::code(CloseCode::Draining)),
-        };
-        greeted.unwrap_or_else(|_| {
-            if self.token_ends <= Instant::now() {
-                return self.check_deadlines(self.token_ends);
-            }
-            meters::limited("slow_answers");
-            Err(Closing::TryLater("what was missed was taken too slowly; reconnect and resume"))
-        })
-    }
-
-    async fn announce(&self, resumed: bool, from: SocketAddr) {
-        let (app, peer) = (&self.owner.app, &self.owner.peer);
-        if resumed {
-            SIGNALING_RESUMED.get().increment(1);
-            self.instance.attempts.peer_back(app, peer);
-        } else {
-            self.instance.attempts.peer_gone(app, peer).await;
-        }
-        info!(%app, %peer, resumed, from = %Redacted::from(from), "peer connected");
+        self.registered.greet(self.patience(), greeting).await
     }
 
     fn welcome(&self, secret: p2p_wire::Secret, resumed: bool, from: SocketAddr) -> ServerMessage {
-        let instance = &self.instance;
+        let Registered { instance, owner, .. } = &self.registered;
         ServerMessage::Welcome(Box::new(Welcome {
-            peer: self.owner.peer.clone(),
-            session: self.owner.session.clone(),
+            peer: owner.peer.clone(),
+            session: owner.session.clone(),
             secret,
             resumed,
             heartbeat_ms: u64::try_from(instance.config.timing.heartbeat.as_millis())
@@ -223,13 +162,14 @@ impl Connection {
     /// STUN and TURN servers, with credentials of this moment.
     pub(super) fn ice_servers(&self) -> Vec<IceServer> {
         let may_relay = self.grant.may(Scope::Relay);
-        let (app, peer) = (&self.owner.app, &self.owner.peer);
-        self.instance.relays.for_peer(app, peer, may_relay, clock::unix_seconds())
+        let Registered { instance, owner, .. } = &self.registered;
+        let (app, peer) = (&owner.app, &owner.peer);
+        instance.relays.for_peer(app, peer, may_relay, clock::unix_seconds())
     }
 
     /// Puts a newer token in the place of the one that counted so far.
     pub(super) fn take_token(&mut self, grant: Arc<Grant>) {
-        self.token_ends = token_end(&grant, Instant::now());
+        self.registered.last_until(grant.expires_unix());
         self.grant = grant;
     }
 
@@ -237,30 +177,6 @@ impl Connection {
     pub(super) fn token_expires_ms(&self) -> u64 {
         let left = self.grant.expires_unix().saturating_sub(clock::unix_seconds());
         left.saturating_mul(1000)
-    }
-
-    pub(super) async fn on_inbound(
-        &mut self,
-        socket: &mut Socket,
-        inbound: Inbound,
-    ) -> Result<(), Closing> {
-        // A client that was told to move closes in order to resume elsewhere.
-        if self.drained.is_some() && matches!(inbound, Inbound::Closed(None)) {
-            return Err(Closing::Lost);
-        }
-        let Some(text) = text_of(inbound)? else { return Ok(()) };
-        self.last_heard = Instant::now();
-        let message = ClientMessage::parse(&text);
-        // The WebSocket reads into the same memory again once nobody has a part of it.
-        drop(text);
-        match message {
-            Ok(message) => {
-                self.bad_messages = 0;
-                self.instance.meters.message(&message);
-                self.on_message(socket, message, self.last_heard).await
-            }
-            Err(rejected) => Box::pin(self.on_bad_message(socket, rejected)).await,
-        }
     }
 
     async fn on_bad_message(
@@ -277,71 +193,83 @@ impl Connection {
         socket.send(&ServerMessage::Error(error)).await
     }
 
-    pub(super) fn next_deadline(&self) -> Instant {
-        let silent = self.last_heard + self.patience();
-        self.drained.into_iter().chain([silent, self.token_ends]).min().unwrap_or(silent)
-    }
-
-    pub(super) fn check_deadlines(&self, now: Instant) -> Result<(), Closing> {
-        if self.drained.is_some_and(|at| at <= now) {
-            return Err(Closing::code(CloseCode::Draining));
-        }
-        if self.token_ends <= now {
-            let (exp, now) = (self.grant.expires_unix(), clock::unix_seconds());
-            let expired = TokenError::Expired { exp, now, ago: now.saturating_sub(exp) };
-            return Err(Closing::explained(CloseCode::Auth, expired.problem()));
-        }
-        if self.last_heard + self.patience() <= now {
-            return Err(Closing::code(CloseCode::HeartbeatLost));
-        }
-        Ok(())
-    }
-
     /// A client that misses two heartbeats in a row is gone; half of one is for the network.
     fn patience(&self) -> Duration {
-        self.instance.config.timing.heartbeat.mul_f64(2.5)
+        self.registered.instance.config.timing.heartbeat.mul_f64(2.5)
+    }
+}
+
+impl Talk for Connection {
+    fn registered(&mut self) -> &mut Registered {
+        &mut self.registered
     }
 
-    /// Spreads the reconnects of everybody over the drain's window (invariant I12).
-    pub(super) async fn go_away(&mut self, socket: &mut Socket) -> Result<(), Closing> {
-        if self.instance.stop.phase() == Phase::Forced {
-            return Err(Closing::code(CloseCode::Draining));
+    async fn on_inbound(&mut self, socket: &mut Socket, inbound: Inbound) -> Result<(), Closing> {
+        // A client that was told to move closes in order to resume elsewhere.
+        if self.registered.drained.is_some() && matches!(inbound, Inbound::Closed(None)) {
+            return Err(Closing::Lost);
         }
-        let window = self.instance.config.timing.drain.as_millis();
-        let after_ms = random::below(u64::try_from(window).unwrap_or(u64::MAX));
-        self.drained = Some(Instant::now() + Duration::from_millis(after_ms));
+        let Some(text) = inbound.into_text()? else { return Ok(()) };
+        let now = Instant::now();
+        self.registered.last_heard = now;
+        let message = ClientMessage::parse(&text);
+        // The WebSocket reads into the same memory again once nobody has a part of it.
+        drop(text);
+        match message {
+            Ok(message) => {
+                self.bad_messages = 0;
+                self.registered.instance.meters.message(&message);
+                self.on_message(socket, message, now).await
+            }
+            Err(rejected) => Box::pin(self.on_bad_message(socket, rejected)).await,
+        }
+    }
+
+    async fn on_delivery(
+        &mut self,
+        socket: &mut Socket,
+        feed: &mut Feed,
+        first: Frame,
+    ) -> Result<(), Closing> {
+        let Registered { bucket, owner, .. } = &mut self.registered;
+        bucket.delivered();
+        spans::delivered(&first, &owner.peer);
+        let more = || {
+            let frame = feed.ready()?;
+            spans::delivered(&frame, &owner.peer);
+            bucket.delivered();
+            Some(frame)
+        };
+        socket.send_frames(first, more).await
+    }
+
+    async fn on_refused(
+        &mut self,
+        socket: &mut Socket,
+        error: RegistryError,
+    ) -> Result<(), Closing> {
+        refuse(socket, None, error.into()).await
+    }
+
+    async fn on_deadline(&mut self, _: &mut Socket, now: Instant) -> Result<(), Closing> {
+        self.registered.check_deadlines(now, self.patience())
+    }
+
+    async fn go_away(&mut self, socket: &mut Socket) -> Result<(), Closing> {
+        let after_ms = self.registered.move_on()?;
         let reason = "this instance is shutting down".to_owned();
         socket.send(&ServerMessage::Goaway(Goaway { after_ms, reason })).await
     }
 
-    /// Ends the registration: for good after a goodbye, for a while after anything else.
-    async fn end(&self, closing: &Closing) {
-        let (app, peer) = (&self.owner.app, &self.owner.peer);
-        let ended = match closing {
-            Closing::Goodbye => self.instance.registry.release(&self.owner).await,
-            Closing::Code(..) | Closing::TryLater(_) | Closing::Lost => {
-                self.instance.registry.detach(&self.owner).await
-            }
-        };
-        // Where a newer connection owns the id, the attempts are its own.
-        match ended {
-            Ok(true) if matches!(closing, Closing::Goodbye) => {
-                self.instance.attempts.peer_gone(app, peer).await;
-            }
-            Ok(true) => self.instance.attempts.peer_lost(app, peer),
-            Ok(false) => {}
-            Err(error) => debug!(%app, %peer, %error, "the registry was not told of an end"),
-        }
-        let code = closing.frame().map(|(code, _)| code);
-        self.instance.recorder.record(self.record.clone().closed(clock::unix_millis(), code));
-        info!(%app, %peer, code, "peer disconnected");
+    fn next_deadline(&self) -> Instant {
+        self.registered.next_deadline(self.patience())
     }
 }
 
 async fn read_hello(instance: &Instance, socket: &mut Socket) -> Result<Hello, Closing> {
     let read = async {
         loop {
-            if let Some(text) = text_of(socket.next().await)? {
+            if let Some(text) = socket.next().await.into_text()? {
                 return Ok(text);
             }
         }
@@ -378,43 +306,4 @@ async fn read_hello(instance: &Instance, socket: &mut Socket) -> Result<Hello, C
             ),
         )),
     }
-}
-
-/// The text of a frame; `None` is a frame without one.
-fn text_of(inbound: Inbound) -> Result<Option<Utf8Bytes>, Closing> {
-    let bad = |code: Code, close: CloseCode, detail: &str, fix: &str| {
-        meters::rejected(code);
-        Err(Closing::explained(close, Problem::new(code, "Message rejected", detail, fix)))
-    };
-    match inbound {
-        Inbound::Text(text) => Ok(Some(text)),
-        Inbound::Control => Ok(None),
-        Inbound::Binary => bad(
-            Code::BadMessage,
-            CloseCode::BadMessage,
-            "a binary message",
-            "send JSON in text frames",
-        ),
-        Inbound::NotUtf8 => bad(
-            Code::BadMessage,
-            CloseCode::BadMessage,
-            "a text message that is not UTF-8",
-            "encode messages as UTF-8",
-        ),
-        Inbound::TooLarge => bad(
-            Code::TooLarge,
-            CloseCode::TooLarge,
-            "a message of more than 65536 bytes",
-            "keep messages at or under 65536 bytes",
-        ),
-        Inbound::Closed(code) => Err(Closing::by_client(code)),
-        Inbound::Broken => Err(Closing::Lost),
-    }
-}
-
-/// When the token ends, by the clock that timers use.
-fn token_end(grant: &Grant, now: Instant) -> Instant {
-    let left = (grant.expires_unix().saturating_add(LEEWAY_SECS + 1))
-        .saturating_sub(clock::unix_seconds());
-    now + Duration::from_secs(left).min(FAR_FUTURE)
 }

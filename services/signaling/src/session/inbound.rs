@@ -1,20 +1,18 @@
 //! What a client's frame asks for, and the answer.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use p2p_auth::{Scope, Token};
 use p2p_registry::{Outgoing, Published, RegistryError, Sent, Target};
 use p2p_telemetry::metrics::SIGNALING_RECEIPTS;
 use p2p_wire::client::{Connect, Join, Nat, Refresh, Send, Trickle};
 use p2p_wire::server::{ErrorMessage, Joined, Pong, Receipt, ReceiptStatus, Refreshed};
-use p2p_wire::{
-    ClientMessage, CloseCode, Code, Problem, Report, RequestId, RoomName, ServerMessage,
-};
+use p2p_wire::{ClientMessage, Code, Problem, Report, RequestId, RoomName, ServerMessage};
 use tokio::time::Instant;
 
 use super::closing::Closing;
 use super::connection::Connection;
+use super::pace::Refusal;
 use super::rate::Pace;
 use super::socket::Socket;
 use crate::attempt;
@@ -60,17 +58,21 @@ impl Connection {
                 "open another connection for another peer",
             ))),
             ClientMessage::Nat(nat) => Box::pin(self.publish(nat)).await,
-            ClientMessage::Meta(update) => {
-                done(self.instance.registry.set_meta(&self.owner, update.meta).await)
-            }
+            ClientMessage::Meta(update) => done(
+                self.registered
+                    .instance
+                    .registry
+                    .set_meta(&self.registered.owner, update.meta)
+                    .await,
+            ),
             ClientMessage::Join(join) => Box::pin(self.join(join)).await,
-            ClientMessage::Leave(leave) => {
-                done(self.instance.registry.leave(&self.owner, &leave.room).await)
-            }
+            ClientMessage::Leave(leave) => done(
+                self.registered.instance.registry.leave(&self.registered.owner, &leave.room).await,
+            ),
             ClientMessage::Send(send) => self.send(send).await,
             ClientMessage::Ack(ack) => {
                 // It acknowledges all before it, so that the highest says it all.
-                self.acknowledged = self.acknowledged.max(Some(ack.seq));
+                self.registered.acknowledged = self.registered.acknowledged.max(Some(ack.seq));
                 Ok(None)
             }
             ClientMessage::Connect(connect) => Box::pin(self.connect(connect)).await,
@@ -84,78 +86,38 @@ impl Connection {
     /// Charges a message to every rate that it counts for.
     fn admit(&mut self, message: &ClientMessage, now: Instant) -> Result<(), Refusal> {
         let pace = match message {
-            ClientMessage::Ack(_) => self.bucket.take_ack(now),
-            _ => self.bucket.take(now),
+            ClientMessage::Ack(_) => self.registered.bucket.take_ack(now),
+            _ => self.registered.bucket.take(now),
         };
         match pace {
             Pace::Fine => Ok(self.common_pace(message, now)?),
-            Pace::TooFast(strikes) => Err(self.slow_down(strikes)),
+            Pace::TooFast(strikes) => Err(self.registered.slow_down(strikes)),
         }
     }
 
-    /// What this connection shares with others: its app's rate, and that of its offers to one peer.
-    /// Going over them is nothing to close the connection for.
+    /// What this connection shares with others.
     fn common_pace(&self, message: &ClientMessage, now: Instant) -> Result<(), Problem> {
-        let instance = &self.instance;
-        let limits = &instance.config.limits;
-        let app = &self.owner.app;
         if !matches!(message, ClientMessage::Ack(_) | ClientMessage::Ping(_)) {
-            instance.app_pace.take_at(self.app_pace, now).map_err(|wait| {
-                meters::limited("app");
-                too_fast(
-                    format!(
-                        "the app {app} sends more than {} messages a second to this instance; \
-                         this one is dropped",
-                        limits.app_messages_per_second
-                    ),
-                    wait,
-                )
-            })?;
+            self.registered.app_pace(now)?;
         }
         let to = match message {
             ClientMessage::Connect(connect) => Some(&connect.to),
             ClientMessage::Send(send) if send.kind == OFFER => send.to.as_ref(),
             _ => None,
         };
-        let Some(to) = to else { return Ok(()) };
-        instance.offer_pace.take((app, &self.owner.peer, to), now).map_err(|wait| {
-            meters::limited("offers");
-            too_fast(
-                format!(
-                    "more than {} offers a second to {to} after a burst of {}; this one is dropped",
-                    limits.offers_per_second, limits.offer_burst
-                ),
-                wait,
-            )
-        })
-    }
-
-    fn slow_down(&self, strikes: u32) -> Refusal {
-        let limits = &self.instance.config.limits;
-        meters::limited("messages");
-        let problem = too_fast(
-            format!(
-                "more than {} messages a second after a burst of {}; this one is dropped",
-                limits.messages_per_second, limits.message_burst
-            ),
-            self.bucket.wait(),
-        );
-        if strikes > limits.too_fast_strikes {
-            return Refusal::Closing(Closing::explained(CloseCode::TooFast, problem));
-        }
-        Refusal::Problem(problem)
+        to.map_or(Ok(()), |to| self.registered.offer_pace(to, now))
     }
 
     /// Keeps the candidates that may be passed on, and names the first that may not.
     async fn publish(&self, nat: Nat) -> Result<Reply, Refusal> {
         let (candidates, refused) =
-            attempt::sift(self.instance.attempts.addresses(), nat.candidates);
+            attempt::sift(self.registered.instance.attempts.addresses(), nat.candidates);
         let published = Published {
             nat: Some(nat.profile),
             candidates,
-            region: self.instance.config.region.clone(),
+            region: self.registered.instance.config.region.clone(),
         };
-        self.instance.registry.publish(&self.owner, published).await?;
+        self.registered.instance.registry.publish(&self.registered.owner, published).await?;
         refused.map_or(Ok(None), |problem| Err(problem.into()))
     }
 
@@ -163,9 +125,9 @@ impl Connection {
     /// connection may last until it ends. A token that is refused leaves the earlier one in force.
     async fn refresh(&mut self, refresh: Refresh) -> Result<Reply, Refusal> {
         let token = Token::new(refresh.token.expose());
-        let verified = self.instance.keys.verify(&token, clock::unix_seconds()).await;
+        let verified = self.registered.instance.keys.verify(&token, clock::unix_seconds()).await;
         let grant = verified.map_err(|error| error.problem())?;
-        if *grant.app() != self.owner.app || !grant.may_be(&self.owner.peer) {
+        if *grant.app() != self.registered.owner.app || !grant.may_be(&self.registered.owner.peer) {
             return Err(Refusal::Problem(Problem::new(
                 Code::NotAllowed,
                 "Not this peer",
@@ -173,8 +135,8 @@ impl Connection {
                     "the token is for {} in the app {}, and this session is {} in {}",
                     grant.subject(),
                     grant.app(),
-                    self.owner.peer,
-                    self.owner.app
+                    self.registered.owner.peer,
+                    self.registered.owner.app
                 ),
                 "refresh with a token for the same app and peer; the earlier one stays in force",
             )));
@@ -192,7 +154,12 @@ impl Connection {
             return Err(room_not_granted(&join.room).into());
         }
         let room = join.room.clone();
-        let view = self.instance.registry.join(&self.owner, join.room, join.role).await?;
+        let view = self
+            .registered
+            .instance
+            .registry
+            .join(&self.registered.owner, join.room, join.role)
+            .await?;
         Ok(Some(ServerMessage::Joined(Joined {
             id: join.id,
             room,
@@ -221,7 +188,7 @@ impl Connection {
             }
         };
         let outgoing = Outgoing { id, target, kind, payload };
-        match self.instance.registry.send(&self.owner, &outgoing).await {
+        match self.registered.instance.registry.send(&self.registered.owner, &outgoing).await {
             Ok(Sent::OnItsWay) => Ok(None),
             Ok(Sent::Receipt { status, reason }) => Ok(Some(receipt(outgoing.id, status, reason))),
             Err(RegistryError::NotOwner) => Err(RegistryError::NotOwner.into()),
@@ -233,7 +200,7 @@ impl Connection {
         if !self.grant.may(Scope::Connect) {
             return Err(scope_not_granted(Scope::Connect).into());
         }
-        let instance = &self.instance;
+        let instance = &self.registered.instance;
         if instance.stop.is_draining() {
             return Err(Refusal::Problem(Problem::new(
                 Code::Draining,
@@ -243,18 +210,18 @@ impl Connection {
             )));
         }
         let relays = self.grant.may(Scope::Relay).then_some(&instance.relays);
-        Ok(Some(instance.attempts.connect(&self.owner, connect, relays).await?))
+        Ok(Some(instance.attempts.connect(&self.registered.owner, connect, relays).await?))
     }
 
     async fn candidate(&self, trickle: Trickle) -> Result<Reply, Refusal> {
-        let (app, peer) = (&self.owner.app, &self.owner.peer);
-        self.instance.attempts.candidate(app, peer, trickle).await?;
+        let (app, peer) = (&self.registered.owner.app, &self.registered.owner.peer);
+        self.registered.instance.attempts.candidate(app, peer, trickle).await?;
         Ok(None)
     }
 
     async fn report(&self, report: Report) -> Result<Reply, Refusal> {
-        let (app, peer) = (&self.owner.app, &self.owner.peer);
-        self.instance.attempts.report(app, peer, &report).await?;
+        let (app, peer) = (&self.registered.owner.app, &self.registered.owner.peer);
+        self.registered.instance.attempts.report(app, peer, &report).await?;
         Ok(None)
     }
 }
@@ -282,33 +249,6 @@ pub(super) async fn refuse(
             socket.send(&ServerMessage::Error(ErrorMessage::new(id, problem))).await
         }
         Refusal::Closing(closing) => Err(closing),
-    }
-}
-
-/// Why a frame is not done: an answer, or the end of the connection.
-pub(super) enum Refusal {
-    Problem(Problem),
-    Closing(Closing),
-}
-
-impl From<Problem> for Refusal {
-    fn from(problem: Problem) -> Self {
-        Self::Problem(problem)
-    }
-}
-
-impl From<RegistryError> for Refusal {
-    fn from(error: RegistryError) -> Self {
-        match error {
-            RegistryError::NotOwner => Self::Closing(error.into()),
-            RegistryError::SessionExpired
-            | RegistryError::PeerTaken
-            | RegistryError::RoomNotFound
-            | RegistryError::RoomFull
-            | RegistryError::TooManyRooms
-            | RegistryError::Full(_)
-            | RegistryError::Unavailable(_) => Self::Problem(error.problem()),
-        }
     }
 }
 
@@ -342,11 +282,6 @@ fn receipt(id: RequestId, status: ReceiptStatus, reason: Option<String>) -> Serv
 fn rejected(id: RequestId, problem: &Problem) -> ServerMessage {
     let reason = format!("{}: {}", problem.code.as_str(), problem.detail);
     receipt(id, ReceiptStatus::Rejected, Some(reason))
-}
-
-fn too_fast(detail: String, wait: Duration) -> Problem {
-    let fix = format!("wait {} ms before the next message", wait.as_millis().max(1));
-    Problem::new(Code::TooFast, "Too fast", detail, fix)
 }
 
 fn room_not_granted(room: &RoomName) -> Problem {

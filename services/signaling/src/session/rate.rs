@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 /// A token bucket that also counts how often it was empty.
 #[derive(Debug)]
-pub(super) struct Bucket {
+pub(crate) struct Bucket {
     per_second: f64,
     burst: f64,
     level: f64,
@@ -18,7 +18,7 @@ pub(super) struct Bucket {
 
 /// What a bucket says to a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Pace {
+pub(crate) enum Pace {
     /// Go on.
     Fine,
     /// Too fast; this is the n-th time since the bucket was last full.
@@ -27,13 +27,13 @@ pub(super) enum Pace {
 
 impl Bucket {
     /// A full bucket.
-    pub(super) fn new(per_second: u32, burst: u32, now: Instant) -> Self {
+    pub(crate) fn new(per_second: u32, burst: u32, now: Instant) -> Self {
         let (per_second, burst) = (f64::from(per_second), f64::from(burst));
         Self { per_second, burst, level: burst, filled: now, strikes: 0, free_acks: 0 }
     }
 
     /// Charges one message.
-    pub(super) fn take(&mut self, now: Instant) -> Pace {
+    pub(crate) fn take(&mut self, now: Instant) -> Pace {
         let since = now.saturating_duration_since(self.filled);
         self.filled = now;
         self.level = (self.level + since.as_secs_f64() * self.per_second).min(self.burst);
@@ -49,7 +49,7 @@ impl Bucket {
     }
 
     /// Charges one acknowledgement. Whoever gets many messages must acknowledge many.
-    pub(super) fn take_ack(&mut self, now: Instant) -> Pace {
+    pub(crate) fn take_ack(&mut self, now: Instant) -> Pace {
         if self.free_acks > 0 {
             self.free_acks -= 1;
             return Pace::Fine;
@@ -58,12 +58,12 @@ impl Bucket {
     }
 
     /// A frame was delivered, which may be acknowledged.
-    pub(super) fn delivered(&mut self) {
+    pub(crate) fn delivered(&mut self) {
         self.free_acks = self.free_acks.saturating_add(1).min(1024);
     }
 
     /// How long until one message fits.
-    pub(super) fn wait(&self) -> Duration {
+    pub(crate) fn wait(&self) -> Duration {
         Duration::from_secs_f64(((1.0 - self.level) / self.per_second).clamp(0.0, 60.0))
     }
 }

@@ -7,28 +7,31 @@ use std::time::Duration;
 
 use futures_util::{FutureExt as _, SinkExt as _, StreamExt as _};
 use p2p_registry::Frame;
-use p2p_wire::ServerMessage;
+use p2p_wire::{CloseCode, Code, Problem, ServerMessage};
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::protocol::frame::Frame as WebSocketFrame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
-use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
+use tokio_tungstenite::tungstenite::{Bytes, Error, Message, Utf8Bytes};
 
 use super::closing::Closing;
 use super::upgrade::WebSocket;
+use crate::meters;
 
 /// Frames that are written together at most: the others wait no longer than for these.
 const AT_ONCE: usize = 32;
 
 /// What comes out of a WebSocket.
 #[derive(Debug)]
-pub(super) enum Inbound {
+pub(crate) enum Inbound {
     /// A frame of the protocol.
     Text(Utf8Bytes),
     /// A binary message, which the protocol does not have.
     Binary,
-    /// A WebSocket ping or pong; the library answers pings.
-    Control,
+    /// A WebSocket ping, which the library answers.
+    Ping,
+    /// A WebSocket pong, with what the ping had that it answers.
+    Pong(Bytes),
     /// A message over the size limit.
     TooLarge,
     /// A text message that is not UTF-8.
@@ -39,29 +42,64 @@ pub(super) enum Inbound {
     Broken,
 }
 
+impl Inbound {
+    /// The text of a frame; `None` is a frame without one.
+    pub(crate) fn into_text(self) -> Result<Option<Utf8Bytes>, Closing> {
+        let bad = |code: Code, close: CloseCode, detail: &str, fix: &str| {
+            meters::rejected(code);
+            Err(Closing::explained(close, Problem::new(code, "Message rejected", detail, fix)))
+        };
+        match self {
+            Self::Text(text) => Ok(Some(text)),
+            Self::Ping | Self::Pong(_) => Ok(None),
+            Self::Binary => bad(
+                Code::BadMessage,
+                CloseCode::BadMessage,
+                "a binary message",
+                "send JSON in text frames",
+            ),
+            Self::NotUtf8 => bad(
+                Code::BadMessage,
+                CloseCode::BadMessage,
+                "a text message that is not UTF-8",
+                "encode messages as UTF-8",
+            ),
+            Self::TooLarge => bad(
+                Code::TooLarge,
+                CloseCode::TooLarge,
+                "a message of more than 65536 bytes",
+                "keep messages at or under 65536 bytes",
+            ),
+            Self::Closed(code) => Err(Closing::by_client(code)),
+            Self::Broken => Err(Closing::Lost),
+        }
+    }
+}
+
 /// A WebSocket with deadlines.
-pub(super) struct Socket {
+pub(crate) struct Socket {
     socket: WebSocket,
     write_deadline: Duration,
     linger: Duration,
 }
 
 impl Socket {
-    pub(super) fn new(socket: WebSocket, write_deadline: Duration, linger: Duration) -> Self {
+    pub(crate) fn new(socket: WebSocket, write_deadline: Duration, linger: Duration) -> Self {
         Self { socket, write_deadline, linger }
     }
 
     /// The next thing that arrives. Safe to drop and call again.
-    pub(super) async fn next(&mut self) -> Inbound {
+    pub(crate) async fn next(&mut self) -> Inbound {
         poll_fn(|context| self.poll_next(context)).await
     }
 
     /// As [`Self::next`].
-    pub(super) fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Inbound> {
+    pub(crate) fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Inbound> {
         self.socket.poll_next_unpin(context).map(|received| match received {
             Some(Ok(Message::Text(text))) => Inbound::Text(text),
             Some(Ok(Message::Binary(_))) => Inbound::Binary,
-            Some(Ok(Message::Ping(_) | Message::Pong(_))) => Inbound::Control,
+            Some(Ok(Message::Ping(_))) => Inbound::Ping,
+            Some(Ok(Message::Pong(payload))) => Inbound::Pong(payload),
             Some(Ok(Message::Close(frame))) => Inbound::Closed(frame.map(|it| it.code.into())),
             Some(Err(error)) => name(&error),
             // A frame by itself is never received.
@@ -70,17 +108,17 @@ impl Socket {
     }
 
     /// Sends a frame.
-    pub(super) async fn send(&mut self, message: &ServerMessage) -> Result<(), Closing> {
+    pub(crate) async fn send(&mut self, message: &ServerMessage) -> Result<(), Closing> {
         self.send_frame(message.to_text().into()).await
     }
 
     /// Sends a frame's text. One that is not taken within the deadline ends the connection.
-    pub(super) async fn send_frame(&mut self, frame: Frame) -> Result<(), Closing> {
+    pub(crate) async fn send_frame(&mut self, frame: Frame) -> Result<(), Closing> {
         Self::in_time(self.write_deadline, self.socket.send(text(frame))).await
     }
 
     /// Sends a frame's text and those that are ready behind it, with as few writes as they fit in.
-    pub(super) async fn send_frames(
+    pub(crate) async fn send_frames(
         &mut self,
         first: Frame,
         mut more: impl FnMut() -> Option<Frame>,
@@ -94,6 +132,11 @@ impl Socket {
             self.socket.flush().await
         };
         Self::in_time(self.write_deadline, sending).await
+    }
+
+    /// Asks for a pong with this payload: it says that all before it has arrived.
+    pub(crate) async fn ping(&mut self, payload: Bytes) -> Result<(), Closing> {
+        Self::in_time(self.write_deadline, self.socket.send(Message::Ping(payload))).await
     }
 
     async fn in_time(
@@ -114,7 +157,7 @@ impl Socket {
     }
 
     /// Sends the close frame, if this side is the one that closes.
-    pub(super) async fn close(&mut self, closing: &Closing) {
+    pub(crate) async fn close(&mut self, closing: &Closing) {
         let Some((code, reason)) = closing.frame() else { return };
         let frame = CloseFrame { code: code.into(), reason: reason.into() };
         let close = Message::Close(Some(frame));
@@ -124,7 +167,7 @@ impl Socket {
 
     /// Waits a moment for the client to close as well. A socket that is dropped with bytes still
     /// unread resets the connection, and the client may then never see the close frame.
-    pub(super) async fn linger(&mut self) {
+    pub(crate) async fn linger(&mut self) {
         let until = Instant::now() + self.linger;
         loop {
             match timeout_at(until, self.socket.next()).await {

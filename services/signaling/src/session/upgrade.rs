@@ -18,7 +18,7 @@ use tracing::debug;
 use crate::write_deadline::WriteDeadline;
 
 /// A WebSocket over TCP, from the server's side.
-pub(super) type WebSocket = WebSocketStream<TcpStream>;
+pub(crate) type WebSocket = WebSocketStream<TcpStream>;
 
 /// A request that may become a WebSocket.
 pub(crate) struct Upgrade {
@@ -66,7 +66,7 @@ impl Upgrade {
 
     /// The answer, which names a subprotocol where one was offered (RFC 6455 §4.2.2). Once it is
     /// out, the WebSocket is handed to `serve`.
-    pub(super) fn accept<Served>(
+    pub(crate) fn accept<Served>(
         self,
         protocol: Option<HeaderValue>,
         config: WebSocketConfig,

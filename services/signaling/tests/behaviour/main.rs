@@ -11,6 +11,8 @@ mod keys;
 mod learning;
 mod logs;
 mod messages;
+mod peerjs;
+mod peerjs_client;
 mod rooms;
 mod sessions;
 mod slow_clients;

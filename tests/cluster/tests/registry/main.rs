@@ -5,7 +5,7 @@
 // The suite is written for the crate that it is part of.
 pub(crate) use p2p_registry::{
     Claim, Claimed, ConflictPolicy, Delivery, End, Feed, Frame, Link, Outgoing, Ownership, Page,
-    Published, Registry, RegistryError, Sent, Settings, Target,
+    Published, Registry, RegistryError, Sent, Settings, Standing, Target,
 };
 
 mod commands;

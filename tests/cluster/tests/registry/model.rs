@@ -191,6 +191,7 @@ async fn claim(
             meta: Meta::default(),
             key: None,
             resume,
+            standing: None,
             link,
         };
         match registry.claim(claim).await {

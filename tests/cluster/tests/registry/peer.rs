@@ -29,6 +29,7 @@ impl Peer {
             meta: Meta::default(),
             key: None,
             resume: None,
+            standing: None,
             link,
         };
         let owner = instance.claim(claim).await.unwrap().ownership;

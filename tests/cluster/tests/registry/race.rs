@@ -67,6 +67,7 @@ async fn claim_much(instance: Arc<RedisRegistry>, task: usize) -> Vec<(Ownership
             meta: Meta::default(),
             key: None,
             resume: None,
+            standing: None,
             link,
         };
         sessions.push((instance.claim(claim).await.unwrap().ownership, feed));

@@ -1,6 +1,6 @@
 -- Takes a peer id by compare-and-set. The epoch comes from the clock, so that it grows even where
 -- Redis has forgotten the one before.
--- peer, instance, policy, meta, key, session, secret hash, resumed session, its secret's hash,
+-- peer, instance, policy, meta, key, session, secret hash, resumed session (* is any), its secret's hash,
 -- last seq
 local id, inst, policy, meta, pubkey = ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7]
 local session, secret, resume, proof = ARGV[8], ARGV[9], ARGV[10], ARGV[11]
@@ -13,6 +13,10 @@ if old[4] == 'away' and tonumber(old[7]) <= now_ms() then
   remove(id)
   old = { false, false, false, false, false, false, false, false }
   lapsed = 1
+end
+-- Whichever session a standing secret began. Who knows another one begins anew, if the policy lets it.
+if resume == '*' then
+  resume = old[3] == proof and old[2] or ''
 end
 -- The answer to an earlier resume may have been lost, and its new secret with it: the one that it
 -- presented is good until the owner acts.
