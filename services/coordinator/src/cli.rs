@@ -57,9 +57,9 @@ pub enum Verb {
     /// Serve every role in one process for development: loopback only, keys of this run
     Dev(dev::Args),
     /// Serve signaling: WebSocket, HTTP API, statistics
-    Signaling(signaling::Args),
+    Signaling(Box<signaling::Args>),
     /// Serve STUN and TURN over UDP, TCP and TLS
-    Relay(relay::Args),
+    Relay(Box<relay::Args>),
     /// Bring the schema of the statistics database up to date
     Migrate(migrate::Args),
     /// Show what became of connection attempts, and between which networks

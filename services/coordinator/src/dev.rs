@@ -4,7 +4,9 @@ use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use p2p_signaling::PeerJs;
 use p2p_telemetry::{Shutdown, prometheus};
+use p2p_wire::AppId;
 use serde_json::{Value, json};
 
 use crate::admin;
@@ -32,6 +34,9 @@ pub struct Args {
     /// Folder for statistics [default: none, they end with the process]
     #[arg(long, value_name = "DIR", env = "P2P_DATA")]
     data: Option<PathBuf>,
+    /// Let PeerJS clients in without a JWT, as whoever they say they are, and let them list each other
+    #[arg(long, env = "P2P_PEERJS_OPEN")]
+    peerjs_open: bool,
     /// Print one line of JSON with URLs and tokens
     #[arg(long)]
     json: bool,
@@ -58,12 +63,11 @@ pub async fn run(args: &Args) -> Result<(), Failure> {
     let metrics = prometheus::install(VERSION).map_err(|error| Failure::bug(error.to_string()))?;
     admin::keep_up(metrics);
     let listen = Listen { signaling: args.signaling, relay: args.relay };
-    let embedded = Embedded::start(listen, args.data.as_deref()).await?;
-    let text = if args.json {
-        format!("{}\n", document(&embedded)?)
-    } else {
-        banner(&embedded, args.data.is_some())?
-    };
+    let discovery = if args.peerjs_open { vec![AppId::default()] } else { Vec::new() };
+    let peerjs = PeerJs { open: args.peerjs_open, discovery };
+    let embedded = Embedded::start_with(listen, args.data.as_deref(), peerjs).await?;
+    let text =
+        if args.json { format!("{}\n", document(&embedded)?) } else { banner(&embedded, args)? };
     // A closed stdout is somebody who does not want to know.
     let mut stdout = std::io::stdout().lock();
     let _ = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
@@ -89,13 +93,24 @@ pub fn document(embedded: &Embedded) -> Result<Value, Failure> {
     }))
 }
 
-fn banner(embedded: &Embedded, keeps: bool) -> Result<String, Failure> {
-    let statistics = if keeps { "statistics on disk" } else { "statistics in memory" };
+fn banner(embedded: &Embedded, args: &Args) -> Result<String, Failure> {
+    let statistics =
+        if args.data.is_some() { "statistics on disk" } else { "statistics in memory" };
     Ok(format!(
-        "coordinator {VERSION}  dev mode: loopback only, keys of this run, {statistics}\n\n{}\n\
+        "coordinator {VERSION}  dev mode: loopback only, keys of this run, {statistics}\n\n{}\n{}\
          Ctrl-C stops it.\n",
-        urls_and_tokens(embedded)?
+        urls_and_tokens(embedded)?,
+        if args.peerjs_open { open_to_peerjs(embedded) } else { String::new() },
     ))
+}
+
+fn open_to_peerjs(embedded: &Embedded) -> String {
+    let port = embedded.page("").rsplit_once(':').map(|(_, port)| port.to_owned());
+    let port = port.unwrap_or_default();
+    format!(
+        "PeerJS clients need no token (--peerjs-open), and any page of this machine may be one:\n\n\
+         \x20 new Peer(id, {{ host: '127.0.0.1', port: {port}, path: '/peerjs' }})\n\n"
+    )
 }
 
 /// What a person needs to try it.

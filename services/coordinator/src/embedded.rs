@@ -8,7 +8,7 @@ use std::time::Duration;
 use p2p_auth::{Claims, RoomGrant, Scope, SigningSecret, Token, Verifier, mint};
 use p2p_registry::{MemoryRegistry, Settings};
 use p2p_relay::{Cidr, CidrError, Listening, Relay, RelayConfig, RelayHandle, TurnSecrets};
-use p2p_signaling::{RelayOffer, Signaling, SignalingConfig, SignalingHandle};
+use p2p_signaling::{PeerJs, RelayOffer, Signaling, SignalingConfig, SignalingHandle};
 use p2p_stats::{Recorder, SqliteStore};
 use p2p_telemetry::{Shutdown, prometheus};
 use secrecy::SecretString;
@@ -64,6 +64,15 @@ pub struct Embedded {
 impl Embedded {
     /// Binds and starts everything. Statistics go to a file in `data`, or to memory.
     pub async fn start(listen: Listen, data: Option<&Path>) -> Result<Self, Failure> {
+        Self::start_with(listen, data, PeerJs::default()).await
+    }
+
+    /// The same, where PeerJS clients may do more than their tokens say.
+    pub async fn start_with(
+        listen: Listen,
+        data: Option<&Path>,
+        peerjs: PeerJs,
+    ) -> Result<Self, Failure> {
         let signing = SigningSecret::new(&secret::random()?)
             .map_err(|error| Failure::bug(error.to_string()))?;
         let turn = TurnSecrets::from(SecretString::from(secret::random()?));
@@ -100,6 +109,7 @@ impl Embedded {
         // Programs on this machine, which their developer makes connect as often as they like.
         config.limits.offers_per_second = config.limits.messages_per_second;
         config.limits.offer_burst = config.limits.message_burst;
+        config.peerjs = peerjs;
         config.recorder = Some(recorder);
         let registry = MemoryRegistry::start(Settings::default());
         let signaling = Signaling::bind(config, registry, store.clone())

@@ -9,10 +9,10 @@ use clap::{ArgMatches, FromArgMatches as _};
 use p2p_auth::Verifier;
 use p2p_auth::turn_rest::TurnSecrets;
 use p2p_registry::Settings;
-use p2p_signaling::{Origins, RelayOffer, Signaling, SignalingConfig, SignalingError};
+use p2p_signaling::{Origins, PeerJs, RelayOffer, Signaling, SignalingConfig, SignalingError};
 use p2p_stats::AddressDetail;
 use p2p_telemetry::{Shutdown, prometheus};
-use p2p_wire::Cidr;
+use p2p_wire::{AppId, Cidr};
 use secrecy::SecretString;
 
 use crate::database::{self, DatabaseArgs};
@@ -174,6 +174,17 @@ pub struct Args {
         value_parser = duration::parse
     )]
     turn_ttl: Duration,
+    /// Let PeerJS clients in without a JWT, as whoever they say they are: only for development
+    #[arg(long, env = "P2P_PEERJS_OPEN")]
+    peerjs_open: bool,
+    /// An app whose peers' ids any PeerJS client may list, without a token; may be repeated
+    #[arg(
+        long = "peerjs-discovery",
+        value_name = "APP",
+        env = "P2P_PEERJS_DISCOVERY",
+        value_delimiter = ','
+    )]
+    peerjs_discovery: Vec<AppId>,
     /// Let clients offer loopback addresses: only for programs on one machine
     #[arg(long, env = "P2P_ALLOW_LOOPBACK")]
     allow_loopback: bool,
@@ -292,6 +303,7 @@ fn config(args: &Args, matches: &ArgMatches) -> Result<SignalingConfig, Failure>
         config.origins = Origins::Only(args.allow_origin.clone());
     }
     config.trusted_proxies = args.trusted_proxy.clone();
+    config.peerjs = PeerJs { open: args.peerjs_open, discovery: args.peerjs_discovery.clone() };
     Ok(config)
 }
 

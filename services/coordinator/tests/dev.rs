@@ -41,6 +41,23 @@ fn the_line_of_json_is_all_that_a_program_needs() {
 }
 
 #[test]
+fn peerjs_clients_need_a_token_unless_it_is_said_loudly_that_they_do_not() {
+    let listing = |said: &Value| {
+        let http = said["signaling"].as_str().unwrap().replace("ws://", "http://");
+        get(&format!("{http}/peerjs/peerjs/peers"), None)
+    };
+    let (dev, said) = start(&[]);
+    assert_eq!(listing(&said).0, 401);
+    dev.terminate();
+    dev.wait();
+    let (mut open, said) = start(&["--peerjs-open"]);
+    assert_eq!(listing(&said), (200, "[]".to_owned()));
+    open.line_with("PeerJS clients need no token here");
+    open.terminate();
+    open.wait();
+}
+
+#[test]
 fn two_runs_do_not_share_keys() {
     let (_one, first) = start(&[]);
     let (_two, second) = start(&[]);

@@ -106,6 +106,13 @@ impl Signaling {
         });
         tasks.close();
         info!(address = %local_addr, admin = ?admin_addr, "signaling serves");
+        if instance.config.peerjs.open {
+            warn!(
+                address = %local_addr,
+                "PeerJS clients need no token here: whoever reaches this address may take any id and \
+                 read what is sent to it. Only for development; without --peerjs-open they need one"
+            );
+        }
         SignalingHandle { instance, tasks, local_addr, admin_addr }
     }
 

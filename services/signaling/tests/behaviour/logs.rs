@@ -12,7 +12,8 @@ use tracing_subscriber::filter::dynamic_filter_fn;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::{Layer as _, Registry, fmt};
 
-use crate::support::{World, all_for};
+use crate::peerjs_client::PeerJs;
+use crate::support::{World, all_for, claims};
 
 thread_local! {
     static LEVEL: Cell<LevelFilter> = const { Cell::new(LevelFilter::OFF) };
@@ -102,11 +103,19 @@ async fn a_whole_session() -> Vec<String> {
     let secrets = vec![
         // How every JWT begins.
         "eyJ".to_owned(),
+        "a-word-of-the-guest-s-own".to_owned(),
         text(&alice.welcome["secret"]),
         text(&alice.welcome["ice_servers"][0]["credential"]),
         text(&attempt["ice"]["local"]["pwd"]),
         text(&ticket["ticket"]),
     ];
+    // The one token that stands in a URL; once it is taken, once it is not.
+    let mut page = PeerJs::open(&world, "page").await;
+    page.expect_silence().await;
+    let mut refused = PeerJs::connect_as(&world, "somebody else", &claims("page")).await;
+    refused.expect("ERROR").await;
+    let guest = "key=peerjs&id=guest&token=a-word-of-the-guest-s-own";
+    PeerJs::connect(&world, guest).await.expect("ERROR").await;
     alice.goodbye().await;
     bob.goodbye().await;
     secrets

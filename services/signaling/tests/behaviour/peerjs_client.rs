@@ -19,6 +19,7 @@ pub(crate) struct PeerJs {
 impl PeerJs {
     /// Where a client with this token connects, as `new Peer(id, { path: '/peerjs', token })` does.
     pub(crate) fn path(id: &str, claims: &Claims) -> String {
+        let id = id.replace(' ', "%20");
         format!("/peerjs/peerjs?key=peerjs&id={id}&token={}&version=1.5.5", token(claims).expose())
     }
 
