@@ -39,7 +39,7 @@ pub struct Claims {
     /// Whom the token is meant for.
     #[serde(default, skip_serializing_if = "Audience::is_empty")]
     pub aud: Audience,
-    /// The tenant. Absent: `default`, and with the scope `admin` the statistics of every tenant.
+    /// The tenant, without a `:`. Absent: `default`, and with the scope `admin` the statistics of every tenant.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub app: Option<AppId>,
     /// The rooms that the bearer may use. Absent: none.
@@ -48,7 +48,8 @@ pub struct Claims {
     /// What the bearer may do. Absent: `connect` and `relay`.
     #[serde(default)]
     pub scope: Scopes,
-    /// Bytes that the relay may carry for this token's credentials. Absent: the relay's own limit.
+    /// Bytes that a relay might carry for this token's credentials. No relay heeds it: relays have
+    /// limits of their own, and signaling warns of a token that has it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub relay_quota: Option<u64>,
 }

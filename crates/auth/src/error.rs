@@ -23,6 +23,9 @@ pub enum TokenError {
     /// The issuer's keys could not be fetched, and the token may be signed with one of them.
     #[error("the keys of the token's issuer cannot be fetched: {0}")]
     KeysUnavailable(String),
+    /// Tickets could not be looked for, and this may be one.
+    #[error("the ticket cannot be looked for: {0}")]
+    TicketsUnavailable(String),
     /// The header names an algorithm for which this service has no key.
     #[error("the token is signed with {alg:?}, and only {allowed} is accepted")]
     AlgorithmNotAllowed {
@@ -77,7 +80,7 @@ impl TokenError {
             | Self::WrongIssuer { .. }
             | Self::WrongAudience { .. } => Code::TokenInvalid,
             Self::Expired { .. } => Code::TokenExpired,
-            Self::KeysUnavailable(_) => Code::Overloaded,
+            Self::KeysUnavailable(_) | Self::TicketsUnavailable(_) => Code::Overloaded,
             Self::NotYetValid { .. } => Code::TokenNotYetValid,
         }
     }
@@ -101,6 +104,7 @@ impl TokenError {
                 "sign with a key that the issuer publishes at P2P_JWT_JWKS_URL; a key that was \
                  published a moment ago is known within 10 s"
             }
+            Self::TicketsUnavailable(_) => "ask for another ticket in a few seconds",
             Self::KeysUnavailable(_) => {
                 "try again in a few seconds; if it stays, let the server reach P2P_JWT_JWKS_URL"
             }

@@ -7,7 +7,8 @@ use p2p_wire::{AppId, PeerId, RoomName};
 use crate::claims::{Claims, RoomVerb, Scope};
 use crate::pattern::Pattern;
 
-/// What the bearer of a verified token may do. Only [`crate::Verifier::verify`] makes one.
+/// What the bearer of a verified token may do. [`crate::Verifier::verify`] makes one, here or at
+/// another instance of the service.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Grant {
     claims: Claims,
@@ -16,6 +17,17 @@ pub struct Grant {
 impl Grant {
     pub(crate) fn new(claims: Claims) -> Self {
         Self { claims }
+    }
+
+    /// The grant as text, for another instance of the same service.
+    pub fn to_text(&self) -> String {
+        serde_json::to_string(&self.claims).expect("claims have string keys")
+    }
+
+    /// A grant that another instance of the same service verified. What the text says is believed:
+    /// it has to come from where nobody else can write.
+    pub fn verified_elsewhere(text: &str) -> Option<Self> {
+        serde_json::from_str(text).ok().map(|claims| Self { claims })
     }
 
     /// Whether the bearer may register under this peer id.
@@ -55,7 +67,7 @@ impl Grant {
         &self.claims.sub
     }
 
-    /// Bytes that the relay may carry; `None` leaves it to the relay's own limit.
+    /// Bytes that the token would have a relay carry. Nothing holds to it.
     pub fn relay_quota(&self) -> Option<u64> {
         self.claims.relay_quota
     }

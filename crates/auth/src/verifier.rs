@@ -126,6 +126,7 @@ impl Verifier {
         }
         let claims = self.signed_claims(text, &JoseHeader::read(text)?)?;
         check_times(&claims, now_unix)?;
+        check_app(&claims)?;
         self.check_parties(&claims)?;
         Ok(Grant::new(claims))
     }
@@ -173,6 +174,19 @@ impl Verifier {
         names.sort_unstable();
         names.dedup();
         if names.is_empty() { "nothing".to_owned() } else { names.join(", ") }
+    }
+}
+
+/// Relays know a user as `APP:PEER`, and take what is before the first colon for the app. Ids of peers
+/// may hold colons, so an app's must not: app `a` with peer `b:c` and app `a:b` with peer `c` would
+/// be one user, and share a quota.
+fn check_app(claims: &Claims) -> Result<(), TokenError> {
+    match &claims.app {
+        Some(app) if app.as_str().contains(':') => {
+            let why = format!("its `app` is {app:?}, and the id of an app has no `:`");
+            Err(TokenError::Malformed(why))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -289,6 +303,29 @@ mod tests {
         assert!(!grant.may_join(&room("other")));
         assert!(grant.may(Scope::Connect) && !grant.may(Scope::Admin));
         assert_eq!((grant.app().as_str(), grant.expires_unix()), ("default", NOON + 60));
+    }
+
+    #[test]
+    fn an_app_with_a_colon_is_refused_so_that_no_two_peers_are_one_user_of_a_relay() {
+        let token = |app: &str, sub: &str| {
+            let claims = Claims::new(sub.parse().unwrap(), NOON + 60);
+            mint(&claims.with_app(app.parse().unwrap()), &secret("a")).unwrap()
+        };
+        assert!(verifier("a").verify(&token("a", "b:c"), NOON).is_ok(), "a peer may have one");
+        let refused = verifier("a").verify(&token("a:b", "c"), NOON).unwrap_err().problem();
+        assert_eq!(refused.code, Code::TokenInvalid);
+        assert!(refused.detail.contains("`app`") && refused.detail.contains("`:`"), "{refused:?}");
+    }
+
+    #[test]
+    fn a_grant_is_the_same_at_another_instance() {
+        let claims = Claims::new("alice-*".parse().unwrap(), NOON + 60)
+            .with_rooms(["demo".parse().unwrap()])
+            .with_scopes([Scope::Connect, Scope::Admin])
+            .with_app("shop".parse().unwrap());
+        let grant = verifier("a").verify(&mint(&claims, &secret("a")).unwrap(), NOON).unwrap();
+        assert_eq!(Grant::verified_elsewhere(&grant.to_text()), Some(grant));
+        assert_eq!(Grant::verified_elsewhere("{}"), None);
     }
 
     #[test]

@@ -22,6 +22,7 @@ mod registry;
 pub mod relays;
 mod secret;
 mod send;
+pub mod tickets;
 mod view;
 
 pub use self::redis::{RedisRegistry, RedisSettings};
@@ -34,4 +35,5 @@ pub use notice::{Notice, Presence};
 pub use registry::{Answer, Prompt, Registry};
 pub use relays::{RelayDirectory, RelayLease, RelayRecord};
 pub use send::{Outgoing, Sent, Target};
+pub use tickets::{MemoryTickets, RedisTickets, TicketBox};
 pub use view::{Counts, Listing, Page, PeerView, Published, RoomSummary, RoomView};

@@ -21,6 +21,7 @@ mod write;
 use std::collections::BTreeSet;
 use std::future::Future;
 use std::str::FromStr;
+use std::sync::atomic::AtomicI64;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -58,8 +59,10 @@ pub fn statements() -> Vec<&'static str> {
     .concat()
 }
 
-/// Connections of one instance. The recorder uses one; the others answer questions.
-const CONNECTIONS: u32 = 6;
+/// Connections of one instance that write: the recorder's, and the upkeep's.
+const WRITERS: u32 = 2;
+/// Those that answer questions. However slow these are, writing goes on.
+const READERS: u32 = 4;
 /// How long a call waits for a connection.
 const ACQUIRE: Duration = Duration::from_secs(3);
 /// How long a call may take in all. A server that vanished from the network sends no error.
@@ -72,6 +75,9 @@ const SERVER_LIMITS: [(&str, &str); 3] = [
     ("idle_in_transaction_session_timeout", "30000"),
 ];
 
+/// The same for a question: nobody waits for its answer any longer.
+const QUESTION_LIMIT: (&str, &str) = ("statement_timeout", "10000");
+
 /// Statistics in PostgreSQL.
 pub struct PostgresStore {
     inner: Arc<Inner>,
@@ -80,7 +86,12 @@ pub struct PostgresStore {
 
 /// What the store and its upkeep share.
 struct Inner {
+    /// For what writes.
     pool: Pool<Postgres>,
+    /// For what answers.
+    readers: Pool<Postgres>,
+    /// Before which day nothing is left of rollups, as far as this instance saw to that.
+    forgotten_before: AtomicI64,
     max_age: Option<Duration>,
     /// Days whose partitions are known to be there. One that another instance drops meanwhile does
     /// no harm: its rows go to the default partition.
@@ -96,14 +107,15 @@ impl PostgresStore {
     /// A URL that is none, a server that does not answer, and a schema that is not the one of this
     /// version.
     pub async fn open(url: &str, max_age: Option<Duration>) -> Result<Self, StatsError> {
-        let pool = PgPoolOptions::new()
-            .max_connections(CONNECTIONS)
-            .acquire_timeout(ACQUIRE)
-            .connect_with(options(url)?.options(SERVER_LIMITS))
-            .await
-            .map_err(at_connect)?;
+        let options = options(url)?.options(SERVER_LIMITS);
+        let pool = |connections| {
+            PgPoolOptions::new().max_connections(connections).acquire_timeout(ACQUIRE)
+        };
+        let readers = pool(READERS).connect_lazy_with(options.clone().options([QUESTION_LIMIT]));
+        let pool = pool(WRITERS).connect_with(options).await.map_err(at_connect)?;
         schema::check(&mut *pool.acquire().await?).await?;
-        let inner = Inner { pool, max_age, days: Mutex::default() };
+        let forgotten_before = AtomicI64::new(i64::MIN);
+        let inner = Inner { pool, readers, forgotten_before, max_age, days: Mutex::default() };
         Ok(Self { inner: Arc::new(inner), upkeep: Mutex::default() })
     }
 
@@ -133,6 +145,7 @@ impl PostgresStore {
         if let Some(task) = self.upkeep().take() {
             task.abort();
         }
+        self.inner.readers.close().await;
         self.inner.pool.close().await;
     }
 
@@ -163,7 +176,7 @@ impl Store for PostgresStore {
     }
 
     fn attempt<'a>(&'a self, id: &'a AttemptId) -> StoreFuture<'a, Option<AttemptRecord>> {
-        Box::pin(answered(read::attempt(&self.inner.pool, id)))
+        Box::pin(answered(read::attempt(&self.inner.readers, id)))
     }
 
     fn attempts<'a>(
@@ -172,23 +185,23 @@ impl Store for PostgresStore {
         after: Option<&'a Cursor>,
         limit: usize,
     ) -> StoreFuture<'a, Page> {
-        Box::pin(answered(read::attempts(&self.inner.pool, filter, after, limit)))
+        Box::pin(answered(read::attempts(&self.inner.readers, filter, after, limit)))
     }
 
     fn summary<'a>(&'a self, filter: &'a Filter) -> StoreFuture<'a, Summary> {
-        Box::pin(answered(read::summary(&self.inner.pool, filter)))
+        Box::pin(answered(read::summary(&self.inner.readers, filter)))
     }
 
     fn nat_matrix<'a>(&'a self, filter: &'a Filter) -> StoreFuture<'a, Vec<NatCell>> {
-        Box::pin(answered(read::nat_matrix(&self.inner.pool, filter)))
+        Box::pin(answered(read::nat_matrix(&self.inner.readers, filter)))
     }
 
     fn methods<'a>(&'a self, filter: &'a Filter) -> StoreFuture<'a, Vec<MethodCell>> {
-        Box::pin(answered(read::methods(&self.inner.pool, filter)))
+        Box::pin(answered(read::methods(&self.inner.readers, filter)))
     }
 
     fn usage<'a>(&'a self, filter: &'a Filter) -> StoreFuture<'a, Usage> {
-        Box::pin(answered(usage::usage(&self.inner.pool, filter)))
+        Box::pin(answered(usage::usage(&self.inner.readers, filter)))
     }
 
     fn check(&self) -> StoreFuture<'_, ()> {

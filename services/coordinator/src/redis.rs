@@ -8,8 +8,8 @@ use std::time::Duration;
 use clap::ArgMatches;
 use p2p_redis::{FORMS, Redis, with_parameter};
 use p2p_registry::{
-    MemoryRegistry, RedisRegistry, RedisSettings, Registry, RegistryError, RelayDirectory,
-    RelayLease, Settings,
+    MemoryRegistry, RedisRegistry, RedisSettings, RedisTickets, Registry, RegistryError,
+    RelayDirectory, RelayLease, Settings, TicketBox,
 };
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::time::timeout;
@@ -74,6 +74,13 @@ pub fn relay_directory(matches: &ArgMatches) -> Result<Option<Arc<RelayDirectory
     settings
         .map(|settings| RelayDirectory::start(settings).map_err(|error| unusable(&error)))
         .transpose()
+}
+
+/// The tickets that all instances there take.
+pub fn tickets(matches: &ArgMatches) -> Result<Option<Arc<dyn TicketBox>>, Failure> {
+    let Some(settings) = settings(matches)? else { return Ok(None) };
+    let tickets = RedisTickets::new(settings).map_err(|error| unusable(&error))?;
+    Ok(Some(Arc::new(tickets)))
 }
 
 /// The entry that a relay keeps there.

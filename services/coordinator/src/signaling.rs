@@ -237,6 +237,7 @@ pub async fn run(args: &Args, matches: &ArgMatches) -> Result<(), Failure> {
         tracing::debug!("no TURN secret: relays that register themselves are not handed out");
     }
     config.relay_directory = redis::relay_directory(matches)?;
+    config.tickets = redis::tickets(matches)?;
     let signaling = Signaling::bind(config, registry, statistics.store())
         .await
         .map_err(|error| failure(&error, args.listen, "--listen"))?

@@ -67,6 +67,12 @@ pub fn run(args: &Args, matches: &ArgMatches) -> Result<(), Failure> {
             "a token cannot be revoked: give it hours or days, and mint a new one then",
         ));
     }
+    if args.app.as_str().contains(':') {
+        return Err(Failure::usage(
+            format!("--app {} has a colon", args.app),
+            "name the app without one: relays know a peer as APP:PEER",
+        ));
+    }
     let exp = unix_now() + args.ttl.as_secs();
     let mut claims = Claims::new(args.peer.clone(), exp).with_rooms(args.rooms.iter().cloned());
     if !args.all_apps {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use p2p_auth::Verifier;
 use p2p_auth::turn_rest::TurnSecrets;
-use p2p_registry::RelayDirectory;
+use p2p_registry::{RelayDirectory, TicketBox};
 use p2p_stats::Recorder;
 use p2p_wire::limits::{ATTEMPT_TIMEOUT_MS, HEARTBEAT_MS, HELLO_DEADLINE_MS};
 use p2p_wire::{AppId, Cidr};
@@ -30,6 +30,8 @@ pub struct SignalingConfig {
     pub relays: Vec<RelayOffer>,
     /// The relays that come and go by themselves. None.
     pub relay_directory: Option<Arc<RelayDirectory>>,
+    /// Where tickets are kept that are good at other instances, too. Nowhere: they are good here.
+    pub tickets: Option<Arc<dyn TicketBox>>,
     /// Where this instance is, in the operator's words: relays of the same region are preferred.
     /// Nowhere.
     pub region: Option<String>,
@@ -64,6 +66,7 @@ impl SignalingConfig {
             stun: Vec::new(),
             relays: Vec::new(),
             relay_directory: None,
+            tickets: None,
             region: None,
             turn_secrets: TurnSecrets::default(),
             turn_ttl: Duration::from_secs(3600),
@@ -172,7 +175,7 @@ pub struct InstanceLimits {
     pub outbox: usize,
     /// Attempts that are open or may still turn direct. 20,000.
     pub attempts: usize,
-    /// Tickets not yet used. 10,000.
+    /// Tickets not yet used that are kept at this instance. 10,000.
     pub tickets: usize,
     /// Statistics that wait for the store. 8,192.
     pub records: usize,

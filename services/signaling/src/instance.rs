@@ -105,7 +105,7 @@ impl Instance {
                 Learned::follow(store.clone()),
                 store.clone(),
             ),
-            tickets: Tickets::new(config.limits.tickets, config.timing.ticket),
+            tickets: Tickets::new(&config),
             keys: Keys::new(config.verifier.clone(), config.jwks.clone()),
             relays: Relays::new(&config)?,
             absent: Arc::default(),

@@ -142,11 +142,24 @@ impl Drop for Coordinator {
 /// # Errors
 /// No answer.
 pub async fn get(address: &str, path: &str, token: Option<&str>) -> Result<(u16, String)> {
+    ask(address, "GET", path, token).await
+}
+
+/// The same with any method.
+///
+/// # Errors
+/// There is no answer.
+pub async fn ask(
+    address: &str,
+    method: &str,
+    path: &str,
+    token: Option<&str>,
+) -> Result<(u16, String)> {
     let mut stream = TcpStream::connect(address).await?;
     let bearer = token.map(|token| format!("Authorization: Bearer {token}\r\n"));
     let bearer = bearer.unwrap_or_default();
     let request =
-        format!("GET {path} HTTP/1.1\r\nHost: {address}\r\n{bearer}Connection: close\r\n\r\n");
+        format!("{method} {path} HTTP/1.1\r\nHost: {address}\r\n{bearer}Connection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await?;
     let mut answer = String::new();
     timeout(HANG, stream.read_to_string(&mut answer)).await.context("no answer")??;

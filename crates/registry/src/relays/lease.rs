@@ -100,7 +100,7 @@ impl RelayLease {
 }
 
 /// Runs a script over a connection that is made where there is none, and forgotten where it fails.
-pub(super) async fn invoke<T>(
+pub(crate) async fn invoke<T>(
     redis: &Redis,
     connection: &mut Option<Connection>,
     settings: &RedisSettings,
@@ -132,6 +132,6 @@ where
     }
 }
 
-pub(super) fn unavailable(error: &impl std::fmt::Display) -> RegistryError {
+pub(crate) fn unavailable(error: &impl std::fmt::Display) -> RegistryError {
     RegistryError::Unavailable(error.to_string())
 }

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 pub use self::choice::best;
 pub use self::directory::RelayDirectory;
 pub use self::lease::RelayLease;
+pub(crate) use self::lease::{invoke, unavailable};
 
 /// Relays that a directory holds. More are refused.
 pub const MAX_RELAYS: usize = 1024;

@@ -1,6 +1,7 @@
 //! One partition per day: adding those that are missing, dropping those past the retention.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::Ordering::Relaxed;
 
 use sqlx::Row as _;
 
@@ -28,20 +29,33 @@ impl Table {
     }
 }
 
-/// Rollups of days that are gone go with them.
-const FORGET: [&str; 11] = [
-    "DELETE FROM rollup_counts WHERE day < $1",
-    "DELETE FROM rollup_times WHERE day < $1",
-    "DELETE FROM rollup_histograms WHERE day < $1",
-    "DELETE FROM rollup_methods WHERE day < $1",
-    "DELETE FROM rollups_stale WHERE span = 'day' AND start < $1",
-    "DELETE FROM rollups_stale WHERE span = 'hour' AND start < $1 * 24",
-    "DELETE FROM rollups_due WHERE span = 'day' AND start < $1",
-    "DELETE FROM rollups_due WHERE span = 'hour' AND start < $1 * 24",
+/// Rollups of days that are gone go with them. Each names the columns that its index begins with:
+/// without them the server would read whole tables.
+const FORGET: [&str; 9] = [
+    "DELETE FROM rollup_counts WHERE span IN ('hour', 'day') AND day < $1",
+    "DELETE FROM rollup_times WHERE span IN ('hour', 'day') \
+       AND measure IN ('connect', 'direct', 'pair') AND day < $1",
+    "DELETE FROM rollup_histograms WHERE span IN ('hour', 'day') \
+       AND measure IN ('connect', 'direct', 'pair') AND day < $1",
+    "DELETE FROM rollup_methods WHERE span IN ('hour', 'day') AND day < $1",
+    "DELETE FROM rollups_stale WHERE (span = 'day' AND start < $1) \
+       OR (span = 'hour' AND start < $1 * 24)",
+    "DELETE FROM rollups_due WHERE (span = 'day' AND start < $1) \
+       OR (span = 'hour' AND start < $1 * 24)",
     "DELETE FROM session_hours WHERE hour < $1 * 24",
     "DELETE FROM relay_hours WHERE hour < $1 * 24",
-    "DELETE FROM usage_stale WHERE hour < $1 * 24",
+    "DELETE FROM usage_stale WHERE kind IN ('sessions', 'relay_usage') AND hour < $1 * 24",
 ];
+
+/// One at a time in the whole database ("p2pf"), and beside what the lock of days is for.
+const TRY_LOCK: &str = "SELECT pg_try_advisory_xact_lock(1882353766) AS locked";
+
+/// The days before one that a table has partitions for.
+const DAYS_BEFORE: &str = "SELECT day FROM ( \
+        SELECT (to_date(right(c.relname, 8), 'YYYYMMDD') - date '1970-01-01')::bigint AS day \
+        FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid \
+        WHERE i.inhparent = to_regclass($1) AND c.relname ~ ('^' || $1 || '_d[0-9]{8}$')) AS days \
+     WHERE day < $2 ORDER BY day";
 
 const ADD_DAY: &str = "SELECT add_day($1, $2, $3) AS added";
 
@@ -49,7 +63,7 @@ const DROP_DAYS_BEFORE: &str = "SELECT drop_days_before($1, $2, $3) AS removed";
 
 /// Every statement here.
 pub(super) fn statements() -> Vec<&'static str> {
-    FORGET.into_iter().chain([ADD_DAY, DROP_DAYS_BEFORE]).collect()
+    FORGET.into_iter().chain([TRY_LOCK, DAYS_BEFORE, ADD_DAY, DROP_DAYS_BEFORE]).collect()
 }
 
 impl Inner {
@@ -70,25 +84,46 @@ impl Inner {
     }
 
     /// Removes everything of before a day, and says how many records that were.
+    ///
+    /// Each partition goes in a transaction of its own: a dropped one keeps everybody from its table
+    /// until that ends, and the next one's records would be counted meanwhile.
     pub(super) async fn drop_days_before(&self, day: i64) -> Result<u64, StatsError> {
-        let mut transaction = self.pool.begin().await?;
         let mut removed = 0;
         for table in Table::ALL {
             let [name, key] = table.name_and_key();
-            let row = sqlx::query(DROP_DAYS_BEFORE)
-                .bind(name)
-                .bind(key)
-                .bind(day)
-                .fetch_one(&mut *transaction)
-                .await?;
-            removed += crate::row::unsigned(row.try_get("removed")?);
+            let rows = sqlx::query(DAYS_BEFORE).bind(name).bind(day).fetch_all(&self.pool).await?;
+            let old: Vec<i64> =
+                rows.iter().map(|row| row.try_get("day")).collect::<Result<_, _>>()?;
+            // The last one is for what has no partition.
+            for before in old.iter().map(|old| old + 1).chain([day]) {
+                let drop = sqlx::query(DROP_DAYS_BEFORE).bind(name).bind(key).bind(before);
+                let row = drop.fetch_one(&self.pool).await?;
+                removed += crate::row::unsigned(row.try_get("removed")?);
+            }
+        }
+        // Where nothing is removed, rollups are past the retention only once a day.
+        if removed > 0 || self.forgotten_before.load(Relaxed) != day {
+            self.forget_before(day).await?;
+        }
+        self.days().retain(|(_, known)| *known >= day);
+        Ok(removed)
+    }
+
+    /// Removes what rollups have of before a day, unless another instance is about it.
+    async fn forget_before(&self, day: i64) -> Result<(), StatsError> {
+        let mut transaction = self.pool.begin().await?;
+        let row = sqlx::query(TRY_LOCK).fetch_one(&mut *transaction).await?;
+        if !row.try_get::<bool, _>("locked")? {
+            // That one may have begun before there was all of it to remove.
+            self.forgotten_before.store(i64::MIN, Relaxed);
+            return Ok(());
         }
         for forget in FORGET {
             sqlx::query(forget).bind(day).execute(&mut *transaction).await?;
         }
         transaction.commit().await?;
-        self.days().retain(|(_, known)| *known >= day);
-        Ok(removed)
+        self.forgotten_before.store(day, Relaxed);
+        Ok(())
     }
 
     fn days(&self) -> std::sync::MutexGuard<'_, BTreeSet<(Table, i64)>> {

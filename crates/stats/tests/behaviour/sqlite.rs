@@ -239,3 +239,23 @@ async fn every_earlier_version_is_brought_up_to_date_with_what_it_holds() {
         store.close().await;
     }
 }
+
+#[tokio::test]
+async fn the_attempts_of_one_app_are_found_by_its_index() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("stats.sqlite");
+    SqliteStore::open(&path).await.unwrap().close().await;
+    let page = p2p_stats::sqlite::statements()
+        .into_iter()
+        .find(|statement| {
+            statement.contains("WHERE app = ?1 AND started_unix_ms") && statement.contains("LIMIT")
+        })
+        .expect("a statement for one app");
+    let file = sqlx::sqlite::SqliteConnectOptions::new().filename(&path);
+    let pool = sqlx::sqlite::SqlitePool::connect_with(file).await.unwrap();
+    let explain = sqlx::AssertSqlSafe(format!("EXPLAIN QUERY PLAN {page}"));
+    let explain = sqlx::query(explain).bind("app").bind(0).bind(9).bind("x").bind(10).bind(9);
+    let rows = explain.fetch_all(&pool).await.unwrap();
+    let plan: Vec<String> = rows.iter().map(|row| sqlx::Row::get(row, "detail")).collect();
+    assert!(plan[0].contains("attempts_by_app (app=?"), "{plan:?}");
+}

@@ -1,6 +1,7 @@
 //! The HTTP API: routes, and the layers around them.
 
 mod bearer;
+mod cors;
 mod discovery;
 mod drain;
 mod health;
@@ -15,6 +16,7 @@ mod tickets;
 use std::sync::Arc;
 
 use axum::Router;
+use axum::middleware;
 use axum::routing::{MethodRouter, any, get, post};
 use p2p_auth::Scope;
 use p2p_stats::AttemptRecord;
@@ -48,7 +50,8 @@ pub(crate) fn routes(instance: Arc<Instance>) -> Router {
     let api = layers::bounded(api, &instance.config);
     // A WebSocket lives as long as its client: none of the API's deadlines apply to it.
     let router = api.merge(router(sockets)).merge(router(health)).merge(router(metrics));
-    layers::observed(router).with_state(instance)
+    let cors = middleware::from_fn_with_state(instance.clone(), cors::answer);
+    layers::observed(router).layer(cors).with_state(instance)
 }
 
 /// What is served on the admin port, where there is one.

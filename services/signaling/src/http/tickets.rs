@@ -3,40 +3,41 @@
 //! A URL ends up in logs and histories; a ticket that is good once and for a minute is worth
 //! nothing there.
 
-use std::collections::HashMap;
-use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
 use http::{StatusCode, header};
-use p2p_auth::Grant;
+use p2p_auth::{Grant, TokenError};
+use p2p_registry::tickets::{Kept, MAX_TICKETS_OF_ONE};
+use p2p_registry::{MemoryTickets, TicketBox};
 use p2p_wire::Code;
 use schemars::JsonSchema;
 use serde::Serialize;
-use tokio::time::Instant;
+use tracing::debug;
 
 use super::bearer::Bearer;
 use super::problem::ProblemResponse;
 use crate::clock;
+use crate::config::SignalingConfig;
 use crate::instance::Instance;
 use crate::meters;
 use crate::random;
 
+/// Bytes of randomness in a ticket.
+const BYTES: usize = 24;
+/// Its letters.
+const LETTERS: usize = BYTES / 3 * 4;
+
 /// The tickets that are not used yet.
 pub(crate) struct Tickets {
-    issued: Mutex<Issued>,
-    capacity: usize,
+    /// Where instances share them.
+    shared: Option<Arc<dyn TicketBox>>,
+    /// Where there is no such place, and while it is away: good at this instance.
+    here: MemoryTickets,
     ttl: Duration,
-}
-
-#[derive(Default)]
-struct Issued {
-    by_name: HashMap<String, (Arc<Grant>, Instant)>,
-    /// In the order in which they end. Used ones stay here until then.
-    order: VecDeque<(Instant, String)>,
 }
 
 #[derive(Serialize, JsonSchema)]
@@ -47,38 +48,52 @@ pub(super) struct Ticket {
 }
 
 impl Tickets {
-    pub(crate) fn new(capacity: usize, ttl: Duration) -> Self {
-        Self { issued: Mutex::default(), capacity, ttl }
+    pub(crate) fn new(config: &SignalingConfig) -> Self {
+        Self {
+            shared: config.tickets.clone(),
+            here: MemoryTickets::new(config.limits.tickets),
+            ttl: config.timing.ticket,
+        }
     }
 
-    /// A ticket for what the grant allows; `None` where there are as many as there may be.
-    fn issue(&self, grant: Arc<Grant>, now: Instant) -> Option<String> {
-        let mut issued = self.lock();
-        while let Some((ends, _)) = issued.order.front()
-            && *ends <= now
-        {
-            if let Some((_, name)) = issued.order.pop_front() {
-                issued.by_name.remove(&name);
-            }
+    /// A ticket for what the grant allows, if it may have another one.
+    async fn issue(&self, grant: &Grant) -> Result<String, Kept> {
+        let ticket = random::url_text::<BYTES>();
+        let (holder, what) = (format!("{}\n{}", grant.app(), grant.subject()), grant.to_text());
+        let mut kept = Err(());
+        if let Some(shared) = &self.shared {
+            kept = shared.keep(&ticket, &holder, what.clone(), self.ttl).await.map_err(|error| {
+                debug!(%error, "a ticket is good at this instance alone");
+            });
         }
-        if issued.order.len() >= self.capacity {
-            return None;
+        if kept.is_err() {
+            let here = self.here.keep(&ticket, &holder, what, self.ttl).await;
+            kept = here.map_err(|error| debug!(%error, "a ticket is not kept"));
         }
-        let name = random::url_text::<24>();
-        let ends = now + self.ttl;
-        issued.order.push_back((ends, name.clone()));
-        issued.by_name.insert(name.clone(), (grant, ends));
-        Some(name)
+        match kept.unwrap_or(Kept::Full) {
+            Kept::Yes => Ok(ticket),
+            full => Err(full),
+        }
     }
 
     /// Takes a ticket. It is good once, and no longer than the token it came from.
-    pub(crate) fn redeem(&self, ticket: &str) -> Option<Arc<Grant>> {
-        let (grant, ends) = self.lock().by_name.remove(ticket)?;
-        (Instant::now() < ends && clock::unix_seconds() <= grant.expires_unix()).then_some(grant)
+    pub(crate) async fn redeem(&self, ticket: &str) -> Result<Arc<Grant>, TokenError> {
+        // Whatever cannot be one is asked of nobody.
+        let what = if ticket.len() == LETTERS { self.take(ticket).await? } else { None };
+        what.and_then(|what| Grant::verified_elsewhere(&what))
+            .filter(|grant| clock::unix_seconds() <= grant.expires_unix())
+            .map(Arc::new)
+            .ok_or_else(|| {
+                TokenError::Malformed("the ticket is unknown, used or expired".to_owned())
+            })
     }
 
-    fn lock(&self) -> MutexGuard<'_, Issued> {
-        self.issued.lock().expect("no code panics while it holds the tickets' lock")
+    async fn take(&self, ticket: &str) -> Result<Option<String>, TokenError> {
+        if let Ok(Some(what)) = self.here.take(ticket).await {
+            return Ok(Some(what));
+        }
+        let Some(shared) = &self.shared else { return Ok(None) };
+        shared.take(ticket).await.map_err(|error| TokenError::TicketsUnavailable(error.to_string()))
     }
 }
 
@@ -86,51 +101,24 @@ pub(super) async fn create(
     State(instance): State<Arc<Instance>>,
     Bearer(grant): Bearer,
 ) -> Result<Response, ProblemResponse> {
-    let Some(ticket) = instance.tickets.issue(grant, Instant::now()) else {
-        meters::limited("handshakes");
-        return Err(ProblemResponse::new(
-            Code::Overloaded,
-            "Too many tickets",
-            "this instance has given all the tickets that it can have open",
-            "try again in a minute, or connect with the token itself",
-        ));
-    };
+    let ticket = instance.tickets.issue(&grant).await.map_err(|full| {
+        meters::limited("tickets");
+        match full {
+            Kept::HolderFull => ProblemResponse::new(
+                Code::LimitReached,
+                "Too many tickets",
+                format!("this token's subject has {MAX_TICKETS_OF_ONE} tickets that nobody used"),
+                "use them, or wait until they end: a minute at most",
+            ),
+            Kept::Yes | Kept::Full => ProblemResponse::new(
+                Code::Overloaded,
+                "Too many tickets",
+                "this instance has given all the tickets that it can have open",
+                "try again in a minute, or connect with the token itself",
+            ),
+        }
+    })?;
     let answer = Ticket { ticket, expires_in: instance.tickets.ttl.as_secs() };
     let headers = [(header::CACHE_CONTROL, "no-store")];
     Ok((StatusCode::CREATED, headers, Json(answer)).into_response())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use p2p_auth::{Claims, SigningSecret, Verifier, mint};
-
-    #[tokio::test(start_paused = true)]
-    async fn a_ticket_is_good_once_and_for_a_while() {
-        let tickets = Tickets::new(10, Duration::from_secs(60));
-        let ticket = tickets.issue(grant(), Instant::now()).unwrap();
-        assert!(tickets.redeem(&ticket).is_some());
-        assert!(tickets.redeem(&ticket).is_none(), "used");
-        let ticket = tickets.issue(grant(), Instant::now()).unwrap();
-        tokio::time::advance(Duration::from_secs(60)).await;
-        assert!(tickets.redeem(&ticket).is_none(), "expired");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn i5_there_is_a_bound_and_time_makes_room() {
-        let tickets = Tickets::new(2, Duration::from_secs(60));
-        let used = tickets.issue(grant(), Instant::now()).unwrap();
-        tickets.redeem(&used);
-        assert!(tickets.issue(grant(), Instant::now()).is_some());
-        assert!(tickets.issue(grant(), Instant::now()).is_none());
-        tokio::time::advance(Duration::from_secs(60)).await;
-        assert!(tickets.issue(grant(), Instant::now()).is_some());
-    }
-
-    fn grant() -> Arc<Grant> {
-        let secret = SigningSecret::new(&"s".repeat(32)).unwrap();
-        let now = clock::unix_seconds();
-        let token = mint(&Claims::new("alice".parse().unwrap(), now + 60), &secret).unwrap();
-        Arc::new(Verifier::hs256([secret]).verify(&token, now).unwrap())
-    }
 }

@@ -9,7 +9,7 @@
 mod fetch;
 mod url;
 
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 use std::time::Duration;
 
 use p2p_auth::{Grant, Token, TokenError, Verifier, jwks};
@@ -70,6 +70,17 @@ impl Keys {
 
     /// Says what the bearer may do. Waits for a fetch where a newer key could make a difference.
     pub(crate) async fn verify(&self, token: &Token, now_unix: u64) -> Result<Grant, TokenError> {
+        let grant = self.grant_of(token, now_unix).await?;
+        if grant.relay_quota().is_some() {
+            static SAID: Once = Once::new();
+            SAID.call_once(|| {
+                warn!(app = %grant.app(), "tokens have `relay_quota`, which no relay heeds");
+            });
+        }
+        Ok(grant)
+    }
+
+    async fn grant_of(&self, token: &Token, now_unix: u64) -> Result<Grant, TokenError> {
         let Some(issuer) = &self.issuer else { return self.verifier.verify(token, now_unix) };
         let known = issuer.current.borrow().clone();
         match known.verifier.verify(token, now_unix) {

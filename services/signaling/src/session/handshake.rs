@@ -113,6 +113,7 @@ async fn turn_away(socket: Box<Socket>, error: &TokenError) {
     meters::rejected(problem.code);
     let closing = match error {
         TokenError::KeysUnavailable(_) => Closing::TryLater("the keys of tokens are not available"),
+        TokenError::TicketsUnavailable(_) => Closing::TryLater("tickets are not available"),
         _ => Closing::explained(CloseCode::Auth, problem),
     };
     connection::farewell(socket, closing).await;

@@ -55,9 +55,7 @@ impl Presented {
             Self::Header(token) | Self::Subprotocol(token) => {
                 instance.keys.verify(token, now).await.map(Arc::new)
             }
-            Self::Ticket(ticket) => instance.tickets.redeem(ticket).ok_or_else(|| {
-                TokenError::Malformed("the ticket is unknown, used or expired".to_owned())
-            }),
+            Self::Ticket(ticket) => instance.tickets.redeem(ticket).await,
             Self::Nothing => Err(TokenError::Missing),
         }
     }

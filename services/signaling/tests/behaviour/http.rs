@@ -1,10 +1,10 @@
 //! The HTTP API.
 
 use p2p_auth::{Claims, Scope};
-use p2p_signaling::RelayOffer;
+use p2p_signaling::{Origins, RelayOffer};
 use serde_json::json;
 
-use crate::support::{World, all_for, claims, raw_request};
+use crate::support::{Answer, World, all_for, claims, raw_request, token};
 
 #[tokio::test]
 async fn health_checks_and_pages_need_no_token_and_load_nothing_from_elsewhere() {
@@ -275,4 +275,77 @@ async fn every_route_is_described_with_what_it_takes_and_answers() {
         let name = reference.split('"').next().unwrap();
         assert!(document["components"]["schemas"][name].is_object(), "{name}");
     }
+}
+
+/// What a browser asks before, and with, a request of a page at this origin.
+async fn ask_from(world: &World, method: &str, path: &str, origin: &str) -> [Answer; 2] {
+    let address = world.signaling.local_addr();
+    let origin = format!("Origin: {origin}\r\n");
+    let before = format!(
+        "{origin}Access-Control-Request-Method: {method}\r\n\
+         Access-Control-Request-Headers: authorization\r\n"
+    );
+    let with = format!("{origin}Authorization: Bearer {}\r\n", token(&claims("alice")).expose());
+    [
+        raw_request(address, "OPTIONS", path, &before).await,
+        raw_request(address, method, path, &with).await,
+    ]
+}
+
+#[tokio::test]
+async fn pages_of_allowed_origins_may_ask_for_tickets_and_relays_and_others_may_not() {
+    const PAGE: &str = "https://app.example.org";
+    for listed in [false, true] {
+        let world = World::with(|config| {
+            if listed {
+                config.origins = Origins::Only(vec![PAGE.to_owned()]);
+            }
+        })
+        .await;
+        let expected = if listed { PAGE } else { "*" };
+        let allows = format!("access-control-allow-origin: {expected}\r\n");
+        for (method, path, status) in
+            [("POST", "/v1/tickets", 201), ("GET", "/v1/ice-servers", 200)]
+        {
+            let [before, answer] = ask_from(&world, method, path, PAGE).await;
+            assert_eq!((before.status, answer.status), (204, status), "{path}");
+            for headers in [&before.headers, &answer.headers] {
+                assert!(format!("{headers}\r\n").contains(&allows), "{path}: {headers}");
+            }
+            let methods = format!("access-control-allow-methods: {}", method.to_lowercase());
+            assert!(before.headers.contains(&methods), "{}", before.headers);
+            assert!(before.headers.contains("allow-headers: authorization"), "{}", before.headers);
+            // Neither what a page of elsewhere asks, nor what nobody has opened.
+            let elsewhere = ask_from(&world, method, path, "https://evil.example").await;
+            for Answer { headers, .. } in elsewhere {
+                assert_eq!(headers.contains("allow-origin"), !listed, "{path}: {headers}");
+            }
+        }
+        for Answer { headers, .. } in ask_from(&world, "GET", "/v1/stats", PAGE).await {
+            assert!(!headers.contains("access-control"), "{headers}");
+        }
+        // A page can read why it was refused.
+        let page = format!("Origin: {PAGE}\r\n");
+        let address = world.signaling.local_addr();
+        let refused = raw_request(address, "POST", "/v1/tickets", &page).await;
+        assert_eq!(refused.problem(), "token_missing");
+        assert!(refused.headers.contains("access-control-allow-origin"), "{}", refused.headers);
+    }
+}
+
+#[tokio::test]
+async fn i5_nobody_takes_all_the_tickets_and_a_used_one_makes_room() {
+    let world = World::start().await;
+    let mallory = claims("mallory");
+    let mut last = String::new();
+    for _ in 0..64 {
+        let given = world.request("POST", "/v1/tickets", Some(&mallory)).await;
+        assert_eq!(given.status, 201);
+        last = given.json()["ticket"].as_str().unwrap().to_owned();
+    }
+    let refused = world.request("POST", "/v1/tickets", Some(&mallory)).await;
+    assert_eq!((refused.status, refused.problem().as_str()), (429, "limit_reached"));
+    assert_eq!(world.request("POST", "/v1/tickets", Some(&claims("alice"))).await.status, 201);
+    assert!(world.open(&format!("/v1/ws?ticket={last}"), &[]).await.is_ok());
+    assert_eq!(world.request("POST", "/v1/tickets", Some(&mallory)).await.status, 201);
 }

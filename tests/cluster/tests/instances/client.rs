@@ -33,13 +33,27 @@ impl Client {
         more: &[(&'static str, &str)],
         hello: Value,
     ) -> Option<Self> {
-        let mut request = format!("ws://{address}/v1/ws").into_client_request().unwrap();
-        let headers = request.headers_mut();
-        headers.insert("sec-websocket-protocol", "p2p.v1".parse().unwrap());
         let bearer = format!("Bearer {}", token(name));
-        headers.insert("authorization", bearer.parse().unwrap());
-        for (name, value) in more {
-            headers.insert(*name, value.parse().unwrap());
+        let headers: Vec<_> =
+            [("authorization", bearer.as_str())].iter().chain(more).copied().collect();
+        Self::hello_at(address, "/v1/ws", &headers, hello).await
+    }
+
+    /// One that comes as a browser does: a ticket in the URL, no token.
+    pub(crate) async fn hello_by_ticket(address: &str, ticket: &str, hello: Value) -> Option<Self> {
+        Self::hello_at(address, &format!("/v1/ws?ticket={ticket}"), &[], hello).await
+    }
+
+    async fn hello_at(
+        address: &str,
+        path: &str,
+        headers: &[(&'static str, &str)],
+        hello: Value,
+    ) -> Option<Self> {
+        let mut request = format!("ws://{address}{path}").into_client_request().unwrap();
+        request.headers_mut().insert("sec-websocket-protocol", "p2p.v1".parse().unwrap());
+        for (name, value) in headers {
+            request.headers_mut().insert(*name, value.parse().unwrap());
         }
         let stream = TcpStream::connect(address).await.ok()?;
         let (socket, _) = tokio_tungstenite::client_async(request, stream).await.ok()?;

@@ -82,6 +82,11 @@ impl Instance {
         coordinator::get(self.process.address(), path, token).await.unwrap()
     }
 
+    /// The same with any method.
+    pub(crate) async fn ask(&self, method: &str, path: &str, token: Option<&str>) -> (u16, String) {
+        coordinator::ask(self.process.address(), method, path, token).await.unwrap()
+    }
+
     /// The sum of the series of a metric that have all these labels (`name="value"`).
     pub(crate) async fn metric(&self, name: &str, labels: &[&str]) -> f64 {
         metric(&self.get("/metrics").await.1, name, labels)

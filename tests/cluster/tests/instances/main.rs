@@ -14,4 +14,5 @@ mod outage;
 mod partition;
 mod relays;
 mod rolling;
+mod tickets;
 mod traces;

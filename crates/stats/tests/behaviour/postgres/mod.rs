@@ -2,6 +2,7 @@
 //! what is PostgreSQL's own. Every test has a database of its own.
 
 mod outage;
+mod questions;
 mod retention;
 mod schema;
 mod writers;

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use p2p_stats::postgres::migrate;
 use p2p_stats::{Filter, PostgresStore, Store as _};
-use sqlx::{Connection as _, Row as _};
+use sqlx::{AssertSqlSafe, Connection as _, Row as _};
 
 use super::execute;
 use crate::conformance::records::begun;
@@ -130,4 +130,35 @@ async fn several_may_maintain_one_database_at_once() {
     assert_eq!(removed, 5, "each attempt is removed, and counted, by one of them");
     assert_eq!(ids(&keeper).await, ["a0", "a1", "a2", "a3"]);
     assert_eq!(execute(&url, "SELECT FROM attempts").await, 4);
+}
+
+#[tokio::test]
+async fn rollups_are_looked_through_when_the_day_changes_and_not_every_minute() {
+    let Some((store, url)) = store(Duration::from_secs(3 * 86_400)).await else { return };
+    store.maintain().await.unwrap();
+    // What no instance leaves behind.
+    execute(&url, "INSERT INTO relay_hours VALUES (1, 'app', 'eu', 1, 1, 1, 1, 1, 1)").await;
+    store.maintain().await.unwrap();
+    assert_eq!(execute(&url, "SELECT FROM relay_hours").await, 1, "nobody looked");
+    store.record_attempt(&begun("late", now() - 9 * DAY)).await.unwrap();
+    store.maintain().await.unwrap();
+    assert_eq!(execute(&url, "SELECT FROM relay_hours").await, 0, "something was removed");
+}
+
+#[tokio::test]
+async fn each_day_that_is_past_the_retention_goes_by_itself() {
+    let Some((store, url)) = store(Duration::from_secs(3 * 86_400)).await else { return };
+    let keeper = PostgresStore::open(&url, None).await.unwrap();
+    let old: Vec<_> = [5, 6].map(|days| begun(&format!("old{days}"), now() - days * DAY)).into();
+    keeper.record_attempts(&old).await.unwrap();
+    // Somebody reads the second one, and does not come to an end.
+    let (second, _) = partitions(&url).await[1].clone();
+    let mut reader = sqlx::PgConnection::connect(&url).await.unwrap();
+    let mut reading = reader.begin().await.unwrap();
+    let read = format!("LOCK TABLE {second} IN ACCESS SHARE MODE");
+    sqlx::raw_sql(AssertSqlSafe(read)).execute(&mut *reading).await.unwrap();
+    store.maintain().await.unwrap_err();
+    reading.rollback().await.unwrap();
+    assert_eq!(ids(&keeper).await, ["old5"], "the first is gone all the same");
+    assert_eq!(store.maintain().await.unwrap().removed, 1);
 }
