@@ -39,13 +39,3 @@ async fn a_ticket_is_good_once_and_at_every_instance() {
     assert!(takes(&two, &given, "alice").await);
     assert_eq!(redis.ask("KEYS p2p:ticket*").await.unwrap().trim(), "*0");
 }
-
-#[tokio::test]
-async fn i6_without_redis_a_ticket_is_good_where_it_was_given() {
-    let redis = Redis::start().await.unwrap();
-    let instance = Instance::start(&redis).await;
-    drop(redis);
-    let given = ticket(&instance, "alice").await;
-    assert!(takes(&instance, &given, "alice").await);
-    assert!(!takes(&instance, &given, "alice").await);
-}
