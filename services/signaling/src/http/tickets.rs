@@ -12,7 +12,7 @@ use axum::response::{IntoResponse as _, Response};
 use http::{StatusCode, header};
 use p2p_auth::{Grant, TokenError};
 use p2p_registry::tickets::{Kept, MAX_TICKETS_OF_ONE};
-use p2p_registry::{MemoryTickets, TicketBox};
+use p2p_registry::{MemoryTickets, RegistryError, TicketBox};
 use p2p_wire::Code;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -58,22 +58,32 @@ impl Tickets {
 
     /// A ticket for what the grant allows, if it may have another one.
     async fn issue(&self, grant: &Grant) -> Result<String, Kept> {
-        let ticket = random::url_text::<BYTES>();
         let (holder, what) = (format!("{}\n{}", grant.app(), grant.subject()), grant.to_text());
-        let mut kept = Err(());
         if let Some(shared) = &self.shared {
-            kept = shared.keep(&ticket, &holder, what.clone(), self.ttl).await.map_err(|error| {
-                debug!(%error, "a ticket is good at this instance alone");
-            });
+            match self.keep(&**shared, &holder, what.clone()).await {
+                Ok(answer) => return answer,
+                Err(error) => debug!(%error, "a ticket is good at this instance alone"),
+            }
         }
-        if kept.is_err() {
-            let here = self.here.keep(&ticket, &holder, what, self.ttl).await;
-            kept = here.map_err(|error| debug!(%error, "a ticket is not kept"));
-        }
-        match kept.unwrap_or(Kept::Full) {
+        // Another ticket than the one that may have come to Redis all the same: it would be good twice.
+        let here = self.keep(&self.here, &holder, what).await;
+        here.unwrap_or_else(|error| {
+            debug!(%error, "a ticket is not kept");
+            Err(Kept::Full)
+        })
+    }
+
+    async fn keep(
+        &self,
+        tickets: &dyn TicketBox,
+        holder: &str,
+        what: String,
+    ) -> Result<Result<String, Kept>, RegistryError> {
+        let ticket = random::url_text::<BYTES>();
+        Ok(match tickets.keep(&ticket, holder, what, self.ttl).await? {
             Kept::Yes => Ok(ticket),
             full => Err(full),
-        }
+        })
     }
 
     /// Takes a ticket. It is good once, and no longer than the token it came from.

@@ -1,6 +1,11 @@
 //! The HTTP API.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use p2p_auth::{Claims, Scope};
+use p2p_registry::tickets::Kept;
+use p2p_registry::{Answer as RegistryAnswer, MemoryTickets, RegistryError, TicketBox};
 use p2p_signaling::{Origins, RelayOffer};
 use serde_json::json;
 
@@ -348,4 +353,44 @@ async fn i5_nobody_takes_all_the_tickets_and_a_used_one_makes_room() {
     assert_eq!(world.request("POST", "/v1/tickets", Some(&claims("alice"))).await.status, 201);
     assert!(world.open(&format!("/v1/ws?ticket={last}"), &[]).await.is_ok());
     assert_eq!(world.request("POST", "/v1/tickets", Some(&mallory)).await.status, 201);
+}
+
+/// A place whose answers are lost: what is kept there is there.
+#[derive(Debug)]
+struct LosesAnswers(MemoryTickets);
+
+impl TicketBox for LosesAnswers {
+    fn keep<'a>(
+        &'a self,
+        ticket: &'a str,
+        holder: &'a str,
+        what: String,
+        ttl: Duration,
+    ) -> RegistryAnswer<'a, Kept> {
+        Box::pin(async move {
+            self.0.keep(ticket, holder, what, ttl).await?;
+            Err(RegistryError::Unavailable("the answer was lost".to_owned()))
+        })
+    }
+
+    fn take<'a>(&'a self, ticket: &'a str) -> RegistryAnswer<'a, Option<String>> {
+        self.0.take(ticket)
+    }
+}
+
+#[tokio::test]
+async fn a_ticket_whose_keeping_was_not_answered_is_good_once_all_the_same() {
+    let world = World::with(|config| {
+        config.tickets = Some(Arc::new(LosesAnswers(MemoryTickets::new(10))));
+    })
+    .await;
+    let given = world.request("POST", "/v1/tickets", Some(&claims("alice"))).await;
+    assert_eq!(given.status, 201, "{given:?}");
+    let path = format!("/v1/ws?ticket={}", given.json()["ticket"].as_str().unwrap());
+    let mut first = world.open(&path, &[]).await.unwrap();
+    first.send(json!({ "type": "hello", "peer": "alice" })).await;
+    first.expect("welcome").await;
+    let mut second = world.open(&path, &[]).await.unwrap();
+    second.expect_error("token_invalid").await;
+    assert_eq!(second.closed().await.0, 4401);
 }
