@@ -10,7 +10,7 @@ use std::time::Duration;
 use p2p_auth::{Grant, Scope};
 use p2p_registry::{Claim, Claimed, Feed, Frame, Link, RegistryError};
 use p2p_wire::client::{Hello, Rejected};
-use p2p_wire::server::{ErrorMessage, Goaway, Welcome};
+use p2p_wire::server::{ErrorMessage, Goaway, Pong, Welcome};
 use p2p_wire::{ClientMessage, CloseCode, Code, IceServer, Problem, ServerMessage};
 use tokio::time::{Instant, timeout};
 
@@ -26,6 +26,8 @@ use crate::meters::{self, OpenConnection};
 
 /// Frames in a row that may be no messages of the protocol before the connection is closed.
 const MAX_BAD_MESSAGES: u32 = 3;
+/// Pings that are answered before hello.
+const MAX_EARLY_PINGS: u32 = 16;
 /// What its connections are counted as.
 const PROTOCOL: &str = "p2p.v1";
 
@@ -268,13 +270,26 @@ impl Talk for Connection {
 
 async fn read_hello(instance: &Instance, socket: &mut Socket) -> Result<Hello, Closing> {
     let read = async {
+        let mut pings = 0;
         loop {
-            if let Some(text) = socket.next().await.into_text()? {
-                return Ok(text);
+            let Some(text) = socket.next().await.into_text()? else { continue };
+            let message = ClientMessage::parse(&text).map_err(|rejected| {
+                meters::rejected(rejected.problem.code);
+                Closing::explained(CloseCode::BadMessage, rejected.problem)
+            })?;
+            instance.meters.message(&message);
+            match message {
+                ClientMessage::Hello(hello) => return Ok(hello),
+                // Whoever looks whether a token is taken must not take its peer's place for that.
+                ClientMessage::Ping(ping) if pings < MAX_EARLY_PINGS => {
+                    pings += 1;
+                    socket.send(&ServerMessage::Pong(Pong { id: ping.id })).await?;
+                }
+                _ => return Err(no_hello()),
             }
         }
     };
-    let text = tokio::select! {
+    tokio::select! {
         read = timeout(instance.config.timing.hello, read) => read.unwrap_or_else(|_| {
             meters::rejected(Code::Timeout);
             Err(Closing::explained(
@@ -286,24 +301,19 @@ async fn read_hello(instance: &Instance, socket: &mut Socket) -> Result<Hello, C
                     "send `hello` as the first frame, at once",
                 ),
             ))
-        })?,
-        () = instance.stop.draining() => return Err(Closing::code(CloseCode::Draining)),
-    };
-    let message = ClientMessage::parse(&text).map_err(|rejected| {
-        meters::rejected(rejected.problem.code);
-        Closing::explained(CloseCode::BadMessage, rejected.problem)
-    })?;
-    instance.meters.message(&message);
-    match message {
-        ClientMessage::Hello(hello) => Ok(hello),
-        _ => Err(Closing::explained(
-            CloseCode::BadMessage,
-            Problem::new(
-                Code::BadMessage,
-                "No hello",
-                "the first frame is not `hello`",
-                "send `hello` with the peer's id first",
-            ),
-        )),
+        }),
+        () = instance.stop.draining() => Err(Closing::code(CloseCode::Draining)),
     }
+}
+
+fn no_hello() -> Closing {
+    Closing::explained(
+        CloseCode::BadMessage,
+        Problem::new(
+            Code::BadMessage,
+            "No hello",
+            "the first frame is not `hello`",
+            "send `hello` with the peer's id first",
+        ),
+    )
 }

@@ -88,9 +88,28 @@ async fn a_websocket_that_never_says_hello_is_closed_after_the_deadline() {
 async fn a_first_frame_that_is_no_hello_is_refused() {
     let world = World::start().await;
     let mut rude = world.connect(&all_for("alice")).await;
-    rude.send(json!({ "type": "ping" })).await;
+    rude.send(json!({ "type": "leave", "room": "demo" })).await;
     rude.expect_error("bad_message").await;
     assert_eq!(rude.closed().await.0, 4400);
+}
+
+#[tokio::test]
+async fn who_only_pings_shows_that_its_token_is_taken_and_takes_nobody_s_place() {
+    let world = World::start().await;
+    let bystander = Bystander::watch(&world).await;
+    let mut alice = world.client("alice").await;
+    let mut looker = world.connect(&all_for("alice")).await;
+    for n in 0..16 {
+        looker.send(json!({ "type": "ping", "id": n.to_string() })).await;
+        assert_eq!(looker.expect("pong").await["id"], n.to_string());
+    }
+    alice.expect_silence().await;
+    looker.send(json!({ "type": "ping" })).await;
+    let error = looker.expect_error("bad_message").await;
+    assert!(error["fix"].as_str().unwrap().contains("hello"), "{error}");
+    assert_eq!(looker.closed().await.0, 4400, "a bound, so that nobody stays without hello");
+    alice.expect_silence().await;
+    bystander.expect_undisturbed().await;
 }
 
 #[tokio::test]
