@@ -88,6 +88,7 @@ pub(crate) const ROUTE: Label = label(
         "/v1/attempts/{id}",
         "/",
         "/test",
+        "/assets/{file}",
         "/openapi.json",
     ],
 );

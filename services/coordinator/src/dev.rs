@@ -116,10 +116,16 @@ fn open_to_peerjs(embedded: &Embedded) -> String {
 /// What a person needs to try it.
 pub fn urls_and_tokens(embedded: &Embedded) -> Result<String, Failure> {
     let (signaling, relay) = (embedded.signaling_url(), embedded.relay_url());
-    let (dashboard, test_page) = (embedded.page("/"), embedded.page("/test"));
+    let (admin, peer) = (embedded.admin_token()?, embedded.token(PEERS[0])?);
+    // In the fragment, which a browser keeps to itself.
+    let dashboard = format!("{}#token={}", embedded.page("/"), admin.expose());
+    let test_page = format!("{}#token={}", embedded.page("/test"), peer.expose());
     let mut text = format!(
-        "  signaling  {signaling:<28}  dashboard  {dashboard}\n\
-         \x20 STUN/TURN  {relay:<28}  test page  {test_page}\n\n\
+        "  signaling  {signaling}\n\
+         \x20 STUN/TURN  {relay}\n\n\
+         Open in a browser, live figures and what the browser can reach:\n\n\
+         {dashboard}\n\
+         {test_page}\n\n\
          Paste into every terminal (tokens of this run, room {ROOM:?}, 24 h):\n\n\
          export P2P_SERVER={signaling}\n"
     );

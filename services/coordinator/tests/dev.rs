@@ -115,7 +115,8 @@ fn the_banner_has_urls_and_lines_to_paste() {
     for part in [
         "ws://127.0.0.1:",
         "turn:127.0.0.1:",
-        "/test",
+        "/#token=eyJ",
+        "/test#token=eyJ",
         "export P2P_SERVER=ws://",
         "export ALICE=eyJ",
     ] {

@@ -11,7 +11,9 @@ use p2p_auth::turn_rest::TurnSecrets;
 use p2p_registry::RelayDirectory;
 use p2p_registry::relays::{RelayRecord, best};
 use p2p_wire::{AppId, IceServer, PeerId, Secret};
+use schemars::JsonSchema;
 use secrecy::ExposeSecret as _;
+use serde::Serialize;
 
 use crate::config::{RelayOffer, SignalingConfig};
 use crate::error::SignalingError;
@@ -49,6 +51,25 @@ impl Relays {
     /// Seconds for which credentials are good.
     pub(crate) fn ttl_secs(&self) -> u64 {
         self.ttl.as_secs()
+    }
+
+    /// Every relay there is, for whoever watches over them: draining ones, too.
+    pub(crate) fn known(&self) -> Vec<KnownRelay> {
+        let directory = self.directory.as_ref().map(|directory| directory.relays());
+        let registered =
+            directory.iter().flat_map(|relays| relays.iter()).map(|relay| KnownRelay {
+                urls: relay.turn_urls(),
+                region: (!relay.region.is_empty()).then(|| relay.region.clone()),
+                load: Some(f64::from(relay.load) / 1000.0),
+                draining: relay.draining,
+            });
+        let configured = self.relays.iter().map(|relay| KnownRelay {
+            urls: relay.urls.clone(),
+            region: None,
+            load: None,
+            draining: false,
+        });
+        registered.chain(configured).collect()
     }
 
     /// STUN servers, and where the peer may use them, relays with credentials for it.
@@ -121,6 +142,22 @@ impl Relays {
     }
 }
 
+/// A relay that clients may be told of.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub(crate) struct KnownRelay {
+    /// Where clients reach it, as TURN URIs.
+    urls: Vec<String>,
+    /// Where it is, in the operator's words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    region: Option<String>,
+    /// What part of what it can hold it holds, 0 to 1; absent for one of the settings, which tells
+    /// nothing of itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    load: Option<f64>,
+    /// Whether it takes no new allocations.
+    draining: bool,
+}
+
 /// The relays that an attempt's two sides may use.
 pub(crate) struct PairRelays(Vec<RelayRecord>);
 
@@ -172,5 +209,25 @@ mod tests {
         assert_eq!(servers.len(), 3, "one entry for STUN, two relays");
         assert!(servers[0].urls.contains(&"stun:eu-1.example.org:3478".to_owned()));
         assert_eq!(relays.for_peer(&app, &alice, false, 1_700_000_000).len(), 1);
+    }
+
+    #[test]
+    fn every_relay_is_known_the_draining_one_and_the_configured_one_too() {
+        let verifier = Verifier::hs256([SigningSecret::new(&"s".repeat(32)).unwrap()]);
+        let mut config = SignalingConfig::new("127.0.0.1:0".parse().unwrap(), verifier);
+        config.turn_secrets = TurnSecrets::from(secrecy::SecretString::from("north"));
+        config.relays = vec![RelayOffer { urls: vec!["turn:own.example.org:3478".to_owned()] }];
+        let full = RelayRecord { load: 250, draining: true, ..relay("eu-1", "eu") };
+        config.relay_directory = Some(RelayDirectory::of(vec![full, relay("any", "")]));
+        let known = Relays::new(&config).unwrap().known();
+        let told = serde_json::to_value(known).unwrap();
+        let eu = "turn:eu-1.example.org:3478?transport=udp";
+        let any = "turn:any.example.org:3478?transport=udp";
+        let expected = serde_json::json!([
+            { "urls": [eu], "region": "eu", "load": 0.25, "draining": true },
+            { "urls": [any], "load": 0.0, "draining": false },
+            { "urls": ["turn:own.example.org:3478"], "draining": false },
+        ]);
+        assert_eq!(told, expected);
     }
 }

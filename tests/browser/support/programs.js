@@ -6,6 +6,7 @@ const { once } = require('node:events')
 const { mkdtemp, rm, writeFile } = require('node:fs/promises')
 const { tmpdir } = require('node:os')
 const { join } = require('node:path')
+const { after } = require('node:test')
 const { createInterface } = require('node:readline')
 
 const coordinator =
@@ -57,6 +58,18 @@ async function dev(t) {
   return { ...program, said, origin: new URL(said.test_page).origin }
 }
 
+/**
+ * Like the context of a test, for what all tests of a file share: to be called outside of any. What
+ * began last ends first.
+ */
+function shared() {
+  const ends = []
+  after(async () => {
+    for (const end of ends.reverse()) await end()
+  })
+  return { after: (end) => ends.push(end) }
+}
+
 /** A folder that ends with the test. */
 async function folder(t) {
   const path = await mkdtemp(join(tmpdir(), 'p2p-browser-'))
@@ -71,4 +84,4 @@ async function secretFile(path, name, text) {
   return file
 }
 
-module.exports = { dev, folder, secretFile, start }
+module.exports = { dev, folder, secretFile, shared, start }

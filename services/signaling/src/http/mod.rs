@@ -46,7 +46,10 @@ pub(crate) fn routes(instance: Arc<Instance>) -> Router {
     operations.push(Operation::text("/openapi.json", "application/json", "This document"));
     let document: Arc<str> = openapi::document(&operations).to_string().into();
 
-    let api = router(api).route("/openapi.json", get(async move || openapi::answer(&document)));
+    let api = router(api)
+        .route("/openapi.json", get(async move || openapi::answer(&document)))
+        // Parts of the pages, which are no API of their own.
+        .route("/assets/{file}", get(pages::asset));
     let api = layers::bounded(api, &instance.config);
     // A WebSocket lives as long as its client: none of the API's deadlines apply to it.
     let router = api.merge(router(sockets)).merge(router(health)).merge(router(metrics));
@@ -124,8 +127,14 @@ fn api_routes() -> Vec<Route> {
         (Operation::text("/peerjs/id", "text/html", id), get(peerjs::id_of_default)),
         (Operation::get::<Vec<PeerId>>("/peerjs/{key}/peers", ids), get(peerjs::peers)),
         (Operation::get::<Vec<PeerId>>("/peerjs/peers", ids), get(peerjs::peers_of_default)),
-        (Operation::text("/", "text/html", "What there is"), get(pages::landing)),
-        (Operation::text("/test", "text/html", "A page that tries a session"), get(pages::test)),
+        (
+            Operation::text("/", "text/html", "What there is; with an admin's token, how it does"),
+            get(pages::dashboard),
+        ),
+        (
+            Operation::text("/test", "text/html", "A page that tries what this browser can reach"),
+            get(pages::test),
+        ),
     ]
 }
 

@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use super::bearer::Bearer;
 use super::problem::ProblemResponse;
 use crate::instance::{Instance, Snapshot};
+use crate::relays::KnownRelay;
 
 /// Attempts of a page where the request does not say.
 const DEFAULT_LIMIT: usize = 50;
@@ -37,6 +38,8 @@ pub(super) struct Stats {
     summary: Summary,
     usage: Usage,
     live: Snapshot,
+    /// The relays that clients may be told of at this moment.
+    relays: Vec<KnownRelay>,
 }
 
 /// Which page of the attempts.
@@ -73,7 +76,8 @@ pub(super) async fn summary(
     let filter = filter(&*bearer.with(Scope::Admin)?, time)?;
     let summary = instance.store.summary(&filter).await?;
     let usage = instance.store.usage(&filter).await?;
-    Ok(Json(Stats { summary, usage, live: instance.snapshot() }))
+    let relays = instance.relays.known();
+    Ok(Json(Stats { summary, usage, live: instance.snapshot(), relays }))
 }
 
 pub(super) async fn nat_matrix(

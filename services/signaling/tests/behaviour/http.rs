@@ -22,8 +22,52 @@ async fn health_checks_and_pages_need_no_token_and_load_nothing_from_elsewhere()
         assert!(answer.body.contains(expected), "{path}: {}", answer.body);
         assert!(!answer.body.contains("https://") && !answer.body.contains("{{"), "{path}");
     }
-    let page = world.get("/", None).await;
-    assert!(page.headers.contains("content-security-policy"), "{}", page.headers);
+}
+
+#[tokio::test]
+async fn pages_and_what_they_load_run_scripts_of_this_origin_alone_and_are_framed_by_nobody() {
+    let world = World::start().await;
+    let mut paths = vec!["/".to_owned(), "/test".to_owned()];
+    for page in ["/", "/test"] {
+        let body = world.get(page, None).await.body;
+        let named = body.split("\"assets/").skip(1).filter_map(|rest| rest.split('"').next());
+        paths.extend(named.map(|name| format!("/assets/{name}")));
+    }
+    assert!(paths.len() > 6, "{paths:?}");
+    for path in paths {
+        let answer = world.get(&path, None).await;
+        assert_eq!(answer.status, 200, "{path}");
+        let headers = answer.headers.to_lowercase();
+        let policy = headers.lines().find(|line| line.starts_with("content-security-policy:"));
+        let policy = policy.unwrap_or_else(|| panic!("{path}: {headers}"));
+        for part in [
+            "default-src 'none'",
+            "script-src 'self'",
+            "connect-src 'self'",
+            "frame-ancestors 'none'",
+            "require-trusted-types-for 'script'",
+        ] {
+            assert!(policy.contains(part), "{path}: {part} in {policy}");
+        }
+        assert!(!policy.contains("unsafe") && !policy.contains('*'), "{policy}");
+        for part in [
+            "x-content-type-options: nosniff",
+            "cache-control: no-store",
+            "referrer-policy: no-referrer",
+            "cross-origin-opener-policy: same-origin",
+        ] {
+            assert!(headers.contains(part), "{path}: {part} in {headers}");
+        }
+        let media = match path.rsplit_once('.') {
+            None => "text/html; charset=utf-8",
+            Some((_, "css")) => "text/css; charset=utf-8",
+            Some((_, "svg")) => "image/svg+xml",
+            Some(_) => "text/javascript; charset=utf-8",
+        };
+        assert!(headers.contains(&format!("content-type: {media}")), "{path}: {headers}");
+    }
+    let nothing = world.get("/assets/nothing.js", None).await;
+    assert_eq!((nothing.status, nothing.problem().as_str()), (404, "not_found"));
 }
 
 #[tokio::test]
@@ -120,6 +164,7 @@ async fn statistics_are_for_admins_and_of_their_own_app() {
     let stats = world.get("/v1/stats", Some(&admin)).await.json();
     assert_eq!((&stats["attempts"], &stats["failed"]), (&json!(1), &json!(1)), "{stats}");
     assert_eq!(stats["live"]["peers_on"], 1);
+    assert_eq!(stats["relays"], json!([]), "this instance has none");
     let sessions = &stats["usage"]["sessions"];
     assert_eq!((&sessions["opened"], &sessions["closed"]), (&json!(2), &json!(1)), "{stats}");
     let path = format!("/v1/attempts/{attempt}");

@@ -172,7 +172,13 @@ async fn i5_who_has_no_token_costs_one_look_in_a_while_however_often_he_asks() {
 
     let peers = async || {
         let page = world.get("/", None).await.body;
-        page.split(" s: ").nth(1).unwrap().split(" peers").next().unwrap().to_owned()
+        page.split("<dt>Peers connected</dt><dd>")
+            .nth(1)
+            .unwrap()
+            .split('<')
+            .next()
+            .unwrap()
+            .to_owned()
     };
     assert_eq!(peers().await, "0");
     let _alice = world.client("alice").await;
