@@ -99,7 +99,7 @@ pub(crate) async fn i1_an_old_owner_cannot_act_any_more(registry: &dyn Registry,
     let refused = Err(RegistryError::NotOwner);
     assert_eq!(registry.send(owner, &message("m", "bob")).await.map(|_| ()), refused);
     assert_eq!(registry.join(owner, room("r"), None).await.map(|_| ()), refused);
-    assert_eq!(registry.set_meta(owner, Meta::default()).await, refused);
+    assert_eq!(registry.set_meta(owner, Meta::default()).await.map(drop), refused);
     assert_eq!(registry.publish(owner, Published::default()).await, refused);
     assert_eq!(registry.ack(owner, 1).await, refused);
     new.expect_silence().await;
@@ -114,7 +114,7 @@ pub(crate) async fn i2_messages_arrive_in_order_and_receipts_follow_the_acknowle
     let mut bob = Session::begin(registry, "bob").await;
     for id in ["m1", "m2", "m3"] {
         let sent = registry.send(&alice.owner, &message(id, "bob")).await.unwrap();
-        assert_eq!(sent, Sent::OnItsWay);
+        assert_eq!(sent, Sent::OnItsWay { receivers: 1 });
     }
     for seq in 1..=3 {
         assert_eq!(bob.message().await, (seq, format!("m{seq}")));
@@ -248,7 +248,7 @@ pub(crate) async fn i5_a_full_inbox_rejects_and_keeps_what_it_has(
     assert_eq!(replay.len(), MAX_INBOX_MESSAGES);
     registry.ack(&bob.owner, replay.len() as u64).await.unwrap();
     let sent = registry.send(&alice.owner, &message("over", "bob")).await.unwrap();
-    assert_eq!(sent, Sent::OnItsWay, "a rejected message may be tried again");
+    assert_eq!(sent, Sent::OnItsWay { receivers: 1 }, "a rejected message may be tried again");
 }
 
 pub(crate) async fn a_message_to_nobody_is_gone(registry: &dyn Registry, _: &Settings) {
@@ -304,7 +304,7 @@ pub(crate) async fn a_snapshot_and_the_events_after_it_agree(
 
     let again = registry.join(&bob.owner, room("r"), None).await.unwrap();
     assert_eq!(again, second, "joining again tells nobody");
-    registry.set_meta(&bob.owner, meta("Bob")).await.unwrap();
+    assert_eq!(registry.set_meta(&bob.owner, meta("Bob")).await, Ok(2), "both are members");
     assert_eq!(alice.event().await, (RoomChange::Meta, "bob".to_owned(), second.version + 1));
     registry.leave(&bob.owner, &room("r")).await.unwrap();
     assert_eq!(alice.event().await, (RoomChange::Leave, "bob".to_owned(), second.version + 2));
@@ -360,7 +360,7 @@ pub(crate) async fn a_room_message_reaches_everybody_but_its_sender(
     alice.event().await;
     bob.event().await;
     let sent = registry.send(&alice.owner, &to_room("m1", "r")).await.unwrap();
-    assert_eq!(sent, Sent::OnItsWay);
+    assert_eq!(sent, Sent::OnItsWay { receivers: 2 });
     assert_eq!(bob.message().await, (1, "m1".to_owned()));
     assert_eq!(carol.message().await, (1, "m1".to_owned()));
     registry.ack(&bob.owner, 1).await.unwrap();
@@ -491,7 +491,7 @@ fn outgoing(id: &str, target: Target) -> Outgoing {
 fn status(sent: &Sent) -> ReceiptStatus {
     match sent {
         Sent::Receipt { status, .. } => *status,
-        Sent::OnItsWay => panic!("no receipt yet"),
+        Sent::OnItsWay { .. } => panic!("no receipt yet"),
     }
 }
 

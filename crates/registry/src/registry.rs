@@ -70,8 +70,8 @@ pub trait Registry: Send + Sync {
     /// Replaces what the peer publishes for its connection attempts.
     fn publish<'a>(&'a self, owner: &'a Ownership, published: Published) -> Answer<'a, ()>;
 
-    /// Replaces the peer's metadata and tells its rooms.
-    fn set_meta<'a>(&'a self, owner: &'a Ownership, meta: Meta) -> Answer<'a, ()>;
+    /// Replaces the peer's metadata and tells its rooms. Says how many members that were.
+    fn set_meta<'a>(&'a self, owner: &'a Ownership, meta: Meta) -> Answer<'a, usize>;
 
     /// Enters a room. The snapshot is exactly of its version: the next event the link gives for
     /// this room has the next number. Joining again gives a new snapshot and tells nobody.

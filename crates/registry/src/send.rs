@@ -41,9 +41,14 @@ impl Outgoing {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Sent {
     /// It is on its way; a receipt follows through the sender's link.
-    OnItsWay,
+    OnItsWay {
+        /// In how many inboxes it is.
+        receivers: usize,
+    },
     /// This is known already. A `queued` message gets a second receipt when it is decided.
     Receipt {
+        /// Into how many inboxes it was put: none, where it has been sent before.
+        receivers: usize,
         /// What became of it.
         status: ReceiptStatus,
         /// Why, or how many of a room it reached.
@@ -52,6 +57,14 @@ pub enum Sent {
 }
 
 impl Sent {
+    /// Into how many inboxes it was put.
+    #[must_use]
+    pub fn receivers(&self) -> usize {
+        match self {
+            Self::OnItsWay { receivers } | Self::Receipt { receivers, .. } => *receivers,
+        }
+    }
+
     /// The receipt for a message that went into no inbox.
     pub(crate) fn nobody(target: &Target, receivers: usize) -> Self {
         let (status, reason) = match (target, receivers) {
@@ -65,6 +78,6 @@ impl Sent {
                     .to_owned(),
             ),
         };
-        Self::Receipt { status, reason: Some(reason) }
+        Self::Receipt { receivers: 0, status, reason: Some(reason) }
     }
 }

@@ -95,12 +95,15 @@ impl App {
         }
     }
 
-    /// Tells all rooms of a peer about it.
-    pub(super) fn announce(&mut self, peer: &PeerId, event: RoomChange, meta: Option<&Meta>) {
+    /// Tells all rooms of a peer about it. Says how many members that were.
+    pub(super) fn announce(
+        &mut self,
+        peer: &PeerId,
+        event: RoomChange,
+        meta: Option<&Meta>,
+    ) -> usize {
         let rooms = self.peers.get(peer).map(|peer| peer.rooms.clone()).unwrap_or_default();
-        for room in &rooms {
-            self.announce_in(room, peer, event, meta);
-        }
+        rooms.iter().map(|room| self.announce_in(room, peer, event, meta)).sum()
     }
 
     pub(super) fn join(
@@ -154,7 +157,7 @@ impl App {
         let sender = self.acting(owner)?;
         let hash = sender.sent.hash(&message.id);
         if let Some(parcel) = sender.sent.get(hash, &message.id) {
-            return Ok((parcel.status(), Vec::new()));
+            return Ok((parcel.status(0), Vec::new()));
         }
         let parcel = Arc::new(Parcel::new(sender.author.clone(), message));
         sender.sent.insert(hash, parcel.clone());
@@ -204,9 +207,9 @@ impl App {
         }
         parcel.await_from(open, there);
         let sent = if someone_away && parcel.tell_queued().is_some() {
-            parcel.status()
+            parcel.status(open)
         } else {
-            Sent::OnItsWay
+            Sent::OnItsWay { receivers: open }
         };
         Ok((sent, to_arm))
     }
@@ -306,15 +309,15 @@ impl App {
         }
     }
 
-    /// Counts a change of a room and tells its members.
+    /// Counts a change of a room and tells its members. Says how many.
     fn announce_in(
         &mut self,
         name: &RoomName,
         peer: &PeerId,
         event: RoomChange,
         meta: Option<&Meta>,
-    ) {
-        let Some(room) = self.rooms.get_mut(name) else { return };
+    ) -> usize {
+        let Some(room) = self.rooms.get_mut(name) else { return 0 };
         room.version += 1;
         let text = ServerMessage::Room(RoomEvent {
             room: name.clone(),
@@ -332,6 +335,7 @@ impl App {
                 self.counts.lagging += 1;
             }
         }
+        room.members.len()
     }
 }
 

@@ -130,9 +130,9 @@ impl Parcel {
         (!self.told_queued.swap(true, Relaxed)).then(|| self.receipt())
     }
 
-    /// What is known by now.
-    pub(super) fn status(&self) -> Sent {
-        Sent::Receipt { status: self.receipt_status(), reason: self.reason() }
+    /// What is known by now, of a message that was put into so many inboxes at this moment.
+    pub(super) fn status(&self, receivers: usize) -> Sent {
+        Sent::Receipt { receivers, status: self.receipt_status(), reason: self.reason() }
     }
 
     pub(super) fn receipt_status(&self) -> ReceiptStatus {

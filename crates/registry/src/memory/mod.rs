@@ -178,13 +178,12 @@ impl Registry for MemoryRegistry {
         })
     }
 
-    fn set_meta<'a>(&'a self, owner: &'a Ownership, meta: Meta) -> Answer<'a, ()> {
+    fn set_meta<'a>(&'a self, owner: &'a Ownership, meta: Meta) -> Answer<'a, usize> {
         Box::pin(async move {
             let mut state = self.lock();
             let app = state.app(&owner.app)?;
             app.acting(owner)?.meta = meta.clone();
-            app.announce(&owner.peer, RoomChange::Meta, Some(&meta));
-            Ok(())
+            Ok(app.announce(&owner.peer, RoomChange::Meta, Some(&meta)))
         })
     }
 

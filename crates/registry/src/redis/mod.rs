@@ -267,17 +267,22 @@ impl Registry for RedisRegistry {
         Box::pin(async move {
             let written = write_published(&published);
             let shared = &self.shared;
+            shared.change(owner, |local| local.published = published);
             let told = shared.owned_or_returned(&shared.scripts.publish, owner, &written);
-            shared.kept(owner, told.await, |local| local.published = published)
+            shared.said_or_stale(owner, told.await).map(drop)
         })
     }
 
-    fn set_meta<'a>(&'a self, owner: &'a Ownership, meta: Meta) -> Answer<'a, ()> {
+    fn set_meta<'a>(&'a self, owner: &'a Ownership, meta: Meta) -> Answer<'a, usize> {
         Box::pin(async move {
             let shared = &self.shared;
             let written = to_json(&meta);
+            shared.change(owner, |local| local.meta = meta);
             let told = shared.owned_or_returned(&shared.scripts.set_meta, owner, &written);
-            shared.kept(owner, told.await, |local| local.meta = meta)
+            match shared.said_or_stale(owner, told.await)? {
+                Some(mut reply) => Ok(reply.number()? as usize),
+                None => Ok(0),
+            }
         })
     }
 
@@ -308,14 +313,15 @@ impl Registry for RedisRegistry {
     fn leave<'a>(&'a self, owner: &'a Ownership, room: &'a RoomName) -> Answer<'a, ()> {
         Box::pin(async move {
             let shared = &self.shared;
+            let member = shared.change(owner, |local| local.rooms.remove(room)).flatten();
             let told = shared.owned(&shared.scripts.leave, owner, |call| {
                 call.arg(room.as_str());
             });
-            told.await?;
-            if let Some(local) = shared.table().owned(owner) {
-                local.rooms.remove(room);
+            let told = told.await.map(drop);
+            if let (Err(RegistryError::Unavailable(_)), Some(member)) = (&told, member) {
+                shared.change(owner, |local| local.rooms.insert(room.clone(), member));
             }
-            Ok(())
+            told
         })
     }
 
@@ -494,25 +500,24 @@ impl Shared {
         Ok(Some(PeerView { state, meta, key, published }))
     }
 
-    /// Remembers what Redis was told, or will be told when it is back.
-    fn kept(
+    /// Changes what is known of a session before Redis is told: a session that is said again while
+    /// Redis is being told must not bring back what was.
+    fn change<T>(&self, owner: &Ownership, change: impl FnOnce(&mut Local) -> T) -> Option<T> {
+        self.table().owned(owner).map(change)
+    }
+
+    /// What Redis answered to a change; nothing where it hears of it when it is back.
+    fn said_or_stale(
         &self,
         owner: &Ownership,
         told: Result<reply::Reply, RegistryError>,
-        change: impl FnOnce(&mut Local),
-    ) -> Result<(), RegistryError> {
-        let mut table = self.table();
-        match (told, table.owned(owner)) {
-            (Ok(_), Some(local)) => {
-                change(local);
-                Ok(())
-            }
+    ) -> Result<Option<reply::Reply>, RegistryError> {
+        match (told, self.table().owned(owner)) {
             (Err(RegistryError::Unavailable(_)), Some(local)) => {
-                change(local);
                 local.stale = true;
-                Ok(())
+                Ok(None)
             }
-            (told, _) => told.map(drop),
+            (told, _) => told.map(Some),
         }
     }
 }

@@ -31,7 +31,8 @@ impl Shared {
         };
         if begun == Begun::Refused {
             let why = format!("limit_reached: {MAX_UNANSWERED} messages wait for their receipts");
-            return Ok(Sent::Receipt { status: ReceiptStatus::Rejected, reason: Some(why) });
+            let status = ReceiptStatus::Rejected;
+            return Ok(Sent::Receipt { receivers: 0, status, reason: Some(why) });
         }
         let new = begun == Begun::New;
         let (sent, waits) = self.put_or_pass(owner, message, new).await;
@@ -64,7 +65,7 @@ impl Shared {
         match put {
             Ok(sent) => {
                 let waits = match &sent {
-                    Sent::OnItsWay => true,
+                    Sent::OnItsWay { .. } => true,
                     Sent::Receipt { status, .. } => *status == ReceiptStatus::Queued,
                 };
                 (Ok(sent), waits)
@@ -106,15 +107,16 @@ impl Shared {
             put_once = put().await;
         }
         let mut reply = put_once?;
-        let receipt = |status, reason: String| Sent::Receipt {
-            status,
-            reason: Some(reason).filter(|reason| !reason.is_empty()),
-        };
         let (sent, full) = match reply.word.as_str() {
-            "ok" => (Sent::OnItsWay, reply.number()?),
+            "ok" => {
+                let receivers = reply.number()? as usize;
+                (Sent::OnItsWay { receivers }, reply.number()?)
+            }
             "receipt" => {
                 let status = status(&reply.text()?)?;
-                (receipt(status, reply.text()?), reply.number().unwrap_or(0))
+                let reason = Some(reply.text()?).filter(|reason| !reason.is_empty());
+                let receivers = reply.number()? as usize;
+                (Sent::Receipt { receivers, status, reason }, reply.number()?)
             }
             "nobody" => {
                 let receivers = reply.number()?;
@@ -148,11 +150,11 @@ impl Shared {
             return None;
         }
         let sent = match table.send_here(owner, peer, mail)? {
-            Ok(()) => Sent::OnItsWay,
+            Ok(()) => Sent::OnItsWay { receivers: 1 },
             Err(status) => {
                 let reason = (status == ReceiptStatus::Rejected)
                     .then(|| "the receiver's inbox is full, and Redis is away".to_owned());
-                Sent::Receipt { status, reason }
+                Sent::Receipt { receivers: 0, status, reason }
             }
         };
         Some(Ok(sent))

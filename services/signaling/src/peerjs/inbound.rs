@@ -14,6 +14,7 @@ use crate::meters;
 use crate::session::closing::Closing;
 use crate::session::pace::Refusal;
 use crate::session::rate::Pace;
+use crate::session::registered::Registered;
 use crate::session::socket::Socket;
 
 /// Frames in a row that may be none before the connection is closed.
@@ -114,10 +115,13 @@ impl Connection {
             kind: letter.signal.kind().to_owned(),
             payload: letter.payload.clone(),
         };
-        let registered = &self.registered;
-        let sent = registered.instance.registry.send(&registered.owner, &outgoing).await;
+        let Registered { instance, owner, bucket, .. } = &mut self.registered;
+        let sent = instance.registry.send(owner, &outgoing).await;
+        if let Ok(sent) = &sent {
+            bucket.owe(outgoing.payload.as_str().len(), sent.receivers());
+        }
         Ok(match sent {
-            Ok(Sent::OnItsWay | Sent::Receipt { status: ReceiptStatus::Queued, .. }) => {
+            Ok(Sent::OnItsWay { .. } | Sent::Receipt { status: ReceiptStatus::Queued, .. }) => {
                 if letter.signal.waits() && self.awaited.begin(&letter.id, to) {
                     meters::limited("peerjs_receipts");
                 }

@@ -14,6 +14,7 @@ use super::closing::Closing;
 use super::connection::Connection;
 use super::pace::Refusal;
 use super::rate::Pace;
+use super::registered::Registered;
 use super::socket::Socket;
 use crate::attempt;
 use crate::clock;
@@ -58,13 +59,12 @@ impl Connection {
                 "open another connection for another peer",
             ))),
             ClientMessage::Nat(nat) => Box::pin(self.publish(nat)).await,
-            ClientMessage::Meta(update) => done(
-                self.registered
-                    .instance
-                    .registry
-                    .set_meta(&self.registered.owner, update.meta)
-                    .await,
-            ),
+            ClientMessage::Meta(update) => {
+                let Registered { instance, owner, .. } = &self.registered;
+                let told = instance.registry.set_meta(owner, update.meta).await?;
+                self.registered.bucket.owe(0, told);
+                Ok(None)
+            }
             ClientMessage::Join(join) => Box::pin(self.join(join)).await,
             ClientMessage::Leave(leave) => done(
                 self.registered.instance.registry.leave(&self.registered.owner, &leave.room).await,
@@ -149,17 +149,14 @@ impl Connection {
         })))
     }
 
-    async fn join(&self, join: Join) -> Result<Reply, Refusal> {
+    async fn join(&mut self, join: Join) -> Result<Reply, Refusal> {
         if !self.grant.may_join(&join.room) {
             return Err(room_not_granted(&join.room).into());
         }
         let room = join.room.clone();
-        let view = self
-            .registered
-            .instance
-            .registry
-            .join(&self.registered.owner, join.room, join.role)
-            .await?;
+        let Registered { instance, owner, .. } = &self.registered;
+        let view = instance.registry.join(owner, join.room, join.role).await?;
+        self.registered.bucket.owe(0, view.members.len());
         Ok(Some(ServerMessage::Joined(Joined {
             id: join.id,
             room,
@@ -169,7 +166,7 @@ impl Connection {
     }
 
     /// Every `send` is answered by a receipt, whatever becomes of it; some later, by the registry.
-    async fn send(&self, send: Send) -> Result<Reply, Refusal> {
+    async fn send(&mut self, send: Send) -> Result<Reply, Refusal> {
         let Send { id, to, room, kind, payload } = send;
         let target = match (to, room) {
             (_, Some(room)) if !self.grant.may_send_to(&room) => {
@@ -188,9 +185,16 @@ impl Connection {
             }
         };
         let outgoing = Outgoing { id, target, kind, payload };
-        match self.registered.instance.registry.send(&self.registered.owner, &outgoing).await {
-            Ok(Sent::OnItsWay) => Ok(None),
-            Ok(Sent::Receipt { status, reason }) => Ok(Some(receipt(outgoing.id, status, reason))),
+        let Registered { instance, owner, .. } = &self.registered;
+        let sent = instance.registry.send(owner, &outgoing).await;
+        if let Ok(sent) = &sent {
+            self.registered.bucket.owe(outgoing.payload.as_str().len(), sent.receivers());
+        }
+        match sent {
+            Ok(Sent::OnItsWay { .. }) => Ok(None),
+            Ok(Sent::Receipt { status, reason, .. }) => {
+                Ok(Some(receipt(outgoing.id, status, reason)))
+            }
             Err(RegistryError::NotOwner) => Err(RegistryError::NotOwner.into()),
             Err(error) => Ok(Some(rejected(outgoing.id, &error.problem()))),
         }

@@ -16,6 +16,18 @@ pub(crate) struct Bucket {
     free_acks: u32,
 }
 
+/// Receivers of one message that cost as much as a message.
+const RECEIVERS_OF_ONE: f64 = 16.0;
+/// Bytes to deliver that cost as much as a message.
+const BYTES_OF_ONE: f64 = 40.0 * 1024.0;
+
+/// What a message costs that goes to so many: what it makes the service do, in messages of few bytes to
+/// one peer. Without it a room would multiply whatever one peer may send.
+fn cost(bytes: usize, receivers: usize) -> f64 {
+    let (bytes, receivers) = (bytes as f64, receivers as f64);
+    (receivers / RECEIVERS_OF_ONE).max(bytes * receivers / BYTES_OF_ONE).max(1.0)
+}
+
 /// What a bucket says to a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Pace {
@@ -46,6 +58,12 @@ impl Bucket {
         }
         self.strikes += 1;
         Pace::TooFast(self.strikes)
+    }
+
+    /// Charges a message that went to so many for what it costs beyond the one that was taken for
+    /// it. The next one waits until it is paid off.
+    pub(crate) fn owe(&mut self, bytes: usize, receivers: usize) {
+        self.level -= cost(bytes, receivers) - 1.0;
     }
 
     /// Charges one acknowledgement. Whoever gets many messages must acknowledge many.
@@ -99,5 +117,22 @@ mod tests {
         bucket.delivered();
         assert_eq!(bucket.take_ack(now), Pace::Fine);
         assert_eq!(bucket.take_ack(now), Pace::TooFast(1));
+    }
+
+    #[test]
+    fn a_message_to_many_costs_what_it_makes_the_service_do() {
+        let start = Instant::now();
+        assert_eq!(cost(10 * 1024, 1), 1.0, "an offer");
+        assert_eq!(cost(100, 8), 1.0, "a few words in a small room");
+        assert_eq!(cost(100, 256), 16.0);
+        assert_eq!(cost(64 * 1024, 255), 408.0);
+        let mut bucket = Bucket::new(100, 400, start);
+        assert_eq!(bucket.take(start), Pace::Fine);
+        bucket.owe(64 * 1024, 255);
+        assert_eq!(bucket.take(start), Pace::TooFast(1));
+        assert!(bucket.wait() <= Duration::from_millis(100), "{:?}", bucket.wait());
+        assert_eq!(bucket.take(start + Duration::from_millis(100)), Pace::Fine);
+        bucket.owe(0, 0);
+        assert_eq!(bucket.take(start + Duration::from_millis(110)), Pace::Fine, "no more is owed");
     }
 }

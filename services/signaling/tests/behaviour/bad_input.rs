@@ -271,6 +271,33 @@ async fn whoever_talks_too_fast_is_told_and_in_the_end_closed() {
 }
 
 #[tokio::test]
+async fn i5_a_room_does_not_multiply_what_one_peer_may_send() {
+    let world = World::with(|config| {
+        config.limits.messages_per_second = 1;
+        config.limits.message_burst = 4;
+    })
+    .await;
+    let mut others = Vec::new();
+    for n in 0..5 {
+        let mut other = world.client(&format!("peer-{n}")).await;
+        other.join("hall").await;
+        others.push(other);
+    }
+    let mut alice = world.client("alice").await;
+    alice.join("hall").await;
+    let large = json!({ "type": "send", "id": "m1", "room": "hall", "kind": "x", "payload": "x".repeat(60_000) });
+    alice.send(large).await;
+    for other in &mut others {
+        other.expect("message").await;
+    }
+    // 60 KB to each of five cost seven messages: three are owed.
+    alice.send(json!({ "type": "ping", "id": "next" })).await;
+    let refused = alice.expect_error("too_fast").await;
+    assert_eq!(refused["id"], "next");
+    assert!(refused["fix"].as_str().unwrap().contains("ms"), "{refused}");
+}
+
+#[tokio::test]
 async fn i5_a_client_that_does_not_read_is_cut_off_and_loses_nothing() {
     let world = World::with(|config| {
         config.timing.write = Duration::from_millis(500);

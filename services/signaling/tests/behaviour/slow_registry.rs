@@ -45,7 +45,7 @@ impl Registry for SlowRegistry {
         self.inner.publish(owner, published)
     }
 
-    fn set_meta<'a>(&'a self, owner: &'a Ownership, meta: Meta) -> Answer<'a, ()> {
+    fn set_meta<'a>(&'a self, owner: &'a Ownership, meta: Meta) -> Answer<'a, usize> {
         self.inner.set_meta(owner, meta)
     }
 

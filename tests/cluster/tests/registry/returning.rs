@@ -51,7 +51,7 @@ async fn write(mut from: Peer, mut to: Peer, begun: Arc<Barrier>, stop: Arc<Atom
         sleep(Duration::from_millis(1)).await;
         let id = format!("m{n}");
         match from.sends(&id, &to.owner.peer).await {
-            Ok(Sent::OnItsWay) => {}
+            Ok(Sent::OnItsWay { .. }) => {}
             Ok(Sent::Receipt { .. }) | Err(_) => continue,
         }
         let message = to.hears("{\"type\":\"message\"").await;
@@ -124,7 +124,8 @@ async fn i2_however_many_messages_wait_each_receipt_that_an_outage_hid_is_told_a
         let receiver = Peer::begin(&two, &format!("to-{n}")).await;
         for m in 0..EACH {
             let id = format!("m{}", n * EACH + m);
-            assert_eq!(alice.sends(&id, &receiver.owner.peer).await, Ok(Sent::OnItsWay));
+            let sent = alice.sends(&id, &receiver.owner.peer).await;
+            assert_eq!(sent, Ok(Sent::OnItsWay { receivers: 1 }));
         }
         receivers.push(receiver);
     }

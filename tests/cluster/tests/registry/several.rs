@@ -96,7 +96,7 @@ impl Registry for Several {
         self.settled(self.home(owner).publish(owner, published))
     }
 
-    fn set_meta<'a>(&'a self, owner: &'a Ownership, meta: Meta) -> Answer<'a, ()> {
+    fn set_meta<'a>(&'a self, owner: &'a Ownership, meta: Meta) -> Answer<'a, usize> {
         self.settled(self.home(owner).set_meta(owner, meta))
     }
 

@@ -37,7 +37,7 @@ local function tell(ids, mark, frame)
   end
 end
 
--- Counts a change of a room and tells its members.
+-- Counts a change of a room and tells its members. Says how many.
 local function announce_in(room, id, event, meta)
   local version = call('INCR', key('v', room))
   local frame = '{"type":"room","room":' .. cjson.encode(room) .. ',"event":"' .. event
@@ -46,13 +46,17 @@ local function announce_in(room, id, event, meta)
     frame = frame .. ',"meta":' .. meta
   end
   frame = frame .. ',"version":' .. version .. '}'
-  tell(call('HKEYS', key('r', room)), room .. '/' .. version, frame)
+  local members = call('HKEYS', key('r', room))
+  tell(members, room .. '/' .. version, frame)
+  return #members
 end
 
 local function announce(id, event, meta)
+  local told = 0
   for _, room in ipairs(call('SMEMBERS', key('pr', id))) do
-    announce_in(room, id, event, meta)
+    told = told + announce_in(room, id, event, meta)
   end
+  return told
 end
 
 -- Tells the instances that watch attempts of a peer where it is now: on, away, gone.

@@ -10,7 +10,7 @@ end
 local known = call('HGET', key('o', id), mid)
 if known then
   local p = read_parcel(known)
-  return reply('receipt', status_of(p), reason_of(p))
+  return reply('receipt', status_of(p), reason_of(p), 0, 0)
 end
 
 local receivers, places = {}, {}
@@ -72,6 +72,6 @@ for inst, list in pairs(at) do
   publish(inst, head .. '\n' .. table.concat(list, '\n') .. '\n' .. rest)
 end
 if someone_away then
-  return reply('receipt', status_of(parcel), reason_of(parcel), full)
+  return reply('receipt', status_of(parcel), reason_of(parcel), #open, full)
 end
-return reply('ok', full)
+return reply('ok', #open, full)
