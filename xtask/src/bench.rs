@@ -64,11 +64,11 @@ fn stats(workspace: &Workspace, arguments: &Arguments) -> Result<bool> {
     Ok(stream(&mut command, |_| ())?.success())
 }
 
-/// Builds what is shipped, and says where.
+/// Builds for release, and says where.
 fn build(workspace: &Workspace) -> Result<PathBuf> {
-    let mut build = workspace.cargo("build --profile dist -p p2p-coordinator -p p2p-bench");
+    let mut build = workspace.cargo("build --release -p p2p-coordinator -p p2p-bench");
     ensure!(stream(&mut build, |_| ())?.success(), "the build failed");
-    Ok(workspace.root.join("target/dist"))
+    Ok(workspace.root.join("target/release"))
 }
 
 fn signaling(workspace: &Workspace, arguments: &Arguments) -> Result<bool> {

@@ -168,7 +168,7 @@ fn section(tables: &str) -> String {
     format!(
         "{TITLE}\n\n\
          ```sh\ncargo xtask bench signaling --write\n```\n\n\
-         builds `coordinator` as it is shipped (`--profile dist`), installs PeerServer and Socket.IO from npm into `target/`, and measures all of \
+         builds `coordinator` for release, installs PeerServer and Socket.IO from npm into `target/`, and measures all of \
          them in turns: the *bare floor* is a program of ours with a hash map of senders and nothing else \
          (`tests/bench/src/bin/floor.rs`), PeerServer is npm `peer`, Socket.IO is npm `socket.io`, with \
          `@socket.io/redis-adapter` where there are two instances. Memory is the server's own (RSS); the kernel takes some \
