@@ -12,6 +12,7 @@ mod messages;
 mod metrics;
 mod outage;
 mod partition;
+mod peerjs;
 mod relays;
 mod rolling;
 mod tickets;
