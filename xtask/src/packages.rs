@@ -51,8 +51,12 @@ pub(crate) const LAB: &[Tool] = &[
 pub(crate) const NODE: &[Tool] = &[tool("node", "nodejs"), tool("npm", "npm")];
 
 /// What `tests/browser` runs.
-pub(crate) const BROWSER: &[Tool] =
-    &[tool("chromium", "chromium"), tool("node", "nodejs"), tool("npm", "npm")];
+pub(crate) const BROWSER: &[Tool] = &[
+    tool("chromium", "chromium"),
+    tool("node", "nodejs"),
+    tool("npm", "npm"),
+    tool("redis-server", "redis-server"),
+];
 
 /// What `tests/deploy` renders and checks the chart with; the rest comes from PyPI.
 pub(crate) const CHART: &[Tool] =

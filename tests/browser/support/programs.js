@@ -17,7 +17,12 @@ const coordinator =
  * stream, that passes; `log()` is everything it has said on stderr, at the level TRACE.
  */
 function start(t, args) {
-  const child = spawn(coordinator, args, {
+  return program(t, coordinator, args)
+}
+
+/** The same of another program. */
+function program(t, file, args) {
+  const child = spawn(file, args, {
     env: { ...process.env, P2P_LOG: 'trace', NO_COLOR: '1' },
     stdio: ['ignore', 'pipe', 'pipe'],
   })
@@ -45,17 +50,17 @@ function start(t, args) {
       }
       waiting.add(look)
       look()
-      ended.then(() => reject(new Error(`coordinator ${args[0]} ended:\n${said.err.join('\n')}`)))
+      ended.then(() => reject(new Error(`${file} ${args[0]} ended:\n${said.err.join('\n')}`)))
     })
   return { line, stop, log: () => said.err.join('\n') }
 }
 
 /** `coordinator dev`: `said` is its line of JSON, `origin` where its pages are. */
-async function dev(t) {
-  const args = ['dev', '--json', '--signaling', '127.0.0.1:0', '--relay', '127.0.0.1:0']
-  const program = start(t, args)
-  const said = JSON.parse(await program.line((line) => line.startsWith('{"admin_token"')))
-  return { ...program, said, origin: new URL(said.test_page).origin }
+async function dev(t, more = []) {
+  const args = ['dev', '--json', '--signaling', '127.0.0.1:0', '--relay', '127.0.0.1:0', ...more]
+  const running = start(t, args)
+  const said = JSON.parse(await running.line((line) => line.startsWith('{"admin_token"')))
+  return { ...running, said, origin: new URL(said.test_page).origin }
 }
 
 /**
@@ -84,4 +89,4 @@ async function secretFile(path, name, text) {
   return file
 }
 
-module.exports = { dev, folder, secretFile, shared, start }
+module.exports = { coordinator, dev, folder, program, secretFile, shared, start }
