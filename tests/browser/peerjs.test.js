@@ -32,7 +32,7 @@ async function site(t) {
 
 /** A page with a peer that is open, or that failed: then with why. */
 async function peer(browser, url, id, options) {
-  const { page, faults } = await openPage(browser, url)
+  const { page } = await openPage(browser, url)
   const said = await page.evaluate((id, options) => new Promise((said) => {
     // No server of others is asked, and no candidate goes beyond this machine.
     const config = { iceServers: [] }
@@ -56,7 +56,7 @@ async function peer(browser, url, id, options) {
       window.peer.on('error', failed)
     })
   }), id, options)
-  return { page, faults, said }
+  return { page, said }
 }
 
 /** Waits until the page has got this. */
@@ -124,6 +124,31 @@ test('PeerJS hears in words why it may not come in, and that an id is taken', as
   await first.page.close()
   const again = await peer(browser, url, 'room-1', { port: two.port, token: room })
   assert.deepEqual(again.said, { id: 'room-1' })
+})
+
+test('PeerJS takes relays and credentials from us, and connects by them alone', async (t) => {
+  const [server, browser, url] = await Promise.all([dev(t), chromium(t), site(t)])
+  const port = Number(new URL(server.origin).port)
+  const { page } = await openPage(browser, url)
+  const relayed = async (id) => {
+    const token = server.said.tokens[id]
+    // As a page does that is at another origin.
+    const { iceServers } = await page.evaluate(async (from, token) => {
+      const answer = await fetch(from, { headers: { authorization: `Bearer ${token}` } })
+      return answer.json()
+    }, `${server.origin}/v1/ice-servers`, token)
+    return peer(browser, url, id, { port, token, config: { iceServers, iceTransportPolicy: 'relay' } })
+  }
+  const [alice, bob] = await Promise.all(['alice', 'bob'].map(relayed))
+  await alice.page.evaluate(() => window.call('bob'))
+  await alice.page.evaluate(() => window.connection.send('by relay'))
+  await untilArrived(bob.page, 'by relay')
+  const kind = await alice.page.evaluate(async () => {
+    const stats = [...(await window.connection.peerConnection.getStats()).values()]
+    const pair = stats.find((one) => one.type === 'candidate-pair' && one.nominated)
+    return stats.find((one) => one.id === pair.localCandidateId).candidateType
+  })
+  assert.equal(kind, 'relay')
 })
 
 test('what people write for PeerServer runs against `coordinator dev --peerjs-open` as it is', async (t) => {
