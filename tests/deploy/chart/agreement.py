@@ -46,7 +46,7 @@ def everything() -> dict:
     import checks
     return checks.with_(
         "tracing.endpoint", "http://collector.monitoring:4318", "tracing.sampleRatio", 0.1, "signaling.allowLoopback", True, "signaling.region", "eu", "signaling.stun", ["stun.example.org:3478"], "signaling.trustedProxies", ["10.0.0.0/8"],
-        "signaling.allowOrigins", ["https://app.example.org"], "signaling.conflict", ["reject", "bank=resume"], "auth.jwt.jwksUrl", "https://id.example.org/jwks", "auth.jwt.issuer", "i", "auth.jwt.audience", "a",
+        "signaling.allowOrigins", ["https://app.example.org"], "signaling.conflict", ["reject", "bank=resume"], "signaling.peerjsDiscovery", ["lobby"], "auth.jwt.jwksUrl", "https://id.example.org/jwks", "auth.jwt.issuer", "i", "auth.jwt.audience", "a",
         "relay.externalIPs", ["203.0.113.7"], "relay.tls.secret", "turn-tls", "relay.region", "eu", "relay.allowPeers", ["10.0.0.0/8"], "relay.denyPeers", ["192.0.2.0/24"],
         "redis", {
             "url": "rediss+sentinel://r:26379/registry", "passwordSecret": "r", "sentinelPasswordSecret": "s",
