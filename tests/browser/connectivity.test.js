@@ -5,7 +5,7 @@ const assert = require('node:assert/strict')
 const { before, test } = require('node:test')
 
 const { chromium, kept, untilSays } = require('./support/chromium')
-const { dev, folder, secretFile, shared, start } = require('./support/programs')
+const { dev, serving, shared, start } = require('./support/programs')
 const { openTest, register, runTest } = require('./support/test-page')
 
 const file = shared()
@@ -85,19 +85,10 @@ test('what is no token is told where it is pasted', async () => {
 })
 
 test('a relay with another secret, and one that is down, are told apart', async (t) => {
-  const secrets = await folder(t)
-  const jwt = await secretFile(secrets, 'jwt.txt', 'a secret of this test that is long enough')
   const relay = start(t, ['relay', '--listen', 'udp://127.0.0.1:0', '--turn-secret', 'north'])
   const [, address] = (await relay.line((line) => line.startsWith('relay ready on'))).split('udp://')
-  const signaling = start(t, [
-    ...['signaling', '--listen', '127.0.0.1:0', '--jwt-secret-file', jwt, '--data', secrets],
-    ...['--turn-secret', 'south', '--relay', `turn:${address}`],
-  ])
-  const ready = await signaling.line((line) => line.startsWith('signaling ready on'))
-  const minted = start(t, ['token', '--peer', 'alice', '--jwt-secret-file', jwt])
-  const token = await minted.line((line) => line.startsWith('eyJ'))
-
-  const there = { ...signaling, origin: ready.split(' ').at(-1) }
+  const settings = ['--turn-secret', 'south', '--relay', `turn:${address}`]
+  const { server: there, token } = await serving(t, settings)
   const opened = await openTest(browser, there, token)
   const refused = await runTest(opened)
   assert.equal(refused.step('stun').state, 'ok', 'the relay is there')

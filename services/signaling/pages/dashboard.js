@@ -114,12 +114,14 @@ async function refresh() {
     ])
     if (mine.signal.aborted) return
     failures = 0
+    byId('live').classList.remove('stale')
     showFigures(stats, pairs, page, ready)
     show(degraded(ready))
   } catch (fault) {
     if (mine.signal.aborted) return
     if (fault.status === 401 || fault.status === 403) return signOut(fault)
     failures += 1
+    byId('live').classList.add('stale')
     show(fault)
     await showReadiness(mine.signal)
   }

@@ -21,11 +21,14 @@ byId('token').value = takeFromFragment()
 byId('token').addEventListener('input', describeToken)
 byId('ask').addEventListener('submit', async (event) => {
   event.preventDefault()
-  byId('start').disabled = true
+  // Not `disabled`, which would take the focus of whoever has just pressed it.
+  const start = byId('start')
+  if (start.ariaDisabled === 'true') return
+  start.ariaDisabled = 'true'
   try {
     await test(byId('token').value.trim())
   } finally {
-    byId('start').disabled = false
+    start.ariaDisabled = 'false'
   }
 })
 // Return adds a line to a text, but a token has one.

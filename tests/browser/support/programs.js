@@ -89,4 +89,16 @@ async function secretFile(path, name, text) {
   return file
 }
 
-module.exports = { coordinator, dev, folder, program, secretFile, shared, start }
+/** `coordinator signaling` with a secret of its own and these settings, and a token for alice. */
+async function serving(t, settings) {
+  const data = await folder(t)
+  const jwt = await secretFile(data, 'jwt.txt', 'a secret of this test that is long enough')
+  const own = ['--listen', '127.0.0.1:0', '--jwt-secret-file', jwt, '--data', data]
+  const program = start(t, ['signaling', ...own, ...settings])
+  const ready = await program.line((line) => line.startsWith('signaling ready on'))
+  const minting = start(t, ['token', '--peer', 'alice', '--jwt-secret-file', jwt])
+  const token = await minting.line((line) => line.startsWith('eyJ'))
+  return { server: { ...program, origin: ready.split(' ').at(-1) }, token }
+}
+
+module.exports = { coordinator, dev, folder, program, secretFile, serving, shared, start }
