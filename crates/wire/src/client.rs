@@ -197,6 +197,9 @@ impl ClientMessage {
                 format!("keep messages at or under {MAX_MESSAGE_BYTES} bytes"),
             ));
         }
+        if !is_object(text) {
+            return Err(Rejected::malformed(&"the frame is no JSON object"));
+        }
         if let Some(message) = plain::read(text).filter(|message| message.check().is_ok()) {
             return Ok(message);
         }
@@ -280,7 +283,7 @@ impl Rejected {
         Self { id: None, problem: Problem::new(code, "Message rejected", detail, fix) }
     }
 
-    fn malformed(error: &serde_json::Error) -> Self {
+    fn malformed(error: &dyn std::fmt::Display) -> Self {
         Self::new(
             Code::BadMessage,
             error.to_string(),
@@ -302,6 +305,12 @@ struct Tag<'a> {
     id: Option<std::borrow::Cow<'a, str>>,
 }
 
+/// Whether a text can only be an object. Read into a struct, an array of its fields in their order would
+/// do as well.
+pub(crate) fn is_object(text: &str) -> bool {
+    text.trim_start_matches([' ', '\t', '\n', '\r']).starts_with('{')
+}
+
 /// The type of a frame that begins with it, as most do: those are read in one pass. Whatever is
 /// not in order there is found, and named, by the two passes that any other frame takes.
 fn leading_type(text: &str) -> Option<&str> {
@@ -316,7 +325,10 @@ fn read(kind: &str, text: &str) -> Result<ClientMessage, Rejected> {
     }
     let message = match kind {
         "hello" => ClientMessage::Hello(body(text)?),
-        "nat" => ClientMessage::Nat(body(text)?),
+        "nat" => {
+            let nat: Nat = body(text)?;
+            ClientMessage::Nat(Nat { profile: nat.profile.settled(), ..nat })
+        }
         "meta" => ClientMessage::Meta(body(text)?),
         "join" => ClientMessage::Join(body(text)?),
         "leave" => ClientMessage::Leave(body(text)?),
@@ -435,6 +447,48 @@ mod tests {
         assert!(read(2, 2_048).is_ok());
         assert_eq!(read(3, 8), Err(Code::BadMessage));
         assert_eq!(read(1, 2_049), Err(Code::BadMessage));
+    }
+
+    #[test]
+    fn who_names_a_network_and_says_nothing_of_udp_has_it_unless_it_is_blocked() {
+        let udp = |profile: &str| {
+            let text = format!(r#"{{"type":"nat","profile":{profile}}}"#);
+            match ClientMessage::parse(&text).unwrap() {
+                ClientMessage::Nat(nat) => nat.profile.udp,
+                other => panic!("{other:?}"),
+            }
+        };
+        for profile in [
+            r#"{"type":"Full Cone","mapping":"endpoint-independent","filtering":"unknown"}"#,
+            r#"{"type":"Symmetric"}"#,
+            r#"{"type":"Unknown"}"#,
+            "{}",
+        ] {
+            assert!(udp(profile), "{profile}");
+        }
+        for profile in [
+            r#"{"type":"UDP Blocked"}"#,
+            r#"{"type":"UDP Blocked","udp":true}"#,
+            r#"{"type":"Unknown","udp":false}"#,
+        ] {
+            assert!(!udp(profile), "{profile}");
+        }
+    }
+
+    #[test]
+    fn an_array_is_no_frame_even_with_the_fields_in_their_order() {
+        for text in [
+            r#"["ping"]"#,
+            r#"["ping","p1"]"#,
+            r#" ["join","c1","demo",null]"#,
+            r#"["ack",7]"#,
+            r#"["leave","demo"]"#,
+        ] {
+            let rejected = ClientMessage::parse(text).unwrap_err();
+            assert_eq!(rejected.problem.code, Code::BadMessage, "{text}");
+            assert!(rejected.problem.detail.contains("object"), "{:?}", rejected.problem);
+        }
+        assert!(ClientMessage::parse("\r\n\t {\"type\":\"ping\"} ").is_ok());
     }
 
     #[test]

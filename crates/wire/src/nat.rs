@@ -180,6 +180,12 @@ pub struct TcpProfile {
     pub public_address: Option<SocketAddr>,
 }
 
+/// Nobody who says nothing of UDP has found that it does not pass; [`NatProfile::settled`] sees to
+/// those who have.
+fn unless_blocked() -> bool {
+    true
+}
+
 /// What a client measured about its own network.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct NatProfile {
@@ -204,8 +210,8 @@ pub struct NatProfile {
     /// Whether two hosts behind this NAT reach each other by their public addresses.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hairpin: Option<bool>,
-    /// Whether UDP reached any STUN server.
-    #[serde(default)]
+    /// Whether UDP reached any STUN server. Absent: true, unless the type is `UDP Blocked`.
+    #[serde(default = "unless_blocked")]
     pub udp: bool,
     /// Whether IPv6 reached any STUN server; absent where the host has no IPv6 or none was tried.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -216,4 +222,11 @@ pub struct NatProfile {
     /// For every axis that is unknown, why.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub unknown_because: BTreeMap<String, String>,
+}
+
+impl NatProfile {
+    /// The profile without a contradiction: where UDP is blocked by its type, it does not pass.
+    pub(crate) fn settled(self) -> Self {
+        Self { udp: self.udp && self.nat_type != NatType::UdpBlocked, ..self }
+    }
 }

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::attempt::{Attempt, IceServer};
 use crate::candidate::Candidate;
+use crate::client::is_object;
 pub use crate::frame::{MessageFrame, ReceiptFrame};
 use crate::ids::{AttemptId, PeerId, RequestId, RoomName, SessionId};
 use crate::limits::Limits;
@@ -287,6 +288,9 @@ impl ServerMessage {
             #[serde(rename = "type", borrow)]
             kind: std::borrow::Cow<'a, str>,
         }
+        if !is_object(text) {
+            return Err(serde::de::Error::custom("the frame is no JSON object"));
+        }
         let tag: Tag<'_> = serde_json::from_str(text)?;
         Ok(Some(match tag.kind.as_ref() {
             "welcome" => Self::Welcome(serde_json::from_str(text)?),
@@ -322,6 +326,12 @@ mod tests {
         let text = message.to_text();
         assert!(text.starts_with(r#"{"type":"message","seq":18,"from":"alice""#), "{text}");
         assert_eq!(ServerMessage::parse(&text).unwrap(), Some(message));
+    }
+
+    #[test]
+    fn an_array_is_no_frame() {
+        assert!(ServerMessage::parse(r#"["pong","p1"]"#).is_err());
+        assert!(ServerMessage::parse(r#"["hologram"]"#).is_err());
     }
 
     #[test]

@@ -91,6 +91,21 @@ async fn both_sides_get_one_attempt_that_fits_together() {
     }
 }
 
+/// Clients that others write need not know all fields.
+#[tokio::test]
+async fn a_network_that_is_told_without_a_word_on_udp_is_taken_to_have_it() {
+    let world = World::start().await;
+    let (mut alice, mut bob) = (world.client("alice").await, world.client("bob").await);
+    let told = |profile: Value| json!({ "type": "nat", "profile": profile });
+    alice.send(told(json!({ "type": "Unknown" }))).await;
+    bob.send(told(json!({ "type": "Full Cone", "mapping": "endpoint-independent" }))).await;
+    bob.expect_silence().await;
+    let (near, far) = begun(&mut alice, &mut bob, "auto").await;
+    assert_eq!((&near["peer_nat"]["udp"], &far["peer_nat"]["udp"]), (&json!(true), &json!(true)));
+    let plan = near["plan"].as_array().unwrap();
+    assert!(plan.iter().any(|step| step["method"] == "udp-hole-punch"), "{plan:?}");
+}
+
 #[tokio::test]
 async fn a_first_flight_goes_to_the_callee_as_it_is_and_to_nobody_else() {
     let world = World::start().await;
