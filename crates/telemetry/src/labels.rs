@@ -35,7 +35,10 @@ pub(crate) const PEERJS_FRAME: Label =
     label("type", &["HEARTBEAT", "OFFER", "ANSWER", "CANDIDATE", "LEAVE", "EXPIRE", "malformed"]);
 pub(crate) const CLOSE_CODE: Label = label(
     "code",
-    &["1000", "1001", "4400", "4401", "4403", "4408", "4409", "4410", "4413", "4429", "4503"],
+    &[
+        "1000", "1001", "1006", "1013", "4400", "4401", "4403", "4408", "4409", "4410", "4413",
+        "4429", "4503",
+    ],
 );
 /// What became of a fetch of the keys of a token issuer.
 pub(crate) const KEY_FETCH: Label = label("result", &["ok", "failed"]);

@@ -105,7 +105,7 @@ impl Signaling {
             }
         });
         tasks.close();
-        info!(address = %local_addr, admin = ?admin_addr, "signaling serves");
+        info!(address = %local_addr, admin = admin_addr.map(display), "signaling serves");
         if instance.config.peerjs.open {
             warn!(
                 address = %local_addr,

@@ -94,6 +94,17 @@ mod tests {
     use super::*;
 
     #[test]
+    fn every_code_that_ends_a_connection_is_counted_by_its_name() {
+        let labels = p2p_telemetry::metrics::SIGNALING_CONNECTIONS_CLOSED.metric().labels;
+        let known = labels.iter().find(|label| label.name == "code").unwrap().values;
+        let abnormal = crate::meters::OpenConnection::begin("p2p.v1").code;
+        let ours = CloseCode::ALL.map(CloseCode::code);
+        for code in ours.into_iter().chain([TRY_AGAIN_LATER, NORMAL, abnormal]) {
+            assert!(known.contains(&code.to_string().as_str()), "{code}");
+        }
+    }
+
+    #[test]
     fn a_close_reason_fits_a_control_frame() {
         assert_eq!(reason("short"), "short");
         let long = "ü".repeat(100);
