@@ -63,5 +63,6 @@ pub use p2p_wire::{
     AttemptId, IceServer, Mapping, Meta, Method, NatProfile, Outcome, PeerId, Policy, Report,
     RoomName, Secret,
 };
+pub use resolve::is_stun_server;
 pub use rustls::pki_types::{CertificateDer, pem};
 pub use stream::Stream;

@@ -78,6 +78,9 @@ pub struct SignalingCheck {
     /// Why not.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+    /// The same with its code.
+    #[serde(skip)]
+    pub failure: Option<Error>,
 }
 
 /// IPv6.
@@ -128,8 +131,11 @@ pub async fn netcheck(config: NetcheckConfig) -> Result<NetcheckReport, Error> {
         resolve::tcp_stun_servers(&stun, &ways),
     ));
     let stun = stun.into_iter().filter(SocketAddr::is_ipv4).collect();
-    let (nat, reachable_v6) =
-        tokio::join!(detect(&socket, &local_ips, stun), reach_v6(&local_ips, stun_v6));
+    let (nat, reachable_v6, without_address) = tokio::join!(
+        detect(&socket, &local_ips, stun),
+        reach_v6(&local_ips, stun_v6),
+        resolve::without_address(&config.stun)
+    );
     let mut nat = NatProfile { ipv6: reachable_v6, ..nat? };
     let detect_ms = millis(started.elapsed());
     // Servers without TCP that swallow it are common, and where UDP works they are no finding.
@@ -158,6 +164,11 @@ pub async fn netcheck(config: NetcheckConfig) -> Result<NetcheckReport, Error> {
             "a relay did not give an allocation: see its error, and the relay's log".to_owned(),
         );
     }
+    advice.extend(without_address.into_iter().map(|server| {
+        format!(
+            "the STUN server {server} was not asked: there is no address for it, correct its name"
+        )
+    }));
     Ok(NetcheckReport {
         schema_version: SCHEMA_VERSION,
         signaling,
@@ -179,22 +190,25 @@ async fn check_signaling(
     tls: &Arc<ClientConfig>,
 ) -> Result<(SignalingCheck, Vec<IceServer>), Error> {
     let started = Instant::now();
-    let mut check = SignalingCheck { ok: false, server: server.to_owned(), ms: 0, error: None };
+    let server_name = server.to_owned();
+    let mut check =
+        SignalingCheck { ok: false, server: server_name, ms: 0, error: None, failure: None };
     let servers = match signaling::ice_servers(server, token, tls).await {
         Ok(servers) => servers,
         Err(error) if error.code == ErrorCode::Auth => return Err(error),
         Err(error) => {
-            check.error = Some(error.to_string());
+            check.failure = Some(error);
             Vec::new()
         }
     };
-    if check.error.is_none() {
+    if check.failure.is_none() {
         match signaling::knock(server, token, tls).await {
             Ok(()) => check.ok = true,
             Err(error) if error.code == ErrorCode::Auth => return Err(error),
-            Err(error) => check.error = Some(error.to_string()),
+            Err(error) => check.failure = Some(error),
         }
     }
+    check.error = check.failure.as_ref().map(ToString::to_string);
     check.ms = millis(started.elapsed());
     Ok((check, servers))
 }

@@ -1,6 +1,6 @@
 //! From the URIs of STUN and TURN servers (RFC 7064, RFC 7065) to addresses.
 
-use std::net::SocketAddr;
+use std::net::{Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -33,6 +33,19 @@ pub(crate) async fn stun_servers_v6(own: &[String], offered: &[IceServer]) -> Ve
         addresses.extend(v6.filter(|addr| !addresses.contains(addr)));
     }
     addresses
+}
+
+/// Whether a text names a STUN server that can be asked over UDP: `stun:HOST:PORT`, `HOST:PORT` or
+/// `HOST`. Whether there is one under that name is another question.
+pub fn is_stun_server(text: &str) -> bool {
+    !text.starts_with("turn") && Named::parse(text).is_some_and(|named| named.is_udp())
+}
+
+/// Those of the servers for which there is no address.
+pub(crate) async fn without_address(servers: &[String]) -> Vec<&str> {
+    let looked_up = join_all(servers.iter().map(|server| resolve(server))).await;
+    let servers = servers.iter().zip(looked_up);
+    servers.filter(|(_, address)| address.is_none()).map(|(server, _)| server.as_str()).collect()
 }
 
 /// Every way to a relay that has credentials and an address: over UDP first, then over TCP, then
@@ -101,7 +114,7 @@ impl Named {
         };
         let is_tls = transport == RelayTransport::Tls;
         let default_port = if is_tls { DEFAULT_TLS_PORT } else { DEFAULT_PORT };
-        let (host, port) = host_port(rest, default_port)?;
+        let (host, port) = host_port(rest, default_port).filter(|(host, _)| is_host(host))?;
         Some(Self { transport, host: host.to_owned(), port })
     }
 
@@ -132,6 +145,12 @@ fn host_port(text: &str, default_port: u16) -> Option<(&str, u16)> {
     }
 }
 
+/// Letters of any script: a name server knows which names there are.
+fn is_host(host: &str) -> bool {
+    host.parse::<Ipv6Addr>().is_ok()
+        || host.chars().all(|c| c.is_alphanumeric() || ".-_".contains(c))
+}
+
 #[cfg(test)]
 mod tests {
     use p2p_wire::Secret;
@@ -155,9 +174,31 @@ mod tests {
 
     #[test]
     fn what_is_not_an_address_or_unknown_is_left_out() {
-        for uri in ["stun:", "stun:h:port", ":3478", "turns:h?transport=udp", "turn:h?x"] {
+        for uri in [
+            "stun:",
+            "stun:h:port",
+            ":3478",
+            "turns:h?transport=udp",
+            "turn:h?x",
+            "http://h:1",
+            "a b",
+            "[::1",
+        ] {
             assert_eq!(Named::parse(uri), None, "{uri}");
         }
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_asked_is_told_from_what_can() {
+        for text in ["h", "h:1", "stun:h", "192.0.2.1:3478", "[2001:db8::1]:1", "stun.example.org"]
+        {
+            assert!(is_stun_server(text), "{text}");
+        }
+        for text in ["", "h:port", "stuns:h", "turn:h", "h?transport=tcp", "http://h", "a b:1"] {
+            assert!(!is_stun_server(text), "{text}");
+        }
+        let servers = ["127.0.0.1:1", "h:port", "[::1]:1"].map(str::to_owned);
+        assert_eq!(without_address(&servers).await, ["h:port"]);
     }
 
     #[tokio::test]
