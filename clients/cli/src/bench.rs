@@ -25,12 +25,13 @@ pub struct Args {
     #[arg(
         long,
         value_name = "N",
+        env = "P2P_BENCH_SECS",
         default_value_t = 5,
         value_parser = clap::value_parser!(u64).range(1..=60)
     )]
     pub secs: u64,
     /// Which paths may be used: auto, direct (fail rather than relay) or relay
-    #[arg(long, default_value = "auto", value_parser = session::policy)]
+    #[arg(long, env = "P2P_POLICY", default_value = "auto", value_parser = session::policy)]
     pub policy: Policy,
     #[command(flatten)]
     pub session: session::SessionArgs,

@@ -14,7 +14,7 @@ pub struct Args {
     /// The peer, which runs `p2p listen`
     pub peer: PeerId,
     /// Which paths may be used: auto, direct (fail rather than relay) or relay
-    #[arg(long, default_value = "auto", value_parser = session::policy)]
+    #[arg(long, env = "P2P_POLICY", default_value = "auto", value_parser = session::policy)]
     pub policy: Policy,
     #[command(flatten)]
     pub session: session::SessionArgs,

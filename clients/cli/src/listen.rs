@@ -21,7 +21,7 @@ const WAITING: usize = 1;
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Forward every stream to this TCP address, until stopped
-    #[arg(long, value_name = "HOST:PORT", value_parser = host_and_port)]
+    #[arg(long, value_name = "HOST:PORT", env = "P2P_TO", value_parser = host_and_port)]
     pub to: Option<String>,
     #[command(flatten)]
     pub session: session::SessionArgs,

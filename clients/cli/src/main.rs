@@ -19,14 +19,15 @@ mod recv;
 mod send;
 mod session;
 mod talk;
+mod token;
 mod transfer;
 mod units;
 
 use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
-use clap::builder::Resettable;
-use clap::{Arg, Command, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+use clap::builder::{BoolishValueParser, Resettable};
+use clap::{Arg, ArgAction, Command, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
 use crate::failure::Failure;
@@ -43,7 +44,7 @@ use crate::failure::Failure;
 )]
 struct Cli {
     /// What to log on stderr: error, warn, info, debug, trace, or parts like p2p_client=debug
-    #[arg(long, global = true, env = "P2P_LOG", value_name = "FILTER", hide_env_values = true)]
+    #[arg(long, global = true, env = "P2P_LOG", value_name = "FILTER")]
     log: Option<String>,
     #[command(subcommand)]
     verb: Verb,
@@ -70,7 +71,7 @@ enum Verb {
 }
 
 fn main() -> ExitCode {
-    let matches = without_empty_variables(Cli::command()).get_matches();
+    let matches = with_variables(Cli::command()).get_matches();
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     if let Err(failure) = start_log(cli.log.as_deref()) {
         return failure.report(false);
@@ -99,11 +100,20 @@ fn main() -> ExitCode {
     }
 }
 
-/// Deployments write `P2P_X: ""` for "not set".
-fn without_empty_variables(command: Command) -> Command {
+/// Values of variables are never shown in help: some are secrets. Deployments write `P2P_X: ""` for
+/// "not set", and `P2P_X: 1` for a flag that takes no value.
+fn with_variables(command: Command) -> Command {
     let set = |arg: Arg| {
         let value = arg.get_env().and_then(std::env::var_os);
-        if value.is_some_and(|value| value.is_empty()) { arg.env(Resettable::Reset) } else { arg }
+        let arg = match arg.get_action() {
+            ArgAction::SetTrue => arg.value_parser(BoolishValueParser::new()),
+            _ => arg,
+        };
+        if value.is_some_and(|value| value.is_empty()) {
+            arg.env(Resettable::Reset)
+        } else {
+            arg.hide_env_values(true)
+        }
     };
     command.mut_args(set).mut_subcommands(|verb| verb.mut_args(set))
 }
@@ -131,6 +141,28 @@ mod tests {
 
     #[test]
     fn the_command_line_is_consistent() {
-        Cli::command().debug_assert();
+        with_variables(Cli::command()).debug_assert();
+    }
+
+    #[test]
+    fn every_flag_has_a_variable_and_the_secret_one_a_file_as_its_twin() {
+        let mut command = Cli::command();
+        command.build();
+        let mut flags = 0;
+        for verb in std::iter::once(&command).chain(command.get_subcommands()) {
+            for arg in verb.get_arguments() {
+                let Some(flag) = arg.get_long() else { continue };
+                // What only one run is about.
+                if ["help", "version"].contains(&flag) {
+                    continue;
+                }
+                flags += 1;
+                let name = arg.get_env().and_then(std::ffi::OsStr::to_str).unwrap_or_default();
+                assert!(name.starts_with("P2P_"), "{} --{flag}: {name:?}", verb.get_name());
+                let has = |flag: &str| verb.get_arguments().any(|arg| arg.get_long() == Some(flag));
+                assert!(flag != "token" || has("token-file"), "{}", verb.get_name());
+            }
+        }
+        assert!(flags > 50, "all verbs were looked at");
     }
 }

@@ -8,6 +8,7 @@ use p2p_client::{Mapping, NatProfile, NetcheckConfig, Secret, netcheck};
 use crate::failure::Failure;
 use crate::session;
 use crate::talk::data;
+use crate::token::TokenArgs;
 
 /// Columns of the labels.
 const LABEL: usize = 11;
@@ -16,35 +17,31 @@ const LABEL: usize = 11;
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The coordinator, whose STUN servers and relays are checked: ws://HOST:PORT or wss://HOST
-    #[arg(long, env = "P2P_SERVER", value_name = "URL", hide_env_values = true)]
+    #[arg(long, env = "P2P_SERVER", value_name = "URL")]
     server: Option<String>,
-    /// The token for it
-    #[arg(long, env = "P2P_TOKEN", value_name = "TOKEN", hide_env_values = true)]
-    token: Option<String>,
-    /// File with the token
-    #[arg(long, env = "P2P_TOKEN_FILE", value_name = "FILE", hide_env_values = true)]
-    token_file: Option<PathBuf>,
+    #[command(flatten)]
+    token: TokenArgs,
     /// STUN server to ask; may be repeated, and two on different addresses tell more than one
     #[arg(
         long,
         value_name = "HOST:PORT",
         env = "P2P_STUN",
         value_delimiter = ',',
-        hide_env_values = true
+        value_parser = session::stun_server
     )]
     stun: Vec<String>,
     /// File with certificates to trust besides the public ones (PEM)
-    #[arg(long, env = "P2P_CA_FILE", value_name = "FILE", hide_env_values = true)]
+    #[arg(long, env = "P2P_CA_FILE", value_name = "FILE")]
     ca_file: Option<PathBuf>,
     /// Print one JSON object
-    #[arg(long)]
+    #[arg(long, env = "P2P_JSON")]
     pub json: bool,
 }
 
-/// Measures and prints.
+/// Measures and prints. What there is to say is said also where the coordinator is away.
 pub async fn run(args: &Args) -> Result<(), Failure> {
     let server = args.server.clone().filter(|server| !server.trim().is_empty());
-    let token = session::token(args.token.as_deref(), args.token_file.as_deref())?;
+    let token = args.token.read()?;
     let server = match (server, token) {
         (Some(server), Some(token)) => Some((server, Secret::new(token))),
         (Some(_), None) => {
@@ -72,7 +69,10 @@ pub async fn run(args: &Args) -> Result<(), Failure> {
             data(format!("{label:<LABEL$} {text}").trim_end());
         }
     }
-    Ok(())
+    match report.signaling.and_then(|check| check.failure) {
+        Some(error) => Err(error.into()),
+        None => Ok(()),
+    }
 }
 
 /// The report, one label and text a line. A line that goes on has no label.

@@ -24,16 +24,28 @@ pub struct Args {
     /// The peer
     pub peer: PeerId,
     /// End with 0 at the first pong over a direct path, and with 5 if there is none
-    #[arg(long)]
+    #[arg(long, env = "P2P_PING_UNTIL_DIRECT")]
     pub until_direct: bool,
     /// How many pings [default: until Ctrl-C, or 50 with --until-direct]
-    #[arg(short = 'c', long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(
+        short = 'c',
+        long,
+        value_name = "N",
+        env = "P2P_PING_COUNT",
+        value_parser = clap::value_parser!(u64).range(1..)
+    )]
     pub count: Option<u64>,
     /// Seconds between two pings [default: 1, or 0.2 with --until-direct]
-    #[arg(short, long, value_name = "SECONDS", value_parser = interval)]
+    #[arg(
+        short,
+        long,
+        value_name = "SECONDS",
+        env = "P2P_PING_INTERVAL",
+        value_parser = interval
+    )]
     pub interval: Option<Duration>,
     /// Which paths may be used: auto, direct (fail rather than relay) or relay
-    #[arg(long, default_value = "auto", value_parser = session::policy)]
+    #[arg(long, env = "P2P_POLICY", default_value = "auto", value_parser = session::policy)]
     pub policy: Policy,
     #[command(flatten)]
     pub session: session::SessionArgs,

@@ -26,7 +26,7 @@ pub struct Args {
     #[arg(default_value = ".")]
     pub folder: PathBuf,
     /// Go on after the first file, until stopped
-    #[arg(long = "loop")]
+    #[arg(long = "loop", env = "P2P_LOOP")]
     pub forever: bool,
     #[command(flatten)]
     pub session: session::SessionArgs,

@@ -26,10 +26,10 @@ pub struct Args {
     /// The peer
     pub peer: PeerId,
     /// Which paths may be used: auto, direct (fail rather than relay) or relay
-    #[arg(long, default_value = "auto", value_parser = session::policy)]
+    #[arg(long, env = "P2P_POLICY", default_value = "auto", value_parser = session::policy)]
     pub policy: Policy,
     /// How often a lost connection is made again
-    #[arg(long, value_name = "N", default_value_t = 10)]
+    #[arg(long, value_name = "N", env = "P2P_RETRIES", default_value_t = 10)]
     pub retries: u32,
     #[command(flatten)]
     pub session: session::SessionArgs,

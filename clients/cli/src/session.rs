@@ -11,9 +11,7 @@ use tokio::sync::broadcast::error::RecvError;
 
 use crate::failure::{Failure, exit};
 use crate::talk::Talk;
-
-/// Bytes that a token file may have.
-const MAX_TOKEN_FILE: u64 = 64 * 1024;
+use crate::token::TokenArgs;
 
 /// How long a client may take to say goodbye.
 const GOODBYE: Duration = Duration::from_secs(2);
@@ -23,16 +21,12 @@ const GOODBYE: Duration = Duration::from_secs(2);
 #[command(next_help_heading = "Server and identity")]
 pub struct SessionArgs {
     /// The coordinator: ws://HOST:PORT or wss://HOST
-    #[arg(long, env = "P2P_SERVER", value_name = "URL", hide_env_values = true)]
+    #[arg(long, env = "P2P_SERVER", value_name = "URL")]
     pub server: Option<String>,
-    /// The token that says who this is
-    #[arg(long, env = "P2P_TOKEN", value_name = "TOKEN", hide_env_values = true)]
-    pub token: Option<String>,
-    /// File with the token: does not show in the process list
-    #[arg(long, env = "P2P_TOKEN_FILE", value_name = "FILE", hide_env_values = true)]
-    pub token_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub token: TokenArgs,
     /// Name to use, where the token allows several
-    #[arg(long = "as", env = "P2P_PEER", value_name = "PEER", hide_env_values = true)]
+    #[arg(long = "as", env = "P2P_PEER", value_name = "PEER")]
     pub name: Option<PeerId>,
     /// STUN server beside those of the coordinator; may be repeated
     #[arg(
@@ -40,20 +34,14 @@ pub struct SessionArgs {
         value_name = "HOST:PORT",
         env = "P2P_STUN",
         value_delimiter = ',',
-        hide_env_values = true
+        value_parser = stun_server
     )]
     pub stun: Vec<String>,
     /// File with certificates to trust besides the public ones (PEM)
-    #[arg(long, env = "P2P_CA_FILE", value_name = "FILE", hide_env_values = true)]
+    #[arg(long, env = "P2P_CA_FILE", value_name = "FILE")]
     pub ca_file: Option<PathBuf>,
     /// UDP port; 0 takes a free one
-    #[arg(
-        long,
-        value_name = "PORT",
-        env = "P2P_LOCAL_PORT",
-        default_value_t = 0,
-        hide_env_values = true
-    )]
+    #[arg(long, value_name = "PORT", env = "P2P_LOCAL_PORT", default_value_t = 0)]
     pub local_port: u16,
     /// Seconds that a connection may take to come about
     #[arg(
@@ -61,12 +49,11 @@ pub struct SessionArgs {
         value_name = "SECONDS",
         env = "P2P_TIMEOUT",
         default_value_t = 30,
-        hide_env_values = true,
         value_parser = clap::value_parser!(u64).range(1..=3600)
     )]
     pub timeout: u64,
     /// Print events as JSON lines
-    #[arg(long, help_heading = "Options")]
+    #[arg(long, env = "P2P_JSON", help_heading = "Options")]
     pub json: bool,
 }
 
@@ -79,7 +66,7 @@ impl SessionArgs {
                 "pass --server URL or set P2P_SERVER; `coordinator dev` starts one on this machine",
             )
         })?;
-        let token = match token(self.token.as_deref(), self.token_file.as_deref())? {
+        let token = match self.token.read()? {
             Some(token) => token,
             None => {
                 return Err(Failure::usage(
@@ -201,27 +188,6 @@ async fn tell_of_signaling(client: &Client, talk: &Talk) -> std::convert::Infall
     }
 }
 
-/// The token of a flag or a file.
-pub fn token(text: Option<&str>, file: Option<&Path>) -> Result<Option<String>, Failure> {
-    if let Some(text) = text.map(str::trim).filter(|text| !text.is_empty()) {
-        return Ok(Some(text.to_owned()));
-    }
-    let Some(path) = file else { return Ok(None) };
-    let failed = |cause: String| {
-        let fix = "name a file that holds the token and nothing else";
-        Failure::usage(format!("{}: {cause}", path.display()), fix)
-    };
-    let metadata = std::fs::metadata(path).map_err(|error| failed(error.to_string()))?;
-    if metadata.len() > MAX_TOKEN_FILE {
-        return Err(failed(format!("{} bytes are too many for a token", metadata.len())));
-    }
-    let text = std::fs::read_to_string(path).map_err(|error| failed(error.to_string()))?;
-    match text.trim() {
-        "" => Err(failed("the file is empty".to_owned())),
-        token => Ok(Some(token.to_owned())),
-    }
-}
-
 /// Which paths a connection may take, as flags name them.
 pub fn policy(text: &str) -> Result<Policy, String> {
     match text {
@@ -230,6 +196,14 @@ pub fn policy(text: &str) -> Result<Policy, String> {
         "relay" => Ok(Policy::Relay),
         _ => Err("use auto, direct or relay".to_owned()),
     }
+}
+
+/// A STUN server as `HOST:PORT`, `HOST` or `stun:HOST:PORT`.
+pub fn stun_server(text: &str) -> Result<String, String> {
+    if p2p_client::is_stun_server(text) {
+        return Ok(text.to_owned());
+    }
+    Err("write HOST:PORT, for example stun.example.org:3478; clients ask over UDP".to_owned())
 }
 
 /// Whether a server's URL names this machine.
@@ -279,17 +253,5 @@ mod tests {
         for url in ["ws://192.0.2.1:8080", "wss://example.org", "ws://[2001:db8::1]", ""] {
             assert!(!is_loopback(url), "{url}");
         }
-    }
-
-    #[test]
-    fn a_token_comes_from_the_flag_or_the_file() {
-        let dir = tempfile::tempdir().unwrap();
-        let file = dir.path().join("token");
-        std::fs::write(&file, "from-file\n").unwrap();
-        assert_eq!(token(Some(" flag "), Some(&file)).unwrap().as_deref(), Some("flag"));
-        assert_eq!(token(None, Some(&file)).unwrap().as_deref(), Some("from-file"));
-        assert_eq!(token(Some(""), None).unwrap(), None);
-        std::fs::write(&file, "\n").unwrap();
-        assert_eq!(token(None, Some(&file)).unwrap_err().exit, exit::USAGE);
     }
 }

@@ -36,6 +36,26 @@ fn a_token_that_is_refused_is_3() {
 }
 
 #[test]
+fn a_token_of_the_command_line_beats_one_of_the_environment_whichever_way_it_is_given() {
+    let coordinator = Coordinator::start();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("token");
+    std::fs::write(&file, coordinator.said["tokens"]["alice"].as_str().unwrap()).unwrap();
+    let file = file.to_str().unwrap();
+    let mut by_file = coordinator.p2p("alice", ["netcheck", "--token-file", file]);
+    ended(by_file.env("P2P_TOKEN", "not.a.token")).ok();
+    let mut by_text = coordinator.p2p("alice", ["netcheck", "--token", "not.a.token"]);
+    by_text.env_remove("P2P_TOKEN").env("P2P_TOKEN_FILE", file);
+    ended(&mut by_text).failed_with(3, &["error (auth)"]);
+
+    let mut both_flags =
+        coordinator.p2p("alice", ["netcheck", "--token", "x", "--token-file", file]);
+    ended(&mut both_flags).failed_with(2, &["both given", "fix:"]);
+    let mut both_variables = coordinator.p2p("alice", ["netcheck"]);
+    ended(both_variables.env("P2P_TOKEN_FILE", file)).failed_with(2, &["both given", "fix:"]);
+}
+
+#[test]
 fn a_missing_server_or_token_is_2() {
     let coordinator = Coordinator::start();
     ended(&mut p2p(["ping", "bob"])).failed_with(2, &["no server is named", "P2P_SERVER"]);
@@ -74,6 +94,8 @@ fn a_bad_policy_interval_or_target_is_2() {
         &["ping", "a/b"],
         &["listen", "--to", "nowhere"],
         &["forward", "x", "bob"],
+        &["netcheck", "--stun", "not a server"],
+        &["listen", "--stun", "turns:relay.example.org"],
     ] {
         ended(&mut p2p(args)).failed_with(2, &["error:"]);
     }
@@ -95,4 +117,26 @@ fn a_network_check_says_what_works_in_words_and_in_json() {
         (&true.into(), &true.into())
     );
     assert!(report["nat"]["type"].is_string() && report["advice"].is_array(), "{report}");
+}
+
+#[test]
+fn a_network_check_without_its_coordinator_says_what_it_found_and_is_4() {
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    for json in [false, true] {
+        let mut check = p2p(["netcheck", "--token", "a.b.c", "--stun", "nowhere.invalid"]);
+        check.env("P2P_SERVER", format!("ws://{nobody}")).env("P2P_JSON", json.to_string());
+        let checked = ended(&mut check);
+        let found = String::from_utf8_lossy(&checked.stdout);
+        if json {
+            let report: serde_json::Value = serde_json::from_str(&found).unwrap();
+            assert_eq!(report["signaling"]["ok"], false);
+            assert!(report["verdict"].is_string(), "{report}");
+            checked.failed_with(4, &["\"code\":\"unreachable\""]);
+        } else {
+            for label in ["signaling   no", "verdict", "nowhere.invalid was not asked"] {
+                assert!(found.contains(label), "{label:?} in {found}");
+            }
+            checked.failed_with(4, &["error (unreachable)", "fix:"]);
+        }
+    }
 }

@@ -1,8 +1,10 @@
 //! Asking a signaling service over its HTTP API, for the commands that show what it answers.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use clap::ArgMatches;
 use http::header::{ACCEPT, AUTHORIZATION, HOST, USER_AGENT};
 use http::{Request, Uri};
 use http_body_util::{BodyExt as _, Empty, Limited};
@@ -19,7 +21,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use crate::failure::{Failure, exit};
-use crate::settings::duration;
+use crate::settings::{duration, secret};
 
 /// Bytes of an answer: two hundred attempts with all their steps fit.
 const MAX_ANSWER: usize = 16 * 1024 * 1024;
@@ -30,9 +32,12 @@ pub struct ServerArgs {
     /// The signaling service: http://HOST:PORT or https://HOST; as for `p2p`, ws and wss do as well
     #[arg(long, default_value = "http://127.0.0.1:8080", value_name = "URL", env = "P2P_SERVER")]
     server: String,
-    /// Token with the scope admin; the environment keeps it out of the list of processes
+    /// Token with the scope admin
     #[arg(long, value_name = "JWT", env = "P2P_TOKEN", hide_env_values = true)]
-    token: SecretString,
+    token: Option<SecretString>,
+    /// File with that token: does not show in the list of processes
+    #[arg(long, value_name = "FILE", env = "P2P_TOKEN_FILE")]
+    token_file: Option<PathBuf>,
     /// How long to wait for an answer
     #[arg(long, default_value = "10s", value_parser = duration::parse, env = "P2P_SERVER_TIMEOUT")]
     timeout: Duration,
@@ -45,12 +50,18 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Wire for T {}
 /// A service that answers.
 pub struct Api<'a> {
     args: &'a ServerArgs,
+    token: SecretString,
     base: Uri,
 }
 
 impl<'a> Api<'a> {
     /// The service of these arguments. Nothing is asked yet.
-    pub fn of(args: &'a ServerArgs) -> Result<Self, Failure> {
+    pub fn of(args: &'a ServerArgs, matches: &ArgMatches) -> Result<Self, Failure> {
+        let token = secret::read(matches, "token")?.into_iter().next().ok_or_else(|| {
+            let fix = "pass --token-file FILE or set P2P_TOKEN; \
+                       `coordinator token --peer ID --scope admin` mints one";
+            Failure::usage("no token is given", fix)
+        })?;
         let wrong = || {
             let cause = format!("--server {:?} is no URL of a service", args.server);
             Failure::usage(cause, "write http://HOST:PORT or https://HOST")
@@ -60,7 +71,11 @@ impl<'a> Api<'a> {
         let bare = base.path() == "/" && base.query().is_none();
         let named = base.host().is_some_and(|host| !host.is_empty());
         let anonymous = base.authority().is_some_and(|part| !part.as_str().contains('@'));
-        if known && bare && named && anonymous { Ok(Self { args, base }) } else { Err(wrong()) }
+        if known && bare && named && anonymous {
+            Ok(Self { args, token, base })
+        } else {
+            Err(wrong())
+        }
     }
 
     /// Where the service is, for people.
@@ -96,7 +111,7 @@ impl<'a> Api<'a> {
             .header(HOST, authority)
             .header(USER_AGENT, concat!("coordinator/", env!("CARGO_PKG_VERSION")))
             .header(ACCEPT, "application/json")
-            .header(AUTHORIZATION, format!("Bearer {}", self.args.token.expose_secret().trim()))
+            .header(AUTHORIZATION, format!("Bearer {}", self.token.expose_secret().trim()))
             .body(Empty::<Bytes>::new())
             .map_err(|_| "the token is no JWT".to_owned())?;
         let stream = self.connect().await?;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use clap::ArgMatches;
 use p2p_stats::{AttemptRecord, CandidateSummary, NatSummary, Page};
 use p2p_wire::{
     AttemptId, CandidateKind, Method, Outcome, PathReason, PathUse, PlanStep, Policy, Step,
@@ -35,13 +36,13 @@ pub struct Args {
     #[arg(long, value_name = "CURSOR", env = "P2P_ATTEMPTS_AFTER")]
     after: Option<p2p_stats::Cursor>,
     /// Print the JSON that the service answers
-    #[arg(long)]
+    #[arg(long, env = "P2P_JSON")]
     json: bool,
 }
 
 /// Asks, and prints.
-pub async fn run(args: &Args) -> Result<(), Failure> {
-    let api = Api::of(&args.server)?;
+pub async fn run(args: &Args, matches: &ArgMatches) -> Result<(), Failure> {
+    let api = Api::of(&args.server, matches)?;
     let answer = match &args.id {
         Some(id) => api.get(&format!("/v1/attempts/{id}")).await?,
         None => {
@@ -83,7 +84,7 @@ fn list(page: &Page, sheet: &mut Sheet) {
         .map(|one| {
             [
                 utc(one.started_unix_ms).into(),
-                one.attempt.as_str().into(),
+                Cell::whole(one.attempt.as_str()),
                 one.app.as_str().into(),
                 side(one.caller.as_str(), one.caller_nat.as_ref()).into(),
                 side(one.callee.as_str(), one.callee_nat.as_ref()).into(),
@@ -281,5 +282,24 @@ fn tone(outcome: Outcome) -> Tone {
         Outcome::Direct => Tone::Good,
         Outcome::Relay => Tone::Fair,
         Outcome::Failed => Tone::Bad,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// With Redis an id has two parts, the second of which is an instance's.
+    #[test]
+    fn an_id_is_listed_whole_however_long_so_that_it_can_be_asked_for() {
+        let id = "0192f3a4b5c6d7e8f9a0b1c2d3e4f5a6.0192f3a4b5c6d7e8f9a0b1c2";
+        let page = serde_json::json!({ "attempts": [{
+            "attempt": id, "app": "default", "caller": "alice", "callee": "bob", "policy": "auto",
+            "started_unix_ms": 0, "outcome": "failed", "verdict": "", "plan": [], "caller_steps": [],
+            "callee_steps": [],
+        }] });
+        let mut sheet = Sheet::new();
+        list(&read(page).unwrap(), &mut sheet);
+        assert!(sheet.to_string().contains(id), "{sheet}");
     }
 }

@@ -23,13 +23,13 @@ enum ConfigVerb {
     /// Show every setting, its value (secrets masked) and where it comes from
     Show {
         /// Print one JSON array
-        #[arg(long)]
+        #[arg(long, env = "P2P_JSON")]
         json: bool,
     },
     /// Check file and environment as the roles would, without starting anything
     Check {
         /// Check only this role: signaling or relay [default: both]
-        #[arg(long, value_name = "ROLE", value_parser = SHOWN)]
+        #[arg(long, value_name = "ROLE", env = "P2P_CONFIG_ROLE", value_parser = SHOWN)]
         role: Option<String>,
     },
 }

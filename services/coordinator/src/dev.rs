@@ -38,7 +38,7 @@ pub struct Args {
     #[arg(long, env = "P2P_PEERJS_OPEN")]
     peerjs_open: bool,
     /// Print one line of JSON with URLs and tokens
-    #[arg(long)]
+    #[arg(long, env = "P2P_JSON")]
     json: bool,
 }
 

@@ -67,6 +67,7 @@ pub fn main() -> ExitCode {
             };
         }
     };
+    settings::environment::warn_of_misspelt();
     match run(&parsed.cli, &parsed.matches, parsed.file.as_ref()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.report(),
@@ -82,8 +83,8 @@ fn run(cli: &Cli, matches: &ArgMatches, file: Option<&SettingsFile>) -> Result<(
         }
         Verb::Relay(args) => with_runtime(cli, "info", relay::run(args, matches)),
         Verb::Migrate(_) => with_runtime(cli, "warn", migrate::run(matches)),
-        Verb::Stats(args) => with_runtime(cli, "warn", stats::run(args)),
-        Verb::Attempts(args) => with_runtime(cli, "warn", attempts::run(args)),
+        Verb::Stats(args) => with_runtime(cli, "warn", stats::run(args, matches)),
+        Verb::Attempts(args) => with_runtime(cli, "warn", attempts::run(args, matches)),
         Verb::Secret(args) => secret::run(args),
         Verb::Token(args) => token::run(args, matches),
         Verb::TurnCredentials(args) => turn_credentials::run(args, matches),

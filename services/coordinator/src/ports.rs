@@ -9,7 +9,7 @@ use crate::output::data;
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Print one JSON array
-    #[arg(long)]
+    #[arg(long, env = "P2P_JSON")]
     json: bool,
 }
 

@@ -13,10 +13,10 @@ pub struct Args {
     #[arg(value_name = "FILE")]
     files: Vec<PathBuf>,
     /// A file that exists is fine: make only those that are missing
-    #[arg(long, requires = "files")]
+    #[arg(long, requires = "files", env = "P2P_SECRET_KEEP")]
     keep: bool,
     /// Let the group of the file read it, too
-    #[arg(long, requires = "files")]
+    #[arg(long, requires = "files", env = "P2P_SECRET_FOR_GROUP")]
     for_group: bool,
 }
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use clap::ArgMatches;
 use p2p_stats::{Chance, MethodCell, NatCell, Summary, Usage};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -22,7 +23,7 @@ pub struct Args {
     #[command(flatten)]
     period: Period,
     /// Print one JSON object: `stats` and `nat_matrix` as the service answers them
-    #[arg(long)]
+    #[arg(long, env = "P2P_JSON")]
     json: bool,
 }
 
@@ -94,8 +95,8 @@ struct Expected {
 }
 
 /// Asks, and prints.
-pub async fn run(args: &Args) -> Result<(), Failure> {
-    let api = Api::of(&args.server)?;
+pub async fn run(args: &Args, matches: &ArgMatches) -> Result<(), Failure> {
+    let api = Api::of(&args.server, matches)?;
     let query = args.period.query();
     let stats = api.get(&format!("/v1/stats?{}", query.trim_start_matches('&'))).await?;
     let matrix =

@@ -4,6 +4,7 @@
 //! What peers wrote is shown without its control characters: a name or a verdict must not move the
 //! cursor of whoever reads it.
 
+use std::fmt;
 use std::io::{IsTerminal as _, Write as _};
 
 /// The widest cell; what is longer ends in `…`.
@@ -35,7 +36,7 @@ impl Cell {
         Self { text: fit(&clean(text.as_ref())), tone }
     }
 
-    /// A cell that may be of any width: the last of its row.
+    /// A cell that may be of any width: the last of its row, or one that is to be copied.
     pub fn whole(text: &str) -> Self {
         Self { text: clean(text), tone: Tone::Plain }
     }
@@ -128,6 +129,12 @@ impl Sheet {
 
     fn paint(&self, code: &str, text: &str) -> String {
         if self.colour { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+    }
+}
+
+impl fmt::Display for Sheet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
     }
 }
 

@@ -55,7 +55,7 @@ pub struct Args {
     #[arg(long, value_name = "FILE", env = "P2P_JWT_KEY")]
     jwt_key: Option<PathBuf>,
     /// Print one JSON object
-    #[arg(long)]
+    #[arg(long, env = "P2P_JSON")]
     json: bool,
 }
 

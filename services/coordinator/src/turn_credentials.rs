@@ -18,7 +18,7 @@ use crate::token::unix_now;
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Whose usage it is
-    #[arg(long, value_name = "USER", env = "P2P_TURN_USER")]
+    #[arg(long, value_name = "USER", env = "P2P_TURN_CREDENTIALS_USER")]
     user: String,
     /// How long the credential is valid: 90s, 15m, 1h30m, 7d
     #[arg(long, default_value = "1h", value_parser = duration::parse, env = "P2P_TURN_TTL")]
@@ -41,7 +41,7 @@ pub struct Args {
     #[arg(long, value_name = "FILE", env = "P2P_TURN_SECRET_FILE")]
     turn_secret_file: Option<PathBuf>,
     /// Print one JSON object
-    #[arg(long)]
+    #[arg(long, env = "P2P_JSON")]
     json: bool,
 }
 

@@ -8,7 +8,7 @@ use crate::output::data;
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Print one JSON object
-    #[arg(long)]
+    #[arg(long, env = "P2P_JSON")]
     json: bool,
 }
 

@@ -18,6 +18,34 @@ fn an_unknown_key_in_the_file_names_the_nearest_known_one() {
 }
 
 #[test]
+fn a_misspelt_variable_is_warned_of_and_those_of_kubernetes_are_not() {
+    let mut misspelt = coordinator();
+    misspelt.arg("version").env("P2P_JWT_SECERT_FILE", "/run/secrets/jwt");
+    let shown = ended(&mut misspelt);
+    assert_eq!(shown.code, 0, "{shown:?}");
+    for part in ["warning: P2P_JWT_SECERT_FILE", "fix: did you mean P2P_JWT_SECRET_FILE?"] {
+        assert!(shown.stderr.contains(part), "{shown:?}");
+    }
+    let mut in_a_pod = coordinator();
+    in_a_pod.arg("version").env("P2P_COORDINATOR_SERVICE_HOST", "10.0.0.1");
+    in_a_pod.env("P2P_COORDINATOR_PORT", "tcp://10.0.0.1:8080").env("P2P_RELAY_PORT_3478_UDP", "x");
+    let shown = ended(&mut in_a_pod);
+    assert_eq!((shown.code, shown.stderr.as_str()), (0, ""), "{shown:?}");
+}
+
+#[test]
+fn a_variable_sets_a_flag_that_takes_no_value() {
+    for (value, is_json) in [("1", true), ("true", true), ("0", false), ("", false)] {
+        for args in [&["version"][..], &["config", "show"]] {
+            let shown = ended(coordinator().args(args).env("P2P_JSON", value));
+            assert_eq!(shown.code, 0, "{shown:?}");
+            let is_one = serde_json::from_str::<serde_json::Value>(&shown.stdout).is_ok();
+            assert_eq!(is_one, is_json, "{value:?}: {shown:?}");
+        }
+    }
+}
+
+#[test]
 fn a_bad_value_in_the_file_is_blamed_on_the_file() {
     let dir = tempfile::tempdir().unwrap();
     let file = private_file(dir.path(), "c.toml", "port_range = \"9-1\"\n");

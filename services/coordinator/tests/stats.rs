@@ -86,6 +86,17 @@ fn what_became_of_attempts_is_told_as_a_page_as_a_story_and_as_json() {
     let record = demo.run(&["attempts", &first, "--json"]).json();
     assert_eq!(record["attempt"], first.as_str());
 
+    // Flags beat the environment, whichever of the two they name.
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("token");
+    std::fs::write(&file, &demo.token).unwrap();
+    let mut command = coordinator();
+    command.args(["stats", "--json", "--token-file"]).arg(&file);
+    command.env("P2P_SERVER", &demo.server).env("P2P_TOKEN", "nonsense");
+    assert_eq!(ended(&mut command).json()["stats"]["attempts"], 2);
+    command.args(["--token", "x"]);
+    ended(&mut command).failed_with(2, &["are both given", "fix:"]);
+
     demo.run(&["attempts", "no-such-attempt"]).failed_with(2, &["attempt_not_found", "fix:"]);
     demo.run(&["stats", "--token", "nonsense"]).failed_with(3, &["token_invalid", "fix:"]);
 }
@@ -100,5 +111,5 @@ fn nobody_there_is_4_and_what_is_no_service_is_2() {
         run(["attempts", "--server", server, "--token", "x"])
             .failed_with(2, &["is no URL of a service"]);
     }
-    run(["stats"]).failed_with(2, &["--token"]);
+    run(["stats"]).failed_with(2, &["no token is given", "--token-file"]);
 }

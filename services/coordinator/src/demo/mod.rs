@@ -31,10 +31,10 @@ const SCHEMA_VERSION: u32 = 1;
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Print one JSON document instead of the story
-    #[arg(long)]
+    #[arg(long, env = "P2P_JSON")]
     json: bool,
     /// Leave everything running afterwards, until Ctrl-C
-    #[arg(long)]
+    #[arg(long, env = "P2P_DEMO_KEEP")]
     keep: bool,
 }
 

@@ -6,6 +6,7 @@
 pub mod address;
 pub mod conflict;
 pub mod duration;
+pub mod environment;
 mod file;
 pub mod origin;
 pub mod secret;
@@ -15,9 +16,9 @@ pub mod url_password;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::builder::Resettable;
+use clap::builder::{BoolishValueParser, Resettable};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{Arg, ArgMatches, Command, CommandFactory as _, FromArgMatches as _};
+use clap::{Arg, ArgAction, ArgMatches, Command, CommandFactory as _, FromArgMatches as _};
 
 pub use file::SettingsFile;
 pub use source::{Row, rows};
@@ -69,11 +70,11 @@ pub fn parse(args: Vec<OsString>) -> Result<Parsed, NotParsed> {
 /// The command line's grammar, its flags defaulting to what the file says. Values of variables are
 /// never shown in help: some are secrets.
 pub fn command(file: Option<&SettingsFile>) -> Command {
-    let command = Cli::command();
-    let roles: Vec<String> = command.get_subcommands().map(|c| c.get_name().to_owned()).collect();
-    let command = command.mut_args(|arg| beneath(arg, None, file));
-    roles.into_iter().fold(command, |command, role| {
-        command.mut_subcommand(&role, |sub| sub.mut_args(|arg| beneath(arg, Some(&role), file)))
+    Cli::command().mut_args(|arg| beneath(arg, None, file)).mut_subcommands(|command| {
+        let role = command.get_name().to_owned();
+        command
+            .mut_args(|arg| beneath(arg, Some(&role), file))
+            .mut_subcommands(|below| below.mut_args(|arg| beneath(arg, None, None)))
     })
 }
 
@@ -83,6 +84,11 @@ fn beneath(arg: Arg, role: Option<&str>, file: Option<&SettingsFile>) -> Arg {
     // Deployments write `P2P_X: ""` for "not set".
     let is_empty = arg.get_env().and_then(std::env::var_os).is_some_and(|value| value.is_empty());
     let arg = if is_empty { arg.env(Resettable::Reset) } else { arg.hide_env_values(true) };
+    // And `P2P_X: 1` for a flag that takes no value.
+    let arg = match arg.get_action() {
+        ArgAction::SetTrue => arg.value_parser(BoolishValueParser::new()),
+        _ => arg,
+    };
     match values {
         Some(values) => arg.default_values(values),
         None => arg,
@@ -123,5 +129,64 @@ fn blame_file(error: clap::Error, file: Option<&SettingsFile>) -> NotParsed {
             ))
         }
         Some(_) | None => NotParsed::Clap(Box::new(error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::any::TypeId;
+    use std::collections::BTreeMap;
+
+    use secrecy::SecretString;
+
+    use super::*;
+
+    /// Every flag, with the command it is of.
+    fn flags(command: &Command) -> Vec<(&Command, &Arg)> {
+        let own = command.get_arguments().filter(|arg| {
+            // What only one run is about.
+            arg.get_long().is_some_and(|flag| !["help", "version"].contains(&flag))
+        });
+        let below = command.get_subcommands().flat_map(flags);
+        own.map(|arg| (command, arg)).chain(below).collect()
+    }
+
+    fn is_of_type<T: 'static>(arg: &Arg) -> bool {
+        arg.get_value_parser().type_id() == TypeId::of::<T>()
+    }
+
+    #[test]
+    fn every_flag_has_a_variable_and_every_secret_a_file_as_its_twin() {
+        let mut all = command(None);
+        all.build();
+        let flags = flags(&all);
+        assert!(flags.len() > 100, "all commands were looked at");
+        for (command, arg) in flags {
+            let (verb, flag) = (command.get_name(), arg.get_long().unwrap_or_default());
+            let variable = arg.get_env().and_then(std::ffi::OsStr::to_str).unwrap_or_default();
+            assert!(variable.starts_with("P2P_"), "{verb} --{flag} has {variable:?}");
+            let is_secret = is_of_type::<SecretString>(arg);
+            assert!(!is_secret || secret::is_secret(flag), "{flag} is not masked");
+            if is_secret {
+                let twin = format!("{flag}-file");
+                let mut others = command.get_arguments();
+                let twin = others.find(|other| other.get_long() == Some(twin.as_str()));
+                let twin = twin.and_then(Arg::get_env).and_then(std::ffi::OsStr::to_str);
+                assert_eq!(twin, Some(format!("{variable}_FILE").as_str()), "{verb} --{flag}");
+            }
+        }
+    }
+
+    #[test]
+    fn no_variable_means_two_things() {
+        let mut all = command(None);
+        all.build();
+        let mut meant = BTreeMap::new();
+        for (command, arg) in flags(&all) {
+            let (verb, variable) = (command.get_name(), arg.get_env());
+            let kind = arg.get_value_parser().type_id();
+            let (first, before) = meant.entry(variable).or_insert((verb, kind));
+            assert_eq!(*before, kind, "{variable:?} of {verb} and of {first}");
+        }
     }
 }

@@ -15,7 +15,8 @@ use crate::output::say;
 const MAX_FILE_BYTES: u64 = 64 * 1024;
 
 /// Flags whose values are masked wherever they are shown.
-const SECRETS: [&str; 8] = [
+const SECRETS: [&str; 9] = [
+    "token",
     "jwt-secret",
     "turn-secret",
     "user",
