@@ -23,10 +23,13 @@ mod token;
 mod transfer;
 mod units;
 
+use std::error::Error as _;
 use std::io::IsTerminal as _;
+use std::num::ParseIntError;
 use std::process::ExitCode;
 
 use clap::builder::{BoolishValueParser, Resettable};
+use clap::error::{ContextKind, ErrorKind};
 use clap::{Arg, ArgAction, Command, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
@@ -71,7 +74,8 @@ enum Verb {
 }
 
 fn main() -> ExitCode {
-    let matches = with_variables(Cli::command()).get_matches();
+    let matches = with_variables(Cli::command()).try_get_matches();
+    let matches = matches.unwrap_or_else(|error| for_people(error).exit());
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     if let Err(failure) = start_log(cli.log.as_deref()) {
         return failure.report(false);
@@ -116,6 +120,20 @@ fn with_variables(command: Command) -> Command {
         }
     };
     command.mut_args(set).mut_subcommands(|verb| verb.mut_args(set))
+}
+
+/// The same error, where its cause is told in the words of the standard library, in others.
+fn for_people(error: clap::Error) -> clap::Error {
+    if !error.source().is_some_and(|source| source.is::<ParseIntError>()) {
+        return error;
+    }
+    let part = |kind| error.get(kind).map(ToString::to_string).unwrap_or_default();
+    let (value, flag) = (part(ContextKind::InvalidValue), part(ContextKind::InvalidArg));
+    let text = format!(
+        "invalid value '{value}' for '{flag}': it is no whole number, or one that is too large\n\n\
+         For more information, try '--help'.\n"
+    );
+    clap::Error::raw(ErrorKind::ValueValidation, text)
 }
 
 /// The program says what a person should know by itself; the log is for looking inside.

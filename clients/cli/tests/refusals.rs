@@ -102,6 +102,14 @@ fn a_bad_policy_interval_or_target_is_2() {
 }
 
 #[test]
+fn what_is_no_number_is_told_in_words() {
+    for args in [["ping", "bob", "-c", "x"], ["bench", "bob", "--secs", "x"]] {
+        ended(&mut p2p(args)).failed_with(2, &["invalid value 'x' for '-", "no whole number"]);
+    }
+    ended(&mut p2p(["bench", "bob", "--secs", "0"])).failed_with(2, &["0 is not in 1..=60"]);
+}
+
+#[test]
 fn a_network_check_says_what_works_in_words_and_in_json() {
     let coordinator = Coordinator::start();
     let words = ended(&mut coordinator.p2p("alice", ["netcheck"])).ok();

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use crate::failure::Failure;
 use crate::output::data;
-use crate::settings::{Row, SettingsFile, command, rows};
+use crate::settings::{Row, SettingsFile, command, for_people, rows};
 use crate::{relay, signaling};
 
 /// Roles whose settings are shown and checked.
@@ -85,7 +85,7 @@ fn check(role: Option<&str>, file: Option<&SettingsFile>) -> Result<(), Failure>
 /// What the role would run with if it were started here without flags.
 fn matches_of(role: &str, file: Option<&SettingsFile>) -> Result<ArgMatches, Failure> {
     let matches = command(file).try_get_matches_from(["coordinator", role]).map_err(|error| {
-        let text = error.to_string();
+        let text = for_people(error).to_string();
         let first = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
         Failure::usage(
             format!("{role}: {first}"),

@@ -54,6 +54,19 @@ fn a_bad_value_in_the_file_is_blamed_on_the_file() {
 }
 
 #[test]
+fn what_is_no_address_or_no_number_is_told_in_words_wherever_it_stands() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = private_file(dir.path(), "c.toml", "[signaling]\nlisten = \"8080\"\n");
+    let (address, number) = ("an IP address with a port: write", "no whole number");
+    run(["signaling", "--listen", "8080"]).failed_with(2, &["'8080' for '--listen", address]);
+    run(["signaling", "--config", text(&file)]).failed_with(2, &["c.toml: `listen", address]);
+    run(["config", "check", "--config", text(&file)]).failed_with(2, &["'--listen", address]);
+    run(["signaling", "--connections", "many"]).failed_with(2, &["'many' for '--conn", number]);
+    run(["attempts", "--limit", "x", "--token", "x"]).failed_with(2, &["'x' for '--limit", number]);
+    run(["attempts", "--limit", "0", "--token", "x"]).failed_with(2, &["0 is not in 1..=200"]);
+}
+
+#[test]
 fn a_missing_file_is_an_error_and_not_an_empty_one() {
     run(["ports", "--config", "/nonexistent.toml"])
         .failed_with(2, &["cannot read the settings file /nonexistent.toml", "fix: "]);

@@ -14,6 +14,8 @@ mod source;
 pub mod url_password;
 
 use std::ffi::OsString;
+use std::net::AddrParseError;
+use std::num::ParseIntError;
 use std::path::PathBuf;
 
 use clap::builder::{BoolishValueParser, Resettable};
@@ -112,24 +114,50 @@ fn file_path(args: &[OsString]) -> Option<PathBuf> {
 
 /// An invalid value that stands in the file is an error about the file.
 fn blame_file(error: clap::Error, file: Option<&SettingsFile>) -> NotParsed {
-    let text = |kind| match error.get(kind) {
-        Some(ContextValue::String(text)) => text.clone(),
-        _ => String::new(),
-    };
-    let (value, flag) = (text(ContextKind::InvalidValue), text(ContextKind::InvalidArg));
+    let (value, flag) = value_and_flag(&error);
     let is_value = matches!(error.kind(), ErrorKind::ValueValidation | ErrorKind::InvalidValue);
     let key = flag.trim_start_matches('-').split(' ').next().unwrap_or_default();
     match file {
         Some(file) if is_value && file.holds(key, &value) => {
             let why = std::error::Error::source(&error).map(ToString::to_string);
             let why = why.unwrap_or_else(|| "it is not one of the possible values".to_owned());
+            let why = in_words(&error).map_or(why, str::to_owned);
             NotParsed::File(Failure::usage(
                 format!("{}: `{key} = \"{value}\"`: {why}", file.path().display()),
                 format!("correct the value in the file, or override it with --{key}"),
             ))
         }
-        Some(_) | None => NotParsed::Clap(Box::new(error)),
+        Some(_) | None => NotParsed::Clap(Box::new(for_people(error))),
     }
+}
+
+/// The same error, where its cause is told in the words of the standard library, in others.
+pub fn for_people(error: clap::Error) -> clap::Error {
+    let Some(why) = in_words(&error) else { return error };
+    let (value, flag) = value_and_flag(&error);
+    let text = format!(
+        "invalid value '{value}' for '{flag}': {why}\n\nFor more information, try '--help'.\n"
+    );
+    clap::Error::raw(ErrorKind::ValueValidation, text)
+}
+
+fn in_words(error: &clap::Error) -> Option<&'static str> {
+    let source = std::error::Error::source(error)?;
+    if source.is::<ParseIntError>() {
+        Some("it is no whole number, or one that is too large")
+    } else if source.is::<AddrParseError>() {
+        Some("it is not an IP address with a port: write for example 127.0.0.1:8080 or [::]:8080")
+    } else {
+        None
+    }
+}
+
+fn value_and_flag(error: &clap::Error) -> (String, String) {
+    let text = |kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => text.clone(),
+        _ => String::new(),
+    };
+    (text(ContextKind::InvalidValue), text(ContextKind::InvalidArg))
 }
 
 #[cfg(test)]
