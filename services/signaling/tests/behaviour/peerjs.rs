@@ -6,9 +6,10 @@ use p2p_auth::{Claims, Scope};
 use p2p_registry::{ConflictPolicy, Settings};
 use p2p_signaling::SignalingConfig;
 use serde_json::{Value, json};
+use tokio::net::TcpStream;
 
 use crate::peerjs_client::PeerJs;
-use crate::support::{World, all_for, claims, now, raw_request, token};
+use crate::support::{HANG, World, all_for, claims, now, raw_request, token};
 
 /// What a client tells another one, as PeerJS writes it.
 fn offer(to: &str, connection: &str) -> Value {
@@ -459,6 +460,65 @@ async fn i5_a_client_that_goes_on_too_fast_is_closed_and_loses_nothing_before() 
     let error = alice.expect("ERROR").await;
     assert!(error["payload"]["msg"].as_str().unwrap().contains("messages a second"), "{error}");
     assert_eq!(alice.closed().await, 4429);
+}
+
+#[tokio::test]
+async fn i5_a_page_that_does_not_read_is_cut_off_and_loses_nothing() {
+    let world = World::with(|config| {
+        config.timing.write = Duration::from_millis(500);
+        config.limits.message_burst = 10_000;
+    })
+    .await;
+    let mut alice = PeerJs::open(&world, "alice").await;
+    let bob = PeerJs::open(&world, "bob").await;
+    // His inbox fills, and what is written to him stays in the network.
+    let bulk = "x".repeat(60_000);
+    for n in 0..250 {
+        let payload = json!({ "n": n, "bulk": bulk });
+        alice.send(json!({ "type": "CANDIDATE", "payload": payload, "dst": "bob" })).await;
+    }
+    let cut_off = async {
+        while world.signaling.snapshot().peers_away == 0 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(HANG, cut_off).await.expect("bob is cut off");
+    drop(bob);
+    alice.expect_silence().await;
+    let mut bob = PeerJs::open(&world, "bob").await;
+    for n in 0..250 {
+        assert_eq!(bob.expect("CANDIDATE").await["payload"]["n"], n);
+    }
+    bob.expect_silence().await;
+}
+
+#[tokio::test]
+async fn i5_pages_that_show_no_token_are_counted_until_they_are_told() {
+    let world = World::with(|config| {
+        config.limits.half_open_private = 1;
+        config.timing.linger = Duration::from_secs(60);
+    })
+    .await;
+    let mut stranger = PeerJs::connect(&world, "key=peerjs&id=alice&token=none").await;
+    stranger.expect("ERROR").await;
+    // It has not closed its side: until it does, or has had its time, its address has no other place.
+    assert!(!is_let_in(&world).await);
+    stranger.ended().await;
+    let has_place = async { while !is_let_in(&world).await {} };
+    tokio::time::timeout(HANG, has_place).await.expect("there is a place again");
+}
+
+/// Whether a connection that shows no token gets an answer.
+async fn is_let_in(world: &World) -> bool {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let mut stream = TcpStream::connect(world.signaling.local_addr()).await.unwrap();
+    let mut answer = Vec::new();
+    let asked = async {
+        stream.write_all(b"GET /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await?;
+        stream.read_to_end(&mut answer).await
+    };
+    let _ = tokio::time::timeout(HANG, asked).await.expect("an answer or an end");
+    !answer.is_empty()
 }
 
 #[tokio::test]
