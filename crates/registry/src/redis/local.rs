@@ -44,6 +44,9 @@ pub(super) struct Local {
     pub(super) acked: u64,
     /// What it has not acknowledged, or Redis has not heard that it has.
     pub(super) inbox: VecDeque<Held>,
+    /// What it acknowledged of late of what came from Redis, oldest first: a Redis that went back to
+    /// older data gives the same numbers to other messages.
+    pub(super) settled: VecDeque<(u64, SessionId, RequestId)>,
     /// What was passed to it past Redis, so that what was on its way to Redis all the same is known.
     pub(super) here: VecDeque<(SessionId, RequestId)>,
     /// What it sent while Redis was away.
@@ -348,6 +351,7 @@ impl Local {
             synced: 0,
             acked: 0,
             inbox: VecDeque::new(),
+            settled: VecDeque::new(),
             here: VecDeque::new(),
             sent: VecDeque::new(),
             repeats_until: None,
@@ -380,8 +384,15 @@ impl Local {
     /// Forgets what Redis knows to be acknowledged.
     pub(super) fn acknowledged(&mut self, seq: u64) {
         self.acked = self.acked.max(seq.min(self.last));
-        let acked = self.acked;
-        self.inbox.retain(|held| held.seq > acked);
+        while let Some(held) = self.inbox.pop_front_if(|held| held.seq <= self.acked) {
+            if held.here_only {
+                continue;
+            }
+            if self.settled.len() >= MAX_INBOX_MESSAGES {
+                self.settled.pop_front();
+            }
+            self.settled.push_back((held.seq, held.mail.session, held.mail.id));
+        }
     }
 
     pub(super) fn view(&self) -> PeerView {

@@ -349,8 +349,12 @@ impl Shared {
             local.synced.to_string(),
             local.last.to_string(),
             local.acked.to_string(),
-            local.rooms.len().to_string(),
+            local.settled.len().to_string(),
         ];
+        for (seq, session, id) in &local.settled {
+            arguments.extend([seq.to_string(), session.to_string(), id.to_string()]);
+        }
+        arguments.push(local.rooms.len().to_string());
         for (room, (role, version)) in &local.rooms {
             arguments.extend([
                 room.to_string(),

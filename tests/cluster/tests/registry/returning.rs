@@ -146,3 +146,54 @@ async fn i2_however_many_messages_wait_each_receipt_that_an_outage_hid_is_told_a
         alice.hears(&receipt).await;
     }
 }
+
+/// Makes Redis forget the numbers that it gave to a peer's messages, and that there were any: what a
+/// master does to its replica that dies before that has them.
+async fn forget_messages_to(redis: &Redis, peer: &str) {
+    let script = format!(
+        "local key = redis.call('KEYS', 'p2p:*:p:app/{peer}')[1] \
+         local base = string.gsub(key, ':p:app/{peer}$', '') \
+         redis.call('HSET', key, 'seq', 0) \
+         redis.call('DEL', base .. ':in:app/{peer}', base .. ':o:app/alice', base .. ':oo:app/alice') \
+         return 'forgotten'"
+    );
+    let answer = redis.ask(&format!("EVAL \"{script}\" 0")).await.unwrap();
+    assert!(answer.contains("forgotten"), "{answer}");
+}
+
+#[tokio::test]
+async fn i2_what_gets_a_number_for_the_second_time_is_delivered_and_not_only_said_to_be() {
+    let redis = Redis::start().await.unwrap();
+    let (proxy, one) = behind_a_proxy(&redis).await;
+    let two = RedisRegistry::start(settings(), redis.settings()).unwrap();
+    two.connected().await;
+    let (mut alice, mut bob) = (Peer::begin(&two, "alice").await, Peer::begin(&one, "bob").await);
+    for seq in 1..=3 {
+        alice.sends(&format!("m{seq}"), &bob.owner.peer).await.unwrap();
+        bob.hears(&format!("{{\"type\":\"message\",\"seq\":{seq},")).await;
+        one.ack(&bob.owner, seq).await.unwrap();
+        alice
+            .hears(&format!("{{\"type\":\"receipt\",\"id\":\"m{seq}\",\"status\":\"delivered\""))
+            .await;
+    }
+    lose(&proxy, &one).await;
+    forget_messages_to(&redis, "bob").await;
+    // A retry of what bob has, and four that he has not: Redis counts past what he has seen.
+    for id in ["m3", "m4", "m5", "m6", "m7"] {
+        let sent = alice.sends(id, &bob.owner.peer).await;
+        assert_eq!(sent, Ok(Sent::OnItsWay { receivers: 1 }), "{id}");
+    }
+    proxy.set(Way::Open);
+    for seq in 4..=7 {
+        let message = bob.hears("{\"type\":\"message\"").await;
+        let expected = format!("{{\"type\":\"message\",\"seq\":{seq},");
+        assert!(message.starts_with(&expected), "{message}");
+        assert!(message.contains(&format!("\"kind\":\"m{seq}\"")), "{message}");
+    }
+    one.ack(&bob.owner, 7).await.unwrap();
+    for id in ["m3", "m4", "m5", "m6", "m7"] {
+        alice
+            .hears(&format!("{{\"type\":\"receipt\",\"id\":\"{id}\",\"status\":\"delivered\""))
+            .await;
+    }
+}
