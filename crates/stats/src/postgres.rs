@@ -26,6 +26,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use p2p_wire::AttemptId;
+use sqlx::ConnectOptions as _;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{Pool, Postgres};
 use tokio::task::JoinHandle;
@@ -112,7 +113,10 @@ impl PostgresStore {
             PgPoolOptions::new().max_connections(connections).acquire_timeout(ACQUIRE)
         };
         let readers = pool(READERS).connect_lazy_with(options.clone().options([QUESTION_LIMIT]));
-        let pool = pool(WRITERS).connect_with(options).await.map_err(at_connect)?;
+        let pool = match pool(WRITERS).connect_with(options.clone()).await {
+            Err(sqlx::Error::PoolTimedOut) => return Err(at_connect(why_away(&options).await)),
+            pool => pool.map_err(at_connect)?,
+        };
         schema::check(&mut *pool.acquire().await?).await?;
         let forgotten_before = AtomicI64::new(i64::MIN);
         let inner = Inner { pool, readers, forgotten_before, max_age, days: Mutex::default() };
@@ -221,6 +225,14 @@ fn options(url: &str) -> Result<PgConnectOptions, StatsError> {
     let options = PgConnectOptions::from_str(url)
         .map_err(|error| StatsError::BadUrl(error.to_string().replace(url, "the URL")))?;
     Ok(options.application_name("p2p-coordinator"))
+}
+
+/// The pool tries again until its time is over, and does not tell why it had to.
+async fn why_away(options: &PgConnectOptions) -> sqlx::Error {
+    match tokio::time::timeout(ACQUIRE, options.connect()).await {
+        Ok(Err(error)) => error,
+        Ok(Ok(_)) | Err(_) => sqlx::Error::PoolTimedOut,
+    }
 }
 
 /// Whatever keeps a first connection from being made is for the operator to look at.

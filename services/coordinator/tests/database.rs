@@ -84,6 +84,22 @@ fn a_database_that_does_not_answer_is_an_error_with_a_fix_and_without_the_passwo
 }
 
 #[test]
+fn signaling_says_why_its_database_does_not_answer() {
+    let signaling = [
+        "signaling",
+        "--listen",
+        "127.0.0.1:0",
+        "--jwt-secret",
+        "0123456789-0123456789-0123456789-north",
+        "--database",
+        "postgres://p2p:hunter2@127.0.0.1:1/p2p",
+    ];
+    let ended = run(signaling);
+    ended.failed_with(4, &["stats_away", "Connection refused", "fix: check that PostgreSQL runs"]);
+    assert!(!ended.stderr.contains("hunter2"), "{ended:#?}");
+}
+
+#[test]
 fn the_settings_that_are_shown_hide_the_url_of_the_database() {
     let mut show = coordinator();
     show.args(["config", "show"]).env("P2P_DATABASE_URL", "postgres://p2p:hunter2@h/d");

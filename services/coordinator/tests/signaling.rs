@@ -30,6 +30,8 @@ fn signaling_says_where_it_is_ready_and_takes_minted_tokens() {
         "--data",
         text(dir.path()),
     ]);
+    let logged = signaling.line_with("signaling serves");
+    assert!(logged.contains("\"admin\":\"127.0.0.1:"), "an address as people write it: {logged}");
     let line = signaling.line_with("signaling ready");
     let http = line.split("ready on ").nth(1).unwrap().to_owned();
     let line = signaling.line_with("admin ready");
