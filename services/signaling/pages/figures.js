@@ -8,14 +8,15 @@ export const methodName = (method) => METHODS[method] ?? method
 /** The few numbers that say how it goes. */
 export function headline({ attempts, success_rate, connect_ms, direct_ms, live, relays }) {
   const figure = (name, value, small) => h('div', {}, h('dt', {}, name), h('dd', {}, value, small && h('small', {}, small)))
+  const within = ({ p95 }) => (p95 === null ? 'none yet' : `95 % within ${ms(p95)}`)
   const away = live.peers_away > 0 ? `${count(live.peers_away)} away` : 'none away'
   const draining = relays.filter((relay) => relay.draining).length
   return h(
     'dl',
     { class: 'figures' },
     figure('Connected', percent(success_rate), attempts === 0 ? 'no attempts yet' : `of ${count(attempts)} attempts`),
-    figure('First path, median', ms(connect_ms.p50), `95 % within ${ms(connect_ms.p95)}`),
-    figure('Direct path, median', ms(direct_ms.p50), `95 % within ${ms(direct_ms.p95)}`),
+    figure('First path, median', ms(connect_ms.p50), within(connect_ms)),
+    figure('Direct path, median', ms(direct_ms.p50), within(direct_ms)),
     figure('Peers connected', count(live.peers_on), away),
     figure('Rooms', count(live.rooms), `${count(live.open_attempts)} open attempts`),
     figure('Relays', count(relays.length), draining ? `${draining} draining` : relays.length ? 'none draining' : 'pairs without a direct path fail'),

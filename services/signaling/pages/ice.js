@@ -2,8 +2,16 @@
 
 import { Fault } from './api.js'
 
+const LOOPBACK = /^(127\.|\[?::1\]?(:|$))/
+
 /** How long a server is waited for. Chromium itself repeats a question for nearly ten seconds. */
 const PATIENCE = 6000
+
+/** Whether this browser says of servers that they did not answer; where it does not, silence proves nothing. */
+const TELLS = 'onicecandidateerror' in (globalThis.RTCPeerConnection?.prototype ?? {})
+
+/** Firefox leaves relays at a loopback address out, and says nothing of it. */
+const IS_FIREFOX = navigator.userAgent.includes('Firefox/')
 
 /** Each server by itself and once, with what its URL says: the handed-out entries hold several URLs each. */
 export function servers(iceServers) {
@@ -61,7 +69,7 @@ export async function askStun({ server, address }) {
   const mirrored = found.candidates.find(({ type }) => type === 'srflx')
   if (mirrored) return { ms: found.ms, candidate: mirrored }
   // A server that sees the very address of the socket adds no candidate, and no error.
-  if (found.complete && found.errors.length === 0 && found.candidates.length > 0) return { ms: found.ms }
+  if (TELLS && found.complete && found.errors.length === 0 && found.candidates.length > 0) return { ms: found.ms }
   throw new Fault(
     'No answer over UDP',
     `${address} did not answer within ${PATIENCE / 1000} s`,
@@ -96,6 +104,12 @@ function why(told, address, transport) {
       return [`${address} has no room left (508)`, 'add a relay, or widen its --port-range']
     case undefined:
     case 701:
+      if (IS_FIREFOX && LOOPBACK.test(address)) {
+        return [
+          `this browser reaches no relay on its own machine, and ${address} is one`,
+          'in Firefox, set `media.peerconnection.ice.loopback` in about:config for tests on one machine; a relay elsewhere needs no setting',
+        ]
+      }
       return [
         `${address} was not reached over ${over}`,
         transport === 'udp'
@@ -118,7 +132,7 @@ export async function natMapping(urls) {
   // Those that said the same as another one add no candidate; who has not answered in time is no error yet.
   const heard = new Set(mirrored.map(({ url }) => url)).size
   const silent = new Set(errors.map(({ url }) => url)).size
-  const answered = complete ? urls.length - Math.min(silent, urls.length) : heard
+  const answered = TELLS && complete ? urls.length - Math.min(silent, urls.length) : heard
   if (mirrored.length === 0) {
     const mapping = answered > 0 && candidates.length > 0 ? 'none' : 'unknown'
     return { mapping, answered, candidates, ms }
@@ -132,8 +146,6 @@ export async function natMapping(urls) {
   const mapping = LOOPBACK.test(address) ? 'local' : faces > 1 ? 'address-dependent' : several
   return { mapping, answered, candidates, ms, address, port, portPreserving: ports.has(port) }
 }
-
-const LOOPBACK = /^(127\.|\[?::1\]?$)/
 
 /** A data channel from this page to itself, both ends behind the relay. */
 export async function throughRelay({ server }) {
@@ -210,8 +222,10 @@ export const median = (values) => values.toSorted((a, b) => a - b)[Math.floor(va
 /** The pair of candidates in use: the two ends’ types and the relay’s transport. */
 export async function selectedPair(connection) {
   const stats = await connection.getStats()
-  const transport = [...stats.values()].find(({ type }) => type === 'transport')
-  const pair = stats.get(transport?.selectedCandidatePairId)
+  const all = [...stats.values()]
+  const transport = all.find(({ type }) => type === 'transport')
+  // Firefox names it on the pair itself.
+  const pair = stats.get(transport?.selectedCandidatePairId) ?? all.find(({ type, selected }) => type === 'candidate-pair' && selected)
   const [local, remote] = [stats.get(pair?.localCandidateId), stats.get(pair?.remoteCandidateId)]
   return { local: local?.candidateType, remote: remote?.candidateType, relayProtocol: local?.relayProtocol, protocol: local?.protocol }
 }
