@@ -6,7 +6,9 @@
 //! who opens them and runs a [`Probe`](crate::behaviour::Probe).
 //!
 //! A round is repeated at the keep-alive interval. That keeps the NAT's mapping of the socket, and
-//! notices when the network has changed.
+//! notices when the network has changed. One that nobody answers says little: a moment without a
+//! network looks the same as one that lets no UDP through. So it is repeated soon, and what was known
+//! before is in force until then.
 
 mod round;
 
@@ -45,13 +47,15 @@ pub struct Detector {
     network: Network,
     seen: Observations,
     task: Option<Task>,
+    /// The last round was answered by nobody.
+    silent: bool,
     state: State,
 }
 
 #[derive(Debug)]
 enum State {
     Measuring(Round),
-    Waiting { next: Instant },
+    Waiting { ended: Instant, next: Instant },
 }
 
 /// The second address of the first server that has named one.
@@ -101,6 +105,7 @@ impl Detector {
             network: Network::default(),
             seen: Observations::default(),
             task: None,
+            silent: false,
             state,
         }
     }
@@ -137,7 +142,7 @@ impl Detector {
         rng: &mut dyn RngCore,
         out: &mut impl Extend<Transmit>,
     ) -> Option<NatProfile> {
-        if let State::Waiting { next } = self.state {
+        if let State::Waiting { next, .. } = self.state {
             if now < next {
                 return None;
             }
@@ -153,6 +158,14 @@ impl Detector {
             return None;
         }
         let (answers, rtt) = (round.answers(), round.rtt());
+        let silent = answers.is_empty() && !self.servers.is_empty();
+        let was_silent = std::mem::replace(&mut self.silent, silent);
+        let first_silence = silent && !was_silent;
+        let pause = if first_silence { LEAST_GAP } else { self.repeat };
+        self.state = State::Waiting { ended: now, next: now + pause.min(self.repeat) };
+        if first_silence && !self.seen.answers.is_empty() {
+            return None;
+        }
         self.seen = Observations {
             local_port: self.local_port,
             local_ips: self.local_ips.clone(),
@@ -160,7 +173,6 @@ impl Detector {
             answers,
             behaviour: Behaviour::default(),
         };
-        self.state = State::Waiting { next: now + self.repeat };
         self.plan_task(rtt);
         Some(self.profile())
     }
@@ -178,16 +190,15 @@ impl Detector {
 
     /// Measures again at once, unless that has just been done: the network may be another.
     pub fn measure_again(&mut self, now: Instant) {
-        if let State::Waiting { next } = &mut self.state {
-            let last = next.checked_sub(self.repeat).unwrap_or(now);
-            *next = (*next).min(now.max(last + LEAST_GAP));
+        if let State::Waiting { ended, next } = &mut self.state {
+            *next = (*next).min(now.max(*ended + LEAST_GAP));
         }
     }
 
     /// When [`Detector::handle_timeout`] is due.
     pub fn poll_timeout(&self) -> Instant {
         match &self.state {
-            State::Waiting { next } => *next,
+            State::Waiting { next, .. } => *next,
             State::Measuring(round) => round.next_send().min(round.ends()),
         }
     }
@@ -361,6 +372,48 @@ mod tests {
         };
         assert_eq!(sent, round::SENDS.len());
         assert_eq!(profile.nat_type, NatType::UdpBlocked);
+    }
+
+    /// A round that nobody answers.
+    fn silent_round(bench: &mut Bench) -> Option<NatProfile> {
+        loop {
+            bench.now = bench.now.max(bench.detector.poll_timeout());
+            let (_, profile) = bench.step();
+            if profile.is_some() || matches!(bench.detector.state, State::Waiting { .. }) {
+                return profile;
+            }
+        }
+    }
+
+    #[test]
+    fn a_round_without_an_answer_is_repeated_soon_and_believed_the_second_time() {
+        let mut bench = Bench::new(&["203.0.113.1:3478"]);
+        let (sent, _) = bench.step();
+        bench.answer(&sent[0], sent[0].to, "203.0.113.11:5000");
+        assert_ne!(bench.step().1.unwrap().nat_type, NatType::UdpBlocked);
+
+        assert_eq!(silent_round(&mut bench), None, "what was known stays in force");
+        assert_eq!(bench.detector.poll_timeout(), bench.now + LEAST_GAP);
+        let profile = silent_round(&mut bench).unwrap();
+        assert_eq!(profile.nat_type, NatType::UdpBlocked);
+        assert_eq!(bench.detector.poll_timeout(), bench.now + Duration::from_secs(25));
+
+        bench.now = bench.detector.poll_timeout();
+        let (sent, _) = bench.step();
+        bench.answer(&sent[0], sent[0].to, "203.0.113.11:5000");
+        assert_ne!(bench.step().1.unwrap().nat_type, NatType::UdpBlocked);
+        assert_eq!(silent_round(&mut bench), None, "an answer counts for the next one");
+    }
+
+    #[test]
+    fn the_first_round_is_told_whatever_it_is_and_repeated_soon_if_nobody_answered() {
+        let mut bench = Bench::new(&["203.0.113.1:3478"]);
+        assert_eq!(silent_round(&mut bench).unwrap().nat_type, NatType::UdpBlocked);
+        assert_eq!(bench.detector.poll_timeout(), bench.now + LEAST_GAP);
+        bench.now = bench.detector.poll_timeout();
+        let (sent, _) = bench.step();
+        bench.answer(&sent[0], sent[0].to, "203.0.113.11:5000");
+        assert_ne!(bench.step().1.unwrap().nat_type, NatType::UdpBlocked);
     }
 
     #[test]
