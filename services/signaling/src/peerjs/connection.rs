@@ -15,10 +15,10 @@ use super::client::Client;
 use super::outbound::Outbound;
 use super::waiting::Waiting;
 use crate::instance::Instance;
-use crate::meters::{self, OpenConnection};
+use crate::meters;
 use crate::session::closing::Closing;
 use crate::session::registered::Registered;
-use crate::session::serve::{Talk, serve};
+use crate::session::serve::Talk;
 use crate::session::socket::{Inbound, Socket};
 
 /// A client that has its id.
@@ -31,99 +31,11 @@ pub(super) struct Connection {
     pub(super) malformed: u32,
 }
 
-/// Serves a WebSocket to its end.
-pub(super) async fn run(
-    instance: Arc<Instance>,
-    mut socket: Box<Socket>,
-    client: Client,
-    from: SocketAddr,
-) {
-    let mut open = OpenConnection::begin(PROTOCOL);
-    let mut connection = None;
-    // Boxed, as are the other long branches: a connection that idles holds none of their state.
-    let closing = match Box::pin(Connection::begin(instance, &mut socket, client, from)).await {
-        Ok((begun, mut feed)) => {
-            let closing = serve(connection.insert(begun), &mut socket, &mut feed).await;
-            // Nothing takes frames from here on; the registry keeps what must not be lost.
-            drop(feed);
-            closing
-        }
-        Err(closing) => closing,
-    };
-    open.code = closing.frame().map_or(open.code, |(code, _)| code);
-    Box::pin(async {
-        say_goodbye(&mut socket, &closing).await;
-        if let Some(connection) = connection {
-            connection.registered.end(&closing).await;
-        }
-        socket.linger().await;
-    })
-    .await;
-}
-
-/// Closes a connection that never became one.
-pub(super) async fn turn_away(mut socket: Box<Socket>, closing: Closing) {
-    let mut open = OpenConnection::begin(PROTOCOL);
-    open.code = closing.frame().map_or(open.code, |(code, _)| code);
-    if let Closing::Code(_, Some(problem)) = &closing {
-        meters::rejected(problem.code);
-    }
-    say_goodbye(&mut socket, &closing).await;
-    socket.linger().await;
-}
-
-/// A client gives up for good where it hears ERROR or ID-TAKEN. Where another try is worth it, the
-/// connection just ends, and the page hears `disconnected`.
-async fn say_goodbye(socket: &mut Socket, closing: &Closing) {
-    if let Closing::Code(_, Some(problem)) = closing {
-        let text = match problem.code {
-            Code::PeerTaken => ServerFrame::IdTaken.to_text(),
-            _ => ServerFrame::Error(&in_words(problem)).to_text(),
-        };
-        let _ = socket.send_frame(text.into()).await;
-    }
-    socket.close(closing).await;
-}
-
 fn in_words(problem: &Problem) -> String {
     format!("{}. Fix: {}", problem.detail, problem.fix)
 }
 
 impl Connection {
-    /// Registers, and sends OPEN and what was missed.
-    async fn begin(
-        instance: Arc<Instance>,
-        socket: &mut Socket,
-        client: Client,
-        from: SocketAddr,
-    ) -> Result<(Self, Feed), Closing> {
-        let Client { app, peer, standing, expires_unix } = client;
-        let (link, feed) = Link::pair(instance.config.limits.outbox);
-        let standing = Some(standing);
-        let claim =
-            Claim { app, peer, meta: Meta::default(), key: None, resume: None, standing, link };
-        let claimed = instance.registry.claim(claim).await.map_err(|error| {
-            meters::rejected(error.problem().code);
-            turned_away(error)
-        })?;
-        let Claimed { ownership, secret: _, resumed, replay } = claimed;
-        let registered = Registered::new(instance, ownership, expires_unix, from, resumed);
-        registered.announce(PROTOCOL, resumed, from).await;
-        let mut connection = Self {
-            outbound: Outbound::new(registered.last_heard),
-            registered,
-            waiting: Waiting::default(),
-            awaited: Awaited::new(),
-            malformed: 0,
-        };
-        // From here on the peer is registered: an error must still end the registration.
-        if let Err(closing) = connection.greet(socket, replay).await {
-            connection.registered.end(&closing).await;
-            return Err(closing);
-        }
-        Ok((connection, feed))
-    }
-
     async fn greet(&mut self, socket: &mut Socket, replay: Vec<Frame>) -> Result<(), Closing> {
         let patience = self.patience();
         let Self { registered, outbound, .. } = self;
@@ -165,6 +77,56 @@ fn turned_away(error: RegistryError) -> Closing {
 }
 
 impl Talk for Connection {
+    const PROTOCOL: &'static str = PROTOCOL;
+    type Client = Client;
+
+    /// Registers, and sends OPEN and what was missed.
+    async fn begin(
+        instance: Arc<Instance>,
+        socket: &mut Socket,
+        client: Client,
+        from: SocketAddr,
+    ) -> Result<(Self, Feed), Closing> {
+        let Client { app, peer, standing, expires_unix } = client;
+        let (link, feed) = Link::pair(instance.config.limits.outbox);
+        let standing = Some(standing);
+        let claim =
+            Claim { app, peer, meta: Meta::default(), key: None, resume: None, standing, link };
+        let claimed = instance.registry.claim(claim).await.map_err(|error| {
+            meters::rejected(error.problem().code);
+            turned_away(error)
+        })?;
+        let Claimed { ownership, secret: _, resumed, replay } = claimed;
+        let registered = Registered::new(instance, ownership, expires_unix, from, resumed);
+        registered.announce(PROTOCOL, resumed, from).await;
+        let mut connection = Self {
+            outbound: Outbound::new(registered.last_heard),
+            registered,
+            waiting: Waiting::default(),
+            awaited: Awaited::new(),
+            malformed: 0,
+        };
+        // From here on the peer is registered: an error must still end the registration.
+        if let Err(closing) = connection.greet(socket, replay).await {
+            connection.registered.end(&closing).await;
+            return Err(closing);
+        }
+        Ok((connection, feed))
+    }
+
+    /// A client gives up for good where it hears ERROR or ID-TAKEN. Where another try is worth it, the
+    /// connection just ends, and the page hears `disconnected`.
+    async fn say_goodbye(socket: &mut Socket, closing: &Closing) {
+        if let Closing::Code(_, Some(problem)) = closing {
+            let text = match problem.code {
+                Code::PeerTaken => ServerFrame::IdTaken.to_text(),
+                _ => ServerFrame::Error(&in_words(problem)).to_text(),
+            };
+            let _ = socket.send_frame(text.into()).await;
+        }
+        socket.close(closing).await;
+    }
+
     fn registered(&mut self) -> &mut Registered {
         &mut self.registered
     }

@@ -11,13 +11,16 @@ use axum::response::{IntoResponse as _, Response};
 use http::{HeaderMap, header};
 
 use super::client::{self, Said};
-use super::connection;
+use super::connection::Connection;
 use super::http::about;
 use crate::forwarded;
 use crate::half_open::Unproven;
 use crate::http::ProblemResponse;
 use crate::instance::Instance;
+use crate::meters;
 use crate::session::admission::{self, Admission};
+use crate::session::closing::Closing;
+use crate::session::serve::{run, turn_away};
 use crate::session::socket::Socket;
 use crate::session::upgrade::{NoUpgrade, Upgrade};
 
@@ -76,8 +79,13 @@ async fn prepare(
     let shared = instance.clone();
     let serve = move |socket: Box<Socket>| async move {
         match client {
-            Ok(client) => connection::run(shared, socket, client, from).await,
-            Err(closing) => connection::turn_away(socket, closing).await,
+            Ok(client) => run::<Connection>(shared, socket, client, from).await,
+            Err(closing) => {
+                if let Closing::Code(_, Some(problem)) = &closing {
+                    meters::rejected(problem.code);
+                }
+                turn_away::<Connection>(socket, closing).await;
+            }
         }
     };
     Ok(admission.accept(instance, None, unproven, serve))

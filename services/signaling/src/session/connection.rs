@@ -17,12 +17,12 @@ use tokio::time::{Instant, timeout};
 use super::closing::Closing;
 use super::inbound::refuse;
 use super::registered::Registered;
-use super::serve::{Talk, serve};
+use super::serve::Talk;
 use super::socket::{Inbound, Socket};
 use crate::attempt::spans;
 use crate::clock;
 use crate::instance::Instance;
-use crate::meters::{self, OpenConnection};
+use crate::meters;
 
 /// Frames in a row that may be no messages of the protocol before the connection is closed.
 const MAX_BAD_MESSAGES: u32 = 3;
@@ -38,97 +38,7 @@ pub(super) struct Connection {
     bad_messages: u32,
 }
 
-/// Serves a WebSocket to its end.
-pub(super) async fn run(
-    instance: Arc<Instance>,
-    mut socket: Box<Socket>,
-    grant: Arc<Grant>,
-    from: SocketAddr,
-) {
-    let mut open = OpenConnection::begin(PROTOCOL);
-    let mut connection = None;
-    // Boxed, as are the other long branches: a connection that idles holds none of their state.
-    let closing = match Box::pin(Connection::begin(instance, &mut socket, grant, from)).await {
-        Ok((begun, mut feed)) => {
-            let closing = serve(connection.insert(begun), &mut socket, &mut feed).await;
-            // Nothing takes frames from here on; the registry keeps what must not be lost.
-            drop(feed);
-            closing
-        }
-        Err(closing) => closing,
-    };
-    open.code = closing.frame().map_or(open.code, |(code, _)| code);
-    Box::pin(async {
-        say_goodbye(&mut socket, &closing).await;
-        if let Some(connection) = connection {
-            connection.registered.end(&closing).await;
-        }
-        socket.linger().await;
-    })
-    .await;
-}
-
-/// Closes a connection that never became one.
-pub(super) async fn farewell(mut socket: Box<Socket>, closing: Closing) {
-    let mut open = OpenConnection::begin(PROTOCOL);
-    open.code = closing.frame().map_or(open.code, |(code, _)| code);
-    say_goodbye(&mut socket, &closing).await;
-    socket.linger().await;
-}
-
-async fn say_goodbye(socket: &mut Socket, closing: &Closing) {
-    if let Closing::Code(_, Some(problem)) = closing {
-        let error = ErrorMessage::new(None, problem.clone());
-        // The close frame says it again, shorter.
-        let _ = socket.send(&ServerMessage::Error(error)).await;
-    }
-    socket.close(closing).await;
-}
-
 impl Connection {
-    /// Waits for hello, registers, and sends welcome and what was missed.
-    async fn begin(
-        instance: Arc<Instance>,
-        socket: &mut Socket,
-        grant: Arc<Grant>,
-        from: SocketAddr,
-    ) -> Result<(Self, Feed), Closing> {
-        let hello = read_hello(&instance, socket).await?;
-        if !grant.may_be(&hello.peer) {
-            return Err(Closing::explained(
-                CloseCode::NotAllowed,
-                Problem::new(
-                    Code::NotAllowed,
-                    "Not this peer",
-                    format!("the token is for {}, not for {}", grant.subject(), hello.peer),
-                    "say hello as the token's `sub`, or mint a token for this peer",
-                ),
-            ));
-        }
-        let (link, feed) = Link::pair(instance.config.limits.outbox);
-        let claim = Claim {
-            app: grant.app().clone(),
-            peer: hello.peer,
-            meta: hello.meta,
-            key: hello.key,
-            resume: hello.resume,
-            standing: None,
-            link,
-        };
-        let Claimed { ownership: owner, secret, resumed, replay } =
-            instance.registry.claim(claim).await?;
-        let registered = Registered::new(instance, owner, grant.expires_unix(), from, resumed);
-        registered.announce(PROTOCOL, resumed, from).await;
-        let connection = Self { registered, grant, bad_messages: 0 };
-        let welcome = connection.welcome(secret, resumed, from);
-        // From here on the peer is registered: an error must still end the registration.
-        if let Err(closing) = connection.greet(socket, &welcome, replay).await {
-            connection.registered.end(&closing).await;
-            return Err(closing);
-        }
-        Ok((connection, feed))
-    }
-
     async fn greet(
         &self,
         socket: &mut Socket,
@@ -202,6 +112,61 @@ impl Connection {
 }
 
 impl Talk for Connection {
+    const PROTOCOL: &'static str = PROTOCOL;
+    type Client = Arc<Grant>;
+
+    /// Waits for hello, registers, and sends welcome and what was missed.
+    async fn begin(
+        instance: Arc<Instance>,
+        socket: &mut Socket,
+        grant: Self::Client,
+        from: SocketAddr,
+    ) -> Result<(Self, Feed), Closing> {
+        let hello = read_hello(&instance, socket).await?;
+        if !grant.may_be(&hello.peer) {
+            return Err(Closing::explained(
+                CloseCode::NotAllowed,
+                Problem::new(
+                    Code::NotAllowed,
+                    "Not this peer",
+                    format!("the token is for {}, not for {}", grant.subject(), hello.peer),
+                    "say hello as the token's `sub`, or mint a token for this peer",
+                ),
+            ));
+        }
+        let (link, feed) = Link::pair(instance.config.limits.outbox);
+        let claim = Claim {
+            app: grant.app().clone(),
+            peer: hello.peer,
+            meta: hello.meta,
+            key: hello.key,
+            resume: hello.resume,
+            standing: None,
+            link,
+        };
+        let Claimed { ownership: owner, secret, resumed, replay } =
+            instance.registry.claim(claim).await?;
+        let registered = Registered::new(instance, owner, grant.expires_unix(), from, resumed);
+        registered.announce(PROTOCOL, resumed, from).await;
+        let connection = Self { registered, grant, bad_messages: 0 };
+        let welcome = connection.welcome(secret, resumed, from);
+        // From here on the peer is registered: an error must still end the registration.
+        if let Err(closing) = connection.greet(socket, &welcome, replay).await {
+            connection.registered.end(&closing).await;
+            return Err(closing);
+        }
+        Ok((connection, feed))
+    }
+
+    async fn say_goodbye(socket: &mut Socket, closing: &Closing) {
+        if let Closing::Code(_, Some(problem)) = closing {
+            let error = ErrorMessage::new(None, problem.clone());
+            // The close frame says it again, shorter.
+            let _ = socket.send(&ServerMessage::Error(error)).await;
+        }
+        socket.close(closing).await;
+    }
+
     fn registered(&mut self) -> &mut Registered {
         &mut self.registered
     }

@@ -17,7 +17,8 @@ use serde::Deserialize;
 
 use super::admission::{self, Admission, refuse};
 use super::closing::Closing;
-use super::connection;
+use super::connection::Connection;
+use super::serve;
 use super::socket::Socket;
 use super::token::{Presented, protocols};
 use super::upgrade::{NoUpgrade, Upgrade};
@@ -99,7 +100,7 @@ impl Prepared {
         let shared = instance.clone();
         let serve = move |socket: Box<Socket>| async move {
             match grant {
-                Ok(grant) => connection::run(instance, socket, grant, from).await,
+                Ok(grant) => serve::run::<Connection>(instance, socket, grant, from).await,
                 Err(error) => turn_away(socket, &error).await,
             }
         };
@@ -116,7 +117,7 @@ async fn turn_away(socket: Box<Socket>, error: &TokenError) {
         TokenError::TicketsUnavailable(_) => Closing::TryLater("tickets are not available"),
         _ => Closing::explained(CloseCode::Auth, problem),
     };
-    connection::farewell(socket, closing).await;
+    serve::turn_away::<Connection>(socket, closing).await;
 }
 
 /// A client that names subprotocols must name ours, and is told so; one that names none is taken to

@@ -1,7 +1,9 @@
 //! What a connection waits for, and what it does as each of it happens.
 
 use std::future::poll_fn;
+use std::net::SocketAddr;
 use std::pin::pin;
+use std::sync::Arc;
 use std::task::Poll;
 
 use p2p_registry::{Answer, Delivery, Feed, Frame, Ownership, Prompt, RegistryError};
@@ -13,6 +15,7 @@ use super::closing::Closing;
 use super::registered::Registered;
 use super::socket::{Inbound, Socket};
 use crate::instance::Instance;
+use crate::meters::OpenConnection;
 
 /// What makes a connection act.
 enum Event {
@@ -25,7 +28,23 @@ enum Event {
 }
 
 /// A protocol's side of a connection: what it does as things happen.
-pub(crate) trait Talk {
+pub(crate) trait Talk: Sized {
+    /// What its connections are counted as.
+    const PROTOCOL: &'static str;
+    /// Who is on the other end, as far as the upgrade has told.
+    type Client;
+
+    /// Registers the client, and greets it with what it missed.
+    async fn begin(
+        instance: Arc<Instance>,
+        socket: &mut Socket,
+        client: Self::Client,
+        from: SocketAddr,
+    ) -> Result<(Self, Feed), Closing>;
+
+    /// Tells the client why its connection ends, and ends it.
+    async fn say_goodbye(socket: &mut Socket, closing: &Closing);
+
     /// What it has in common with every other one.
     fn registered(&mut self) -> &mut Registered;
 
@@ -63,9 +82,47 @@ pub(crate) trait Talk {
     }
 }
 
+/// Serves a WebSocket from its beginning to its end.
+pub(crate) async fn run<T: Talk>(
+    instance: Arc<Instance>,
+    mut socket: Box<Socket>,
+    client: T::Client,
+    from: SocketAddr,
+) {
+    let mut open = OpenConnection::begin(T::PROTOCOL);
+    let mut talk = None;
+    // Boxed, as are the other long branches: a connection that idles holds none of their state.
+    let closing = match Box::pin(T::begin(instance, &mut socket, client, from)).await {
+        Ok((begun, mut feed)) => {
+            let closing = serve(talk.insert(begun), &mut socket, &mut feed).await;
+            // Nothing takes frames from here on; the registry keeps what must not be lost.
+            drop(feed);
+            closing
+        }
+        Err(closing) => closing,
+    };
+    open.code = closing.frame().map_or(open.code, |(code, _)| code);
+    Box::pin(async {
+        T::say_goodbye(&mut socket, &closing).await;
+        if let Some(mut talk) = talk {
+            talk.registered().end(&closing).await;
+        }
+        socket.linger().await;
+    })
+    .await;
+}
+
+/// Closes a connection that never became one.
+pub(crate) async fn turn_away<T: Talk>(mut socket: Box<Socket>, closing: Closing) {
+    let mut open = OpenConnection::begin(T::PROTOCOL);
+    open.code = closing.frame().map_or(open.code, |(code, _)| code);
+    T::say_goodbye(&mut socket, &closing).await;
+    socket.linger().await;
+}
+
 /// Carries frames until there is a reason to stop, and then tells the registry what the client has
 /// acknowledged by then.
-pub(crate) async fn serve<T: Talk>(talk: &mut T, socket: &mut Socket, feed: &mut Feed) -> Closing {
+async fn serve<T: Talk>(talk: &mut T, socket: &mut Socket, feed: &mut Feed) -> Closing {
     let registered = talk.registered();
     let (instance, owner) = (registered.instance.clone(), registered.owner.clone());
     let mut acknowledging = None;
